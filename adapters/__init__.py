@@ -1,0 +1,16 @@
+"""Modality adapters: one file loads a model, turns a sample into tokens and drives the model."""
+
+if __name__ != "namm_mm.adapters":
+    raise ImportError("import it as 'namm_mm.adapters': the top-level folder is a source directory")
+
+from namm_mm.registry import Registry
+
+ADAPTERS: Registry[type] = Registry(
+    "adapter",
+    "namm_mm.adapters",
+    {
+        "text": "namm_mm.adapters.text:TextAdapter",
+        "llava_video": "namm_mm.adapters.llava_video:LlavaVideoAdapter",
+        "decision_transformer": "namm_mm.adapters.decision_transformer:DecisionTransformerAdapter",
+    },
+)

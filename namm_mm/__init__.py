@@ -1,0 +1,36 @@
+"""namm-mm: one attention memory, evolved on text, plugged unchanged into other modalities.
+
+``import namm_mm`` is light: torch and transformers load with the first name that needs them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from namm_mm.memory import Memory, attach
+    from namm_mm.namm import load
+    from namm_mm.policies import create as policy
+
+try:
+    __version__ = version("namm-mm")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_LAZY = {
+    "attach": ("namm_mm.memory", "attach"),
+    "Memory": ("namm_mm.memory", "Memory"),
+    "load": ("namm_mm.namm", "load"),
+    "policy": ("namm_mm.policies", "create"),
+}
+
+__all__ = ["Memory", "__version__", "attach", "load", "policy"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        module, attribute = _LAZY[name]
+        return getattr(import_module(module), attribute)
+    raise AttributeError(f"module 'namm_mm' has no attribute {name!r}")

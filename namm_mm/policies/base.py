@@ -1,0 +1,185 @@
+"""What a policy is: an observation it needs, a score for every cached token, and a rule of selection.
+
+A policy knows no modality and no model. It sees one layer at a time, through a :class:`LayerView`,
+and answers with a score for each slot; the memory keeps the best ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from namm_mm.errors import UsageError, message
+from namm_mm.records import Trace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Observation(Enum):
+    """Statistics of the attention that the memory streams for a policy, without building it."""
+
+    NONE = "none"
+    COLUMN_SUMS = "column_sums"
+    SPECTROGRAM = "spectrogram"
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """One layer's cache as a policy sees it, right before an eviction.
+
+    Slots of a head are in order of position, oldest first, at the front of the slot axis; empty slots
+    follow and hold position -1. Whatever a policy scores there is ignored.
+
+    Attributes
+    ----------
+    layer, layers
+        Index of this layer and the number of layers.
+    keys, values
+        (row, kv_head, slot, head_dim), in the model's dtype, rotary embedding applied.
+    positions
+        (row, kv_head, slot) int64: index of the token in its row, padding not counted.
+    lengths
+        (row, kv_head) int64 on the same device: number of filled slots.
+    seen
+        Tokens that these rows have processed so far; the newest has position ``seen - 1``.
+    statistics
+        What was observed, each (row, kv_head, slot, ...) float32: ``column_sums`` (...,) the
+        attention received so far, mean over the query group; ``spectrogram`` (..., bins).
+    """
+
+    layer: int
+    layers: int
+    keys: Tensor
+    values: Tensor
+    positions: Tensor
+    lengths: Tensor
+    seen: int
+    statistics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def filled(self) -> Tensor:
+        """(row, kv_head, slot) bool: slots that hold a token."""
+        import torch
+
+        slots = torch.arange(self.positions.shape[-1], device=self.positions.device)
+        return slots < self.lengths[..., None]
+
+    @property
+    def age(self) -> Tensor:
+        """(row, kv_head, slot) int64: how many tokens came after this one."""
+        return (self.seen - 1) - self.positions
+
+
+@dataclass(frozen=True)
+class KeepAll:
+    """Never evict."""
+
+    def describe(self) -> str:
+        """Words for a record's `budget`."""
+        return "full"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Keep every token whose score is >= 0; the newest always stays (the official NAMM rule).
+
+    Attributes
+    ----------
+    limit
+        Optional hard limit of tokens per head, taken before the threshold.
+    """
+
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(message("wrong limit", given=self.limit, expected="None or a size >= 1"))
+
+    def describe(self) -> str:
+        """Words for a record's `budget`."""
+        return "threshold" if self.limit is None else f"threshold:{self.limit}"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Keep the best tokens up to a size; exactly one of `tokens`, `fraction`, `trace` is set.
+
+    Attributes
+    ----------
+    tokens
+        Size per layer and head.
+    fraction
+        Size as a part, in (0, 1], of the tokens that the row has seen at the time of the update.
+    trace
+        Sizes that another run really used on this sample, per update, layer and head (``match:``).
+    matched
+        Name of that run, for the record.
+    sinks, recents
+        The first and the last so many tokens of the row are protected, inside the budget.
+    """
+
+    tokens: int | None = None
+    fraction: float | None = None
+    trace: Trace | None = None
+    matched: str = ""
+    sinks: int = 0
+    recents: int = 0
+
+    def __post_init__(self) -> None:
+        given = [v for v in (self.tokens, self.fraction, self.trace) if v is not None]
+        if len(given) != 1:
+            raise UsageError(
+                message(
+                    "wrong budget",
+                    given={"tokens": self.tokens, "fraction": self.fraction, "trace": self.trace},
+                    expected="exactly one of tokens, fraction and trace",
+                )
+            )
+        if self.tokens is not None and self.tokens < 1:
+            raise UsageError(message("wrong budget", given=self.tokens, expected="tokens >= 1"))
+        if self.fraction is not None and not 0.0 < self.fraction <= 1.0:
+            raise UsageError(message("wrong budget", given=self.fraction, expected="0 < fraction <= 1"))
+        if self.sinks < 0 or self.recents < 0:
+            raise UsageError(
+                message(
+                    "wrong protection", given=(self.sinks, self.recents), expected="sizes of 0 or more"
+                )
+            )
+
+    def describe(self) -> str:
+        """Words for a record's `budget`."""
+        if self.tokens is not None:
+            return f"tokens:{self.tokens}"
+        if self.fraction is not None:
+            return f"fraction:{self.fraction:g}"
+        return f"match:{self.matched}"
+
+
+Selection = KeepAll | Threshold | Budget
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Decides which cached tokens stay. Implementations are small frozen dataclasses."""
+
+    @property
+    def name(self) -> str:
+        """Short name for tables."""
+        ...
+
+    @property
+    def needs(self) -> Observation:
+        """The attention statistics to stream for this policy."""
+        ...
+
+    @property
+    def selection(self) -> Selection:
+        """The rule that turns scores into kept tokens."""
+        ...
+
+    def score(self, view: LayerView) -> Tensor:
+        """(row, kv_head, slot) float32: higher stays. A row's scores depend on that row alone."""
+        ...

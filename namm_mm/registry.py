@@ -1,0 +1,113 @@
+"""Names for adapters, tasks and policies, ours and those of third parties.
+
+An entry is a dotted ``"module:attribute"`` string that is imported only when somebody asks for it, so
+that listing names costs nothing. Packages add entries through the entry-point group of the registry
+(``namm_mm.adapters``, ``namm_mm.tasks``, ``namm_mm.policies``).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar, cast
+
+from namm_mm.errors import RunError, UsageError, message
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A mapping from a name to a factory, filled by us, by decorators and by entry points.
+
+    Parameters
+    ----------
+    kind
+        What the names stand for, as a singular noun: ``"policy"``.
+    group
+        The entry-point group in which third parties register.
+    builtin
+        Our own entries, name to ``"module:attribute"``.
+    """
+
+    def __init__(self, kind: str, group: str, builtin: Mapping[str, str]) -> None:
+        self.kind = kind
+        self.group = group
+        self._entries: dict[str, T | str | EntryPoint] = dict(builtin)
+        self._scanned = False
+
+    def _scan(self) -> dict[str, T | str | EntryPoint]:
+        if not self._scanned:
+            self._scanned = True
+            for point in entry_points(group=self.group):
+                if point.name in self._entries:
+                    raise UsageError(
+                        f"the {self.kind} name {point.name!r} is taken: {point.value!r} from the entry "
+                        f"points of {point.dist.name if point.dist else 'a package'} collides with "
+                        f"{self._entries[point.name]!r}. Rename it there."
+                    )
+                self._entries[point.name] = point
+        return self._entries
+
+    def register(self, name: str, factory: T) -> T:
+        """Add `factory` under `name`; raise `UsageError` if the name is taken by another one."""
+        entries = self._scan()
+        if name in entries and entries[name] is not factory:
+            raise UsageError(f"the {self.kind} name {name!r} is already taken by {entries[name]!r}.")
+        entries[name] = factory
+        return factory
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._scan()))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._scan()
+
+    def source(self, name: str) -> str:
+        """Where the entry comes from, as ``module:attribute``, without importing it."""
+        entry = self._scan()[name]
+        if isinstance(entry, str):
+            return entry
+        if isinstance(entry, EntryPoint):
+            return entry.value
+        return f"{getattr(entry, '__module__', '?')}:{getattr(entry, '__qualname__', entry)}"
+
+    def get(self, name: str) -> T:
+        """Return the factory registered as `name`, importing it now.
+
+        Raises
+        ------
+        UsageError
+            The name is unknown; the message holds the nearest one and all that exist.
+        RunError
+            The entry exists but its module cannot be imported; the message names the module.
+        """
+        entries = self._scan()
+        if name not in entries:
+            raise UsageError(
+                message(
+                    f"unknown {self.kind}",
+                    given=name,
+                    expected=f"the name of a registered {self.kind}",
+                    valid=entries,
+                    then="`namm-mm list` shows what is installed.",
+                )
+            )
+        entry: Any = entries[name]
+        if isinstance(entry, str | EntryPoint):
+            entry = self._load(name, entry)
+            entries[name] = entry
+        return cast("T", entry)
+
+    def _load(self, name: str, entry: str | EntryPoint) -> Any:
+        try:
+            if isinstance(entry, EntryPoint):
+                return entry.load()
+            module, attribute = entry.split(":")
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            where = entry if isinstance(entry, str) else entry.value
+            raise RunError(
+                f"the {self.kind} {name!r} is registered as {where!r}, but loading it failed: {error}. "
+                "`namm-mm doctor` checks what is installed."
+            ) from error

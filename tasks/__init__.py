@@ -1,0 +1,16 @@
+"""Tasks: a data set or a set of environments, and how an answer is scored. Tasks know no model."""
+
+if __name__ != "namm_mm.tasks":
+    raise ImportError("import it as 'namm_mm.tasks': the top-level folder is a source directory")
+
+from namm_mm.registry import Registry
+
+TASKS: Registry[type] = Registry(
+    "task",
+    "namm_mm.tasks",
+    {
+        "long_text": "namm_mm.tasks.long_text:LongTextTask",
+        "video_qa": "namm_mm.tasks.video_qa:VideoQaTask",
+        "offline_rl": "namm_mm.tasks.offline_rl:OfflineRlTask",
+    },
+)
