@@ -1,0 +1,143 @@
+"""A NAMM: one parameter vector with all that is needed to use it on any model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from namm_mm.errors import UsageError, message
+from namm_mm.namm.bam import Bam
+from namm_mm.namm.features import features
+from namm_mm.namm.mlp import Linear, Mlp
+from namm_mm.namm.params import BINS, LAYOUTS, Layout
+from namm_mm.namm.spectrogram import Spectrogram
+
+
+class Scorer(Protocol):
+    """Turns the features of the tokens of a cache into one score each."""
+
+    def score(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(row, head, slot, 25) and (row, head) -> (row, head, slot); higher stays."""
+        ...
+
+
+SCORERS: Mapping[str, Callable[[Tensor], Scorer]] = {
+    "bam": Bam.from_vector,
+    "mlp": Mlp.from_vector,
+    "linear": Linear.from_vector,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Namm:
+    """A neural attention memory model (An Evolved Universal Transformer Memory, arXiv 2410.13166).
+
+    It belongs to no layer, head or model: the same vector scores the tokens of all of them.
+
+    Attributes
+    ----------
+    parameters
+        (4172,) float32 for a BAM: the flat vector, see :mod:`namm_mm.namm.params`.
+    mean, variance
+        (17,) float32: frozen statistics of the spectrum.
+    gamma, n_fft, hop
+        The spectrogram that it was trained with.
+    interval
+        Tokens between two updates in its training.
+    scorer
+        ``bam``, ``mlp`` or ``linear``.
+    card
+        How it was made, from what, under which licence, and what it scored.
+    """
+
+    parameters: Tensor
+    mean: Tensor
+    variance: Tensor
+    gamma: float = 0.99
+    n_fft: int = 32
+    hop: int = 16
+    interval: int = 512
+    scorer: str = "bam"
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.layout.split(self.parameters)
+        for name in ("mean", "variance"):
+            shape = tuple(getattr(self, name).shape)
+            if shape != (BINS,):
+                raise UsageError(
+                    message(f"wrong {name} of a NAMM", given=shape, expected=f"shape ({BINS},)")
+                )
+        for name in ("parameters", "mean", "variance"):
+            tensor = getattr(self, name)
+            if not bool(tensor.isfinite().all()):
+                bad = int((~tensor.isfinite()).sum())
+                raise UsageError(
+                    message(
+                        f"the {name} of a NAMM are not finite",
+                        given=f"{bad} NaN or infinite of {tensor.numel()}",
+                        expected="finite numbers",
+                    )
+                )
+        if bool((self.variance < 0).any()):
+            raise UsageError(
+                message(
+                    "wrong variance of a NAMM",
+                    given=float(self.variance.min()),
+                    expected="0 or more",
+                )
+            )
+        if self.spectrogram.bins != BINS:
+            raise UsageError(
+                message(
+                    "wrong window of a NAMM", given=self.n_fft, expected=f"n_fft {2 * (BINS - 1)}"
+                )
+            )
+        self.spectrogram.check_interval(self.interval)
+
+    @property
+    def layout(self) -> Layout:
+        """Names and shapes inside the flat vector."""
+        if self.scorer not in LAYOUTS:
+            raise UsageError(
+                message("unknown scorer", given=self.scorer, expected="a scorer", valid=LAYOUTS)
+            )
+        return LAYOUTS[self.scorer]
+
+    @property
+    def spectrogram(self) -> Spectrogram:
+        """The observation it was trained with."""
+        return Spectrogram(self.n_fft, self.hop, self.gamma)
+
+    def score(self, spectrum: Tensor, age: Tensor, lengths: Tensor) -> Tensor:
+        """Score every token of a layer's cache.
+
+        Parameters
+        ----------
+        spectrum
+            (row, head, slot, 17) float32: `ema` of a `SpectrogramState`. Oldest token first, tokens
+            at the front of the slot axis.
+        age
+            (row, head, slot): how many tokens came after this one.
+        lengths
+            (row, head) int64: filled slots.
+
+        Returns
+        -------
+        Tensor
+            (row, head, slot) float32, higher stays; meaningless in empty slots.
+        """
+        observed = features(spectrum, age, self.mean, self.variance)
+        return SCORERS[self.scorer](self.parameters).score(observed, lengths)
+
+    def to(self, device: torch.device | str) -> Namm:
+        """Copy to a device."""
+        moved = {
+            name: getattr(self, name).to(device) for name in ("parameters", "mean", "variance")
+        }
+        return dataclasses.replace(self, **moved)
