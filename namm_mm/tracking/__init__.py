@@ -29,13 +29,13 @@ __all__ = [
     "provenance",
     "read_records",
     "read_state",
-    "wandb_mode_from_environment",
+    "resolve_wandb_mode",
 ]
 
 WANDB_MODES = ("offline", "online", "disabled")
 
 
-def open_run(folder: Path, info: RunInfo, *, wandb_mode: str = "offline") -> Tracker:
+def open_run(folder: Path, info: RunInfo, *, wandb_mode: str | None = None) -> Tracker:
     """Begin to track a run.
 
     Parameters
@@ -45,15 +45,15 @@ def open_run(folder: Path, info: RunInfo, *, wandb_mode: str = "offline") -> Tra
     info
         Who the run is.
     wandb_mode
-        ``offline``, ``online`` or ``disabled``. The variable ``WANDB_MODE``, where set, wins:
-        clusters set it.
+        ``offline``, ``online`` or ``disabled``; None asks the variable ``WANDB_MODE``, and is
+        ``offline`` where that is not set.
 
     Raises
     ------
     UsageError
         The folder cannot be written, or the mode is unknown.
     """
-    mode = wandb_mode_from_environment(wandb_mode)
+    mode = resolve_wandb_mode(wandb_mode)
     local = JsonlTracker(folder, info)
     if mode == "disabled":
         return local
@@ -66,17 +66,17 @@ def open_run(folder: Path, info: RunInfo, *, wandb_mode: str = "offline") -> Tra
     return Tee(local, mirror)
 
 
-def wandb_mode_from_environment(mode: str) -> str:
-    """Return the W&B mode to use: ``WANDB_MODE`` (or ``WANDB_DISABLED``) where set, else `mode`.
+def resolve_wandb_mode(mode: str | None) -> str:
+    """Return the W&B mode to use: `mode`, else that of the environment, else ``offline``.
 
     Raises
     ------
     UsageError
         The mode is unknown.
     """
-    if os.environ.get("WANDB_DISABLED", "").lower() in {"1", "true"}:
-        return "disabled"
-    mode = os.environ.get("WANDB_MODE") or mode
+    if mode is None:
+        off = os.environ.get("WANDB_DISABLED", "").lower() in {"1", "true"}
+        mode = "disabled" if off else os.environ.get("WANDB_MODE") or "offline"
     mode = {"dryrun": "offline", "run": "online"}.get(mode, mode)  # W&B's older names
     if mode not in WANDB_MODES:
         raise UsageError(
