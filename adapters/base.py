@@ -1,12 +1,12 @@
 """The door for modalities: what an adapter must do.
 
 An adapter serves one modality. It knows models and tokens, and nothing of benchmarks. There are two
-kinds, matching the two shapes of task: an :class:`AnsweringAdapter` answers one sample at a time, an
-:class:`ActingAdapter` gives an agent that acts in a batch of environments.
+kinds, matching the two shapes of task: an :class:`AnsweringAdapter` answers one sample at a time,
+an :class:`ActingAdapter` gives an agent that acts in a batch of environments.
 
-A class is registered, and built by the experiment as ``adapter_class(**options)`` with the options of
-the configuration (``configs/adapter/NAME.yaml`` without `name`); construction validates them and must
-not load anything. ``load()`` does the slow work, once.
+A class is registered, and built by the experiment as ``adapter_class(**options)`` with the options
+of the configuration (``configs/adapter/NAME.yaml`` without `name`); construction validates them and
+must not load anything. ``load()`` does the slow work, once.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 
-class Role(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Role:
     """What one token is: its kind and which one of that kind.
 
-    Kinds used here: ``text`` (index 0), ``frame`` (index = frame number), and ``return``, ``state``,
-    ``action`` (index = timestep). A third-party modality may name its own kinds.
+    Kinds used here: ``text`` (index 0), ``frame`` (index = frame number), and ``return``,
+    ``state``, ``action`` (index = timestep). A third-party modality may name its own kinds.
     """
 
     kind: str
@@ -147,7 +148,7 @@ class Trace:
     sizes: tuple[tuple[tuple[int, ...], ...], ...] = ()
 
     def at(self, update: int, layer: int) -> tuple[int, ...] | None:
-        """Sizes per head right after `update` in `layer`; past the end, those of the last update."""
+        """Sizes per head right after `update` in `layer`; past the end, those of the last."""
         if not self.sizes:
             return None
         return self.sizes[min(update, len(self.sizes) - 1)][layer]
@@ -212,7 +213,8 @@ class Record:
     memory
         None only where the sample failed before anything ran.
     kept_by_role
-        Fraction of the tokens of each role kind still cached at the end, mean over layers and heads.
+        Fraction of the tokens of each role kind still cached at the end, mean over layers and
+        heads.
     kept_by_index
         For a kind with more than one index (frames, timesteps), the same for each index, in order.
     seconds, first_token_seconds, token_seconds

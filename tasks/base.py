@@ -60,6 +60,8 @@ class Episode:
         Its row in the agent's batch, to find its part of the memory.
     rewards
         Reward of each step.
+    error
+        Empty, or one line on why the episode could not be finished; its score then does not count.
     """
 
     sample: Sample
@@ -67,6 +69,7 @@ class Episode:
     row: int
     rewards: tuple[float, ...]
     details: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""What a policy is: an observation it needs, a score for every cached token, and a rule of selection.
+"""What a policy is: what it observes, a score for every cached token, and a rule of selection.
 
 A policy knows no modality and no model. It sees one layer at a time, through a :class:`LayerView`,
 and answers with a score for each slot; the memory keeps the best ones.
@@ -30,8 +30,8 @@ class Observation(Enum):
 class LayerView:
     """One layer's cache as a policy sees it, right before an eviction.
 
-    Slots of a head are in order of position, oldest first, at the front of the slot axis; empty slots
-    follow and hold position -1. Whatever a policy scores there is ignored.
+    Slots of a head are in order of position, oldest first, at the front of the slot axis; empty
+    slots follow and hold position -1. Whatever a policy scores there is ignored.
 
     Attributes
     ----------
@@ -96,7 +96,9 @@ class Threshold:
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
-            raise UsageError(message("wrong limit", given=self.limit, expected="None or a size >= 1"))
+            raise UsageError(
+                message("wrong limit", given=self.limit, expected="None or a size >= 1")
+            )
 
     def describe(self) -> str:
         """Words for a record's `budget`."""
@@ -114,7 +116,8 @@ class Budget:
     fraction
         Size as a part, in (0, 1], of the tokens that the row has seen at the time of the update.
     trace
-        Sizes that another run really used on this sample, per update, layer and head (``match:``).
+        Sizes that another run really used on this sample, per update, layer and head (``match:``);
+        one trace, or one for each row of the batch.
     matched
         Name of that run, for the record.
     sinks, recents
@@ -123,7 +126,7 @@ class Budget:
 
     tokens: int | None = None
     fraction: float | None = None
-    trace: Trace | None = None
+    trace: Trace | tuple[Trace, ...] | None = None
     matched: str = ""
     sinks: int = 0
     recents: int = 0
@@ -141,13 +144,27 @@ class Budget:
         if self.tokens is not None and self.tokens < 1:
             raise UsageError(message("wrong budget", given=self.tokens, expected="tokens >= 1"))
         if self.fraction is not None and not 0.0 < self.fraction <= 1.0:
-            raise UsageError(message("wrong budget", given=self.fraction, expected="0 < fraction <= 1"))
+            raise UsageError(
+                message("wrong budget", given=self.fraction, expected="0 < fraction <= 1")
+            )
         if self.sinks < 0 or self.recents < 0:
             raise UsageError(
                 message(
-                    "wrong protection", given=(self.sinks, self.recents), expected="sizes of 0 or more"
+                    "wrong protection",
+                    given=(self.sinks, self.recents),
+                    expected="sizes of 0 or more",
                 )
             )
+
+    def trace_of(self, row: int) -> Trace:
+        """Return the trace that `row` of the batch follows."""
+        if isinstance(self.trace, Trace):
+            return self.trace
+        if self.trace is None or row >= len(self.trace):
+            raise UsageError(
+                message("no trace for this row", given=row, expected="one trace for each row")
+            )
+        return self.trace[row]
 
     def describe(self) -> str:
         """Words for a record's `budget`."""
@@ -159,6 +176,10 @@ class Budget:
 
 
 Selection = KeepAll | Threshold | Budget
+
+KEEP_ALL = KeepAll()
+THRESHOLD = Threshold()
+QUARTER = Budget(fraction=0.25)
 
 
 @runtime_checkable

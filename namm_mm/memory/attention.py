@@ -1,0 +1,136 @@
+"""Attention of new queries over the kept tokens of one layer, and its weights tile by tile.
+
+No caller's mask is used. Slots are in order of position and the queries are those of the newest
+tokens, so what a query may see follows from lengths alone: the ``i``-th of ``n`` new queries sees
+the first ``length - n + 1 + i`` slots of each head, however many were evicted before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from namm_mm.memory.store import PerHeadStore, Store
+
+
+def attend(queries: Tensor, store: Store, *, scaling: float, window: int | None = None) -> Tensor:
+    """Attention output of the newest tokens; their own keys are in the store already.
+
+    Parameters
+    ----------
+    queries
+        (row, query_head, query, head_dim), rotary embedding applied.
+    scaling
+        Factor on the products, usually ``head_dim ** -0.5``.
+    window
+        Sliding window in positions: a query sees tokens less than `window` before it.
+
+    Returns
+    -------
+    Tensor
+        (row, query_head, query, head_dim).
+    """
+    count = queries.shape[2]
+    if isinstance(store, PerHeadStore) and count > 1 and not store.even:
+        return _attend_head_by_head(queries, store, scaling, window)
+    keys, values, positions = store.padded()
+    visible = visibility(count, store.lengths, store.device)
+    plain = store.even and window is None
+    if window is not None:
+        visible = visible & _inside(window, positions, count)
+    mask = None
+    if not plain:
+        mask = visible.flatten(0, 1)[:, None]
+    elif 1 < count < keys.shape[2]:
+        mask = visible[0, 0]
+    return _sdpa(queries, keys, values, mask, scaling, causal=plain and count == keys.shape[2])
+
+
+def weights(
+    queries: Tensor, store: Store, *, scaling: float, tile: int, window: int | None = None
+) -> Iterator[Tensor]:
+    """Attention weights of the newest tokens, a few queries at a time, mean over each query group.
+
+    Yields
+    ------
+    Tensor
+        (row, kv_head, up to `tile` queries, slot) float32; each row of weights sums to 1.
+    """
+    keys, _, positions = store.padded()
+    rows, heads = keys.shape[:2]
+    count, dim = queries.shape[2:]
+    grouped = queries.view(rows, heads, -1, count, dim)
+    transposed = keys[:, :, None].transpose(-1, -2)
+    visible = visibility(count, store.lengths, store.device)
+    if window is not None:
+        visible = visible & _inside(window, positions, count)
+    for start in range(0, count, tile):
+        products = (grouped[:, :, :, start : start + tile] @ transposed).float() * scaling
+        seen = visible[:, :, None, start : start + tile]
+        yield products.masked_fill_(~seen, float("-inf")).softmax(-1).mean(2)
+
+
+def visibility(count: int, lengths: Tensor, device: torch.device) -> Tensor:
+    """(row, kv_head, query, slot) bool: what each of the `count` newest tokens may look at."""
+    first = lengths.to(device)[..., None] - count + 1
+    seen = first + torch.arange(count, device=device)
+    return torch.arange(int(lengths.max()), device=device) < seen[..., None]
+
+
+def _inside(window: int, positions: Tensor, count: int) -> Tensor:
+    """(row, kv_head, query, slot) bool: slots less than `window` positions before each query."""
+    newest = positions.amax(-1, keepdim=True)
+    queries = newest - torch.arange(count - 1, -1, -1, device=positions.device)
+    return positions[:, :, None] > (queries - window)[..., None]
+
+
+def _sdpa(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    scaling: float,
+    *,
+    causal: bool = False,
+) -> Tensor:
+    """Fused attention with (row x kv_head) as the batch and the query group as heads.
+
+    Keys, values and mask then broadcast over the group without being repeated.
+    """
+    rows, heads, slots, dim = keys.shape
+    group = queries.shape[1] // heads
+    grouped = queries.reshape(rows * heads, group, *queries.shape[2:])
+    shared = (rows * heads, group, slots)
+    out = functional.scaled_dot_product_attention(
+        grouped,
+        keys.reshape(rows * heads, 1, slots, dim).expand(*shared, dim),
+        values.reshape(rows * heads, 1, slots, values.shape[-1]).expand(*shared, values.shape[-1]),
+        attn_mask=mask,
+        is_causal=causal,
+        scale=scaling,
+    )
+    return out.view(rows, heads * group, -1, values.shape[-1])
+
+
+def _attend_head_by_head(
+    queries: Tensor, store: PerHeadStore, scaling: float, window: int | None
+) -> Tensor:
+    """For long calls over uneven heads: each head attends over exactly its own slots."""
+    rows, query_heads, count, _ = queries.shape
+    group = query_heads // store.heads
+    _, _, positions = store.padded()
+    out = []
+    for row in range(rows):
+        for head in range(store.heads):
+            keys, values = store.head(row, head)
+            length = store.lengths[row : row + 1, head : head + 1]
+            mask = visibility(count, length, store.device)
+            if window is not None:
+                own = positions[row : row + 1, head : head + 1, : keys.shape[0]]
+                mask = mask & _inside(window, own, count)
+            chosen = queries[row : row + 1, head * group : (head + 1) * group]
+            out.append(_sdpa(chosen, keys[None, None], values[None, None], mask[0], scaling))
+    return torch.cat(out, dim=1).view(rows, query_heads, count, -1)

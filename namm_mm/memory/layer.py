@@ -1,0 +1,185 @@
+"""One layer's memory: append, attend, observe and evict, block by block, inside the attention call.
+
+Rows that have seen equally many tokens form a *cohort* and are computed together; rows that differ
+(left padding, finished episodes) are in cohorts of their own. So intervals are counted per row, and
+what a row gives does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from namm_mm.memory.attention import attend
+from namm_mm.memory.observe import Observer, observer_for
+from namm_mm.memory.select import select
+from namm_mm.memory.store import PerHeadStore, SharedStore, Store
+from namm_mm.policies.base import KeepAll, LayerView, Policy
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a memory runs; the same for all its layers.
+
+    Attributes
+    ----------
+    policy
+        Scores tokens and names the rule of selection.
+    interval
+        Tokens between two evictions, counted per row.
+    per_head
+        Heads keep their own numbers of tokens (``storage="per_head"``).
+    streaming
+        Evict at every interval, in the prompt too; else once, after the first call.
+    """
+
+    policy: Policy
+    interval: int
+    per_head: bool
+    streaming: bool
+
+
+@dataclass(frozen=True)
+class Block:
+    """Tokens ``start:stop`` of a call, and whether an eviction follows them."""
+
+    start: int
+    stop: int
+    evict: bool
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One cohort's part of a call.
+
+    Attributes
+    ----------
+    cohort
+        Number of the cohort.
+    rows
+        Rows of the batch.
+    columns
+        Columns of the call that hold this cohort's tokens; None for all of them.
+    seen
+        Tokens that the cohort had seen before.
+    blocks
+        The call cut at the update boundaries.
+    """
+
+    cohort: int
+    rows: Tensor
+    columns: Tensor | None
+    seen: int
+    blocks: tuple[Block, ...]
+
+
+def cut(count: int, seen: int, rules: Rules) -> tuple[Block, ...]:
+    """Cut `count` new tokens at the update boundaries of a row that has seen `seen` already."""
+    if isinstance(rules.policy.selection, KeepAll):
+        return (Block(0, count, False),)
+    if not rules.streaming:
+        return (Block(0, count, seen == 0),)
+    blocks, start = [], 0
+    while start < count:
+        stop = min(count, start + rules.interval - (seen + start) % rules.interval)
+        blocks.append(Block(start, stop, (seen + stop) % rules.interval == 0))
+        start = stop
+    return tuple(blocks)
+
+
+class CohortMemory:
+    """What one layer remembers of one cohort: kept tokens, statistics, and the sizes it had."""
+
+    def __init__(self, store: Store, observer: Observer) -> None:
+        self.store = store
+        self.observer = observer
+        self.sizes: list[Tensor] = []  # (row, kv_head) after each update
+        self.high_bytes = torch.zeros(store.rows, dtype=torch.int64)
+        self.high_tokens = torch.zeros(store.rows)
+
+    def select_rows(self, rows: Tensor) -> CohortMemory:
+        """Return the memory of these rows, in this order."""
+        chosen = CohortMemory(self.store.select_rows(rows), self.observer.select_rows(rows))
+        chosen.sizes = [sizes[rows.cpu()] for sizes in self.sizes]
+        return chosen
+
+    def bytes_by_row(self) -> Tensor:
+        """(row,) int64: allocated bytes, waiting queries included, each row's own share."""
+        held = self.store.nbytes + self.observer.nbytes
+        return (self.store.shares() * held).round().long()
+
+    def tokens_by_row(self) -> Tensor:
+        """(row,) float32: tokens held, mean over heads."""
+        return self.store.lengths.float().mean(1)
+
+    def mark(self, *, start: bool = False) -> None:
+        """Remember the largest sizes since the start of the call."""
+        held, tokens = self.bytes_by_row(), self.tokens_by_row()
+        self.high_bytes = held if start else torch.maximum(self.high_bytes, held)
+        self.high_tokens = tokens if start else torch.maximum(self.high_tokens, tokens)
+
+
+class LayerMemory:
+    """The cohorts of one layer."""
+
+    def __init__(self, layer: int, layers: int, rules: Rules) -> None:
+        self.layer, self.layers, self.rules = layer, layers, rules
+        self.cohorts: list[CohortMemory] = []
+
+    def open(self, keys: Tensor, values: Tensor) -> CohortMemory:
+        """Begin the memory of a new cohort, with the sizes of these keys and values."""
+        kind = PerHeadStore if self.rules.per_head else SharedStore
+        return CohortMemory(
+            kind(keys, values, self.rules.interval), observer_for(self.rules.policy)
+        )
+
+    def attend(
+        self,
+        memory: CohortMemory,
+        segment: Segment,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        scaling: float,
+        window: int | None,
+    ) -> Tensor:
+        """Run one cohort through its blocks; tensors are (row, head, token, head_dim)."""
+        out = []
+        for block in segment.blocks:
+            part = slice(block.start, block.stop)
+            memory.store.append(keys[:, :, part], values[:, :, part], segment.seen + block.start)
+            out.append(attend(queries[:, :, part], memory.store, scaling=scaling, window=window))
+            memory.observer.observe(queries[:, :, part], memory.store, scaling, window)
+            memory.mark(start=not block.start)
+            if block.evict:
+                self.evict(memory, segment.seen + block.stop, segment.rows.tolist())
+        return out[0] if len(out) == 1 else torch.cat(out, dim=2)
+
+    def evict(self, memory: CohortMemory, seen: int, rows: Sequence[int]) -> None:
+        """Score, select, and drop the rest for good."""
+        store, policy = memory.store, self.rules.policy
+        keys, values, positions = store.padded()
+        view = LayerView(
+            layer=self.layer,
+            layers=self.layers,
+            keys=keys,
+            values=values,
+            positions=positions,
+            lengths=store.lengths.to(store.device),
+            seen=seen,
+            statistics=memory.observer.statistics(store),
+        )
+        index, counts = select(
+            policy.score(view),
+            view,
+            policy.selection,
+            per_head=self.rules.per_head,
+            update=len(memory.sizes),
+            rows=rows,
+        )
+        store.keep(index, counts)
+        memory.observer.forget()
+        memory.sizes.append(store.lengths)

@@ -1,0 +1,33 @@
+"""H2O, heavy hitters: the tokens that received most attention so far (arXiv 2306.14048)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class H2O:
+    """Attention summed over all queries so far, mean over the query group, plus the newest tokens.
+
+    Sums are of the pruned softmax, as in the authors' code that really drops tokens. `recents`
+    newest tokens are protected: a token that nobody could see yet has no sum to be judged by. The
+    authors give half the budget to recent tokens; ``recents=16`` does better here
+    (``docs/results.md``).
+    """
+
+    selection: Selection = QUARTER
+    recents: int = 16
+    name: str = "h2o"
+    needs: Observation = Observation.COLUMN_SUMS
+
+    def score(self, view: LayerView) -> Tensor:
+        """Column sums; the newest tokens score above them, the newest highest."""
+        sums = view.statistics["column_sums"]
+        bonus = float(view.seen) + (self.recents - view.age).float()
+        return sums.where(view.age >= self.recents, sums + bonus)
