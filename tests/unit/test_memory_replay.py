@@ -1,0 +1,155 @@
+"""Eviction is checked against an oracle that shares no code with it, and the oracle against mutants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from namm_mm.memory import attach
+from namm_mm.memory import attention as attention_module
+from namm_mm.memory import cache as cache_module
+from namm_mm.memory.store import SharedStore
+from namm_mm.policies import Budget, Policy, Threshold, create
+from namm_mm.testing.replay import replay, visible_after
+from namm_mm.testing.tiny import TINY, tiny_llama, tiny_tokens
+
+INTERVAL = 32
+LENGTH = 217  # six updates and a rest
+
+
+def ragged(seed: int = 3) -> Policy:
+    """Random scores around zero under the threshold rule: heads keep different numbers."""
+    return create("random", selection=Threshold(), seed=seed, sinks=0)
+
+
+
+
+class _Centred:
+    """Random, shifted so that about half of all scores are below zero."""
+
+    def __init__(self) -> None:
+        self.inner = ragged()
+        self.name, self.needs, self.selection = "coin", self.inner.needs, self.inner.selection
+
+    def score(self, view: Any) -> torch.Tensor:
+        return self.inner.score(view) - 0.4
+
+
+def difference(model: Any, policy: Any, storage: str, length: int = LENGTH) -> float:
+    """Largest difference between the memory's logits and the replay's."""
+    tokens = tiny_tokens(1, length)
+    visible = visible_after(model, tokens, policy, interval=INTERVAL, storage=storage)
+    with torch.no_grad():
+        with replay(model, visible):
+            expected = model(tokens, use_cache=False).logits
+        with attach(model, policy, interval=INTERVAL, storage=storage):
+            got = model(tokens).logits
+    return float((got - expected).abs().max())
+
+
+@pytest.mark.parametrize("storage", ["shared", "per_head"])
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_ragged_eviction_equals_the_dense_replay(name: str, storage: str) -> None:
+    model = TINY[name]()
+    tokens = tiny_tokens(1, LENGTH)
+    assert difference(model, _Centred(), storage) < 2e-4
+    with torch.no_grad(), attach(model, _Centred(), interval=INTERVAL, storage=storage) as memory:
+        evicted = model(tokens).logits
+    with torch.no_grad():
+        assert float((evicted - model(tokens).logits).abs().max()) > 0.5, "eviction left no mark"
+    if storage == "per_head":
+        assert len({len(head) for layer in range(2) for head in memory.kept(layer)}) > 1
+
+
+@pytest.mark.parametrize("policy", ["h2o", "l2", "recency", "namm"])
+@pytest.mark.parametrize("storage", ["shared", "per_head"])
+def test_every_policy_equals_its_replay(policy: str, storage: str) -> None:
+    built = create(policy) if policy == "namm" else create(policy, selection=Budget(tokens=40))
+    assert difference(tiny_llama(), built, storage) < 2e-4
+
+
+@pytest.mark.parametrize("storage", ["shared", "per_head"])
+@pytest.mark.parametrize("policy", ["h2o", "namm"])
+def test_statistics_survive_evictions(policy: str, storage: str) -> None:
+    """Column sums and spectra of kept tokens equal those of the replayed attention matrix."""
+    built: Any = create(policy, selection=Budget(tokens=40))
+    model, tokens = tiny_llama(), tiny_tokens(1, 6 * INTERVAL + 16)
+    visible = visible_after(model, tokens, built, interval=INTERVAL, storage=storage)
+    with torch.no_grad():
+        with replay(model, visible) as weights:
+            model(tokens, use_cache=False)
+        with attach(model, built, interval=INTERVAL, storage=storage) as memory:
+            model(tokens)
+    for layer in range(2):
+        (state,) = memory.cache.memories[layer].cohorts
+        held = state.observer.statistics(state.store)
+        for head, kept in enumerate(memory.kept(layer)):
+            columns = weights[layer][0, head][:, kept]
+            if policy == "h2o":
+                expected, got = columns.sum(0), held["column_sums"][0, head, : len(kept)]
+            else:
+                signal = torch.nn.functional.pad(columns.T, (16, 0))
+                frames = built.spectrogram.frames_reference(signal)
+                expected = torch.zeros_like(frames[:, 0])
+                for frame in frames.unbind(1):
+                    decay = built.spectrogram.decay
+                    expected = decay * expected + (1 - decay) * frame
+                got = held["spectrogram"][0, head, : len(kept)]
+            torch.testing.assert_close(got, expected, atol=2e-5, rtol=1e-4)
+
+
+def _physical_length(self: Any) -> int:
+    cohorts = self.memory.cohorts
+    return cohorts[0].store.width if cohorts else 0
+
+
+def _sees_one_ahead(count: int, lengths: torch.Tensor, device: Any) -> torch.Tensor:
+    first = lengths.to(device)[..., None] - count + 2
+    seen = first + torch.arange(count, device=device)
+    return torch.arange(int(lengths.max()), device=device) < seen[..., None]
+
+
+def _drops_one_more(self: Any, index: torch.Tensor, counts: torch.Tensor) -> None:
+    index = index.clone()
+    index[0, 0, 3] = index[0, 0, 4]  # one head holds one token twice, and another not at all
+    _KEEP(self, index, counts)
+
+
+def _mixes_heads(self: Any, index: torch.Tensor, counts: torch.Tensor) -> None:
+    _KEEP(self, index, counts)
+    self._keys = self._keys.flip(1)
+
+
+_KEEP = SharedStore.keep
+MUTANTS = {
+    "the cache reports its physical length": (
+        cache_module.EvictingLayer,
+        "get_seq_length",
+        _physical_length,
+    ),
+    "a query sees the token after it": (attention_module, "visibility", _sees_one_ahead),
+    "one head loses one token more": (SharedStore, "keep", _drops_one_more),
+    "keys of two heads are exchanged": (SharedStore, "keep", _mixes_heads),
+}
+
+
+@pytest.mark.parametrize("mutant", sorted(MUTANTS))
+def test_the_oracle_catches_mutants(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison that passes above fails when the memory is broken on purpose."""
+    model, policy = tiny_llama(), create("h2o", selection=Budget(tokens=40))
+    tokens = tiny_tokens(1, LENGTH)
+    visible = visible_after(model, tokens, policy, interval=INTERVAL, storage="shared")
+    with torch.no_grad(), replay(model, visible):
+        expected = model(tokens, use_cache=False).logits
+    target, name, broken = MUTANTS[mutant]
+    monkeypatch.setattr(target, name, broken)
+    with torch.no_grad(), attach(model, policy, interval=INTERVAL) as memory:
+        # in two calls, so that positions are asked for after an eviction
+        first = model(tokens[:, :150]).logits
+        rest = model(
+            tokens[:, 150:],
+            past_key_values=memory.cache,
+            attention_mask=None,
+        ).logits
+    assert float((torch.cat([first, rest], 1) - expected).abs().max()) > 0.05
