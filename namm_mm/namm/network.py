@@ -79,7 +79,7 @@ class Namm:
                 bad = int((~tensor.isfinite()).sum())
                 raise UsageError(
                     message(
-                        f"the {name} of a NAMM are not finite",
+                        f"a NAMM with {name} that are no numbers",
                         given=f"{bad} NaN or infinite of {tensor.numel()}",
                         expected="finite numbers",
                     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,8 @@ def _read(path: Path) -> dict[str, Any]:
     allowed: list[Any] = [*((scalar, name) for name in names), np.dtype, *kinds]
     expected = "a torch.save file of the official trainer, with `evolution_state`"
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of other pickles before it refuses them
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UsageError(
@@ -150,8 +152,8 @@ def _read(path: Path) -> dict[str, Any]:
         given = f"a file that holds more than tensors and numbers, or none ({type(error).__name__})"
         raise UsageError(message(f"cannot read {path}", given=given, expected=expected)) from error
     if not isinstance(content, dict) or not isinstance(content.get("evolution_state"), dict):
-        given = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise UsageError(message(f"{path} is no NAMM checkpoint", given=given, expected=expected))
+        found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise UsageError(message(f"{path} is no NAMM checkpoint", given=found, expected=expected))
     return content
 
 
