@@ -1,13 +1,14 @@
 """Names for adapters, tasks and policies, ours and those of third parties.
 
-An entry is a dotted ``"module:attribute"`` string that is imported only when somebody asks for it, so
-that listing names costs nothing. Packages add entries through the entry-point group of the registry
-(``namm_mm.adapters``, ``namm_mm.tasks``, ``namm_mm.policies``).
+An entry is a dotted ``"module:attribute"`` string that is imported only when somebody asks for it,
+so that listing names costs nothing. Packages add entries through the entry-point group of the
+registry (``namm_mm.adapters``, ``namm_mm.tasks``, ``namm_mm.policies``).
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, cast
@@ -41,10 +42,11 @@ class Registry(Generic[T]):
             self._scanned = True
             for point in entry_points(group=self.group):
                 if point.name in self._entries:
+                    package = point.dist.name if point.dist else "a package"
                     raise UsageError(
-                        f"the {self.kind} name {point.name!r} is taken: {point.value!r} from the entry "
-                        f"points of {point.dist.name if point.dist else 'a package'} collides with "
-                        f"{self._entries[point.name]!r}. Rename it there."
+                        f"the {self.kind} name {point.name!r} is taken: {point.value!r} from the "
+                        f"entry points of {package} collides with {self._entries[point.name]!r}. "
+                        "Rename it there."
                     )
                 self._entries[point.name] = point
         return self._entries
@@ -53,7 +55,9 @@ class Registry(Generic[T]):
         """Add `factory` under `name`; raise `UsageError` if the name is taken by another one."""
         entries = self._scan()
         if name in entries and entries[name] is not factory:
-            raise UsageError(f"the {self.kind} name {name!r} is already taken by {entries[name]!r}.")
+            raise UsageError(
+                f"the {self.kind} name {name!r} is already taken by {entries[name]!r}."
+            )
         entries[name] = factory
         return factory
 
@@ -108,6 +112,34 @@ class Registry(Generic[T]):
         except (ImportError, AttributeError) as error:
             where = entry if isinstance(entry, str) else entry.value
             raise RunError(
-                f"the {self.kind} {name!r} is registered as {where!r}, but loading it failed: {error}. "
-                "`namm-mm doctor` checks what is installed."
+                f"the {self.kind} {name!r} is registered as {where!r}, but loading it failed: "
+                f"{error}. `namm-mm doctor` checks what is installed."
             ) from error
+
+
+def build(registry: Registry[Any], name: str, options: Mapping[str, Any]) -> Any:
+    """Build the component `name` with `options`, checking their names first.
+
+    Raises
+    ------
+    UsageError
+        The name is unknown, an option is unknown or missing, or its value is refused.
+    """
+    factory = registry.get(name)
+    parameters = inspect.signature(factory).parameters
+    known = [n for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
+    open_ended = len(known) < len(parameters)
+    for option in options:
+        if option not in known and not open_ended:
+            raise UsageError(
+                message(
+                    f"unknown option of the {registry.kind} {name!r}",
+                    given=option,
+                    expected="one of its options" if known else "no option",
+                    valid=known,
+                )
+            )
+    try:
+        return factory(**options)
+    except TypeError as error:
+        raise UsageError(f"the {registry.kind} {name!r} refuses its options: {error}.") from error

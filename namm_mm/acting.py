@@ -1,0 +1,132 @@
+"""Run an acting task: all environments side by side, once for each policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from namm_mm.cell import Cell, Stopwatch
+from namm_mm.errors import UsageError, message
+from namm_mm.records import Answer, Record, Role, Sample, Trace
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from namm_mm.adapters.base import Agent
+    from namm_mm.settings import PolicySettings
+    from namm_mm.tasks.base import Episode
+
+OnStep = Callable[[int, int], None]
+
+
+class TimedAgent:
+    """An agent whose decisions are timed."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.seconds: list[float] = []
+
+    def act(
+        self,
+        observations: NDArray[np.float32],
+        rewards: NDArray[np.float32],
+        alive: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """See :class:`namm_mm.adapters.base.Agent`."""
+        watch = Stopwatch()
+        actions = self.agent.act(observations, rewards, alive)
+        self.seconds.append(watch.seconds)
+        return actions
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """See :class:`namm_mm.adapters.base.Agent`."""
+        return self.agent.roles
+
+
+def check_dimensions(cell: Cell) -> None:
+    """Raise `UsageError` unless the model and the environment have the same dimensions."""
+    model, environment = cell.adapter.dimensions, cell.task.dimensions()
+    if model != environment:
+        raise UsageError(
+            message(
+                f"cells.{cell.settings.name}: the model {cell.adapter.model_name!r} does not fit "
+                "the environment",
+                given=f"state and action dimension {model}",
+                expected=f"{environment}, as the environment has",
+                then="Choose a model that was trained on this environment: `namm-mm list`.",
+            )
+        )
+
+
+def act_samples(
+    cell: Cell, samples: Sequence[Sample], on_step: OnStep | None = None
+) -> Iterator[Record]:
+    """Yield one record for each sample (environment and seed) and policy.
+
+    Under one policy all samples are one batch. If playing breaks, those that had not finished get
+    records that say so.
+
+    Raises
+    ------
+    UsageError
+        The model does not fit the environment, or cannot carry a memory.
+    """
+    check_dimensions(cell)
+    traces: dict[str, tuple[Trace, ...]] = {}
+    for settings in cell.runs:
+        open_samples = {sample.id: sample for sample in samples}
+        rows: dict[int, Trace] = {}
+        try:
+            for record, row, trace in _play(cell, samples, settings, traces, on_step):
+                del open_samples[record.sample]
+                rows[row] = trace
+                yield record
+        except UsageError:
+            raise
+        except Exception as error:  # recorded with the samples, counted in every table
+            yield from (cell.failed(sample, settings, error) for sample in open_samples.values())
+        if len(rows) == len(samples):
+            traces.setdefault(settings.name, tuple(rows[row] for row in sorted(rows)))
+
+
+def _play(
+    cell: Cell,
+    samples: Sequence[Sample],
+    settings: PolicySettings,
+    traces: dict[str, tuple[Trace, ...]],
+    on_step: OnStep | None,
+) -> Iterator[tuple[Record, int, Trace]]:
+    watch = Stopwatch()
+    policy = cell.policy(settings, traces)
+    with cell.attach(policy) as memory:
+        agent = TimedAgent(
+            cell.adapter.agent(len(samples), memory, target_return=cell.task.target_return())
+        )
+        episode: Episode
+        for episode in cell.task.play(samples, agent, on_step=on_step):
+            first, *later = agent.seconds
+            seen = memory.usage(episode.row).seen
+            answer = Answer(
+                text=_account(episode),
+                first_token_seconds=first,
+                token_seconds=sum(later) / len(later) if later else 0.0,
+                tokens=seen,
+            )
+            record = cell.scored(
+                episode.sample,
+                policy,
+                answer,
+                episode.score,
+                memory,
+                agent.roles[:seen],
+                seconds=watch.seconds,
+                row=episode.row,
+                details={**episode.details, "environments": len(samples)},
+            )
+            yield record, episode.row, memory.trace(episode.row)
+
+
+def _account(episode: Episode) -> str:
+    return f"return {sum(episode.rewards):.1f} in {len(episode.rewards)} steps"

@@ -1,0 +1,60 @@
+"""Run an answering task: every sample under every policy, the matched policy first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from namm_mm.cell import Cell, Stopwatch
+from namm_mm.errors import UnsupportedError
+from namm_mm.records import Inputs, Record, Sample, Trace
+
+if TYPE_CHECKING:
+    from namm_mm.settings import PolicySettings
+
+
+def answer_samples(cell: Cell, samples: Sequence[Sample]) -> Iterator[Record]:
+    """Yield one record for each sample and policy.
+
+    A sample that fails gives records that say so: a file that cannot be read fails it under all
+    policies, anything else under one.
+
+    Raises
+    ------
+    UnsupportedError
+        The model cannot carry a memory: no sample would do better.
+    """
+    for sample in samples:
+        try:
+            inputs = cell.adapter.prepare(sample)
+        except UnsupportedError:
+            raise
+        except Exception as error:  # whatever is wrong with one sample, the others go on
+            yield from (cell.failed(sample, settings, error) for settings in cell.runs)
+            continue
+        traces: dict[str, tuple[Trace, ...]] = {}
+        for settings in cell.runs:
+            yield _answer(cell, sample, inputs, settings, traces)
+
+
+def _answer(
+    cell: Cell,
+    sample: Sample,
+    inputs: Inputs,
+    settings: PolicySettings,
+    traces: dict[str, tuple[Trace, ...]],
+) -> Record:
+    watch = Stopwatch()
+    try:
+        policy = cell.policy(settings, traces)
+        with cell.attach(policy) as memory:
+            answer = cell.adapter.answer(inputs, memory)
+        score = cell.task.score(sample, answer)
+        traces.setdefault(settings.name, (memory.trace(),))
+        return cell.scored(
+            sample, policy, answer, score, memory, inputs.roles, seconds=watch.seconds
+        )
+    except UnsupportedError:
+        raise
+    except Exception as error:  # recorded with the sample, counted in every table
+        return cell.failed(sample, settings, error)

@@ -1,0 +1,80 @@
+"""Budgets in words, as configurations and records hold them.
+
+=================  ====================================================================
+``full``           never evict
+``threshold``      keep what scores >= 0 (the NAMM's own rule); ``threshold:512`` with a limit
+``tokens:64``      so many tokens for each layer and head
+``fraction:0.25``  this part of the tokens that were seen
+``match:namm``     as many tokens, at every update and in every layer, as that policy's run kept
+=================  ====================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from namm_mm.errors import UsageError, message
+from namm_mm.policies.base import Budget, KeepAll, Selection, Threshold
+from namm_mm.records import Trace
+
+KINDS = ("full", "threshold", "tokens:N", "fraction:F", "match:POLICY")
+
+Traces = Mapping[str, tuple[Trace, ...]]
+"""For each traced policy the sizes it kept, one trace for each row of the batch."""
+
+
+def matched_policy(words: str) -> str | None:
+    """Return the policy that a ``match:`` budget follows, None for the other kinds."""
+    kind, _, rest = words.partition(":")
+    return rest if kind == "match" else None
+
+
+def parse(words: str, own: Selection | None = None, traces: Traces | None = None) -> Selection:
+    """Turn words into a rule of selection.
+
+    Parameters
+    ----------
+    words
+        One of the forms above.
+    own
+        The policy's own rule: protected sinks and recent tokens are taken from it.
+    traces
+        Needed for ``match:``.
+
+    Raises
+    ------
+    UsageError
+        The words make no budget, or there is no trace to match.
+    """
+    kind, colon, rest = str(words).partition(":")
+    sinks, recents = (own.sinks, own.recents) if isinstance(own, Budget) else (0, 0)
+    try:
+        if kind == "full" and not colon:
+            return KeepAll()
+        if kind == "threshold":
+            return Threshold(int(rest) if colon else None)
+        if kind == "tokens":
+            return Budget(tokens=int(rest), sinks=sinks, recents=recents)
+        if kind == "fraction":
+            return Budget(fraction=float(rest), sinks=sinks, recents=recents)
+    except ValueError as error:
+        if isinstance(error, UsageError):
+            raise
+        raise _unknown(words) from error
+    if kind == "match" and rest:
+        found = (traces or {}).get(rest)
+        if found is None:
+            raise UsageError(
+                message(
+                    "no run to match",
+                    given=words,
+                    expected=f"a run of {rest!r} on the same sample, made before",
+                    valid=traces or (),
+                )
+            )
+        return Budget(trace=found, matched=rest, sinks=sinks, recents=recents)
+    raise _unknown(words)
+
+
+def _unknown(words: object) -> UsageError:
+    return UsageError(message("unknown budget", given=words, expected=f"one of {', '.join(KINDS)}"))

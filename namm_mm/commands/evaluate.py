@@ -1,0 +1,31 @@
+"""Run one adapter on one task under one policy.
+
+  namm-mm evaluate                                  SmolLM2 on long_text under the NAMM
+  namm-mm evaluate adapter=llava_video task=video_qa policy=h2o budget=tokens:128
+  namm-mm evaluate policy=full limit=8 interval=64 task.length=2000
+
+Budgets: full, threshold, tokens:64, fraction:0.25. A budget of match:POLICY needs that policy's run
+on the same samples: `namm-mm transfer` runs them together.
+
+Options:
+  --configs FOLDER   search a folder of your own configurations too
+  --show             print the resolved configuration and its hash, and stop
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from namm_mm.commands.running import run_and_report
+from namm_mm.settings import from_evaluation
+
+if TYPE_CHECKING:
+    from namm_mm.cli import Call
+
+OPTIONS = {"configs": True, "show": False}
+
+
+def main(call: Call) -> int:
+    """Run the verb."""
+    settings = from_evaluation(call.compose("evaluate"))
+    return run_and_report(settings, "eval", show="show" in call.options)

@@ -1,0 +1,47 @@
+"""Show what can be named in a configuration, and where it comes from.
+
+namm-mm list
+namm-mm list adapter policy      some kinds only: adapter, task, policy, NAMM, model, experiment
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from namm_mm.errors import UsageError, message
+
+if TYPE_CHECKING:
+    from namm_mm.cli import Call
+
+OPTIONS: dict[str, bool] = {}
+KINDS = ("adapter", "task", "policy", "NAMM", "model", "experiment")
+PLURALS = {"policy": "policies"}
+WIDTH = 22
+
+
+def main(call: Call) -> int:
+    """Run the verb."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from namm_mm.listing import entries
+
+    for word in call.words:
+        if word not in KINDS:
+            raise UsageError(
+                message("unknown kind", given=word, expected="a kind of thing to list", valid=KINDS)
+            )
+    console = Console()
+    previous = ""
+    for entry in entries():
+        if call.words and entry.kind not in call.words:
+            continue
+        if entry.kind != previous:
+            console.print(Text(PLURALS.get(entry.kind, f"{entry.kind}s"), style="bold"))
+            previous = entry.kind
+        line = Text(f"  {entry.name:<{WIDTH}} {entry.about}")
+        line.append(f" [{entry.status}]", style="dim")
+        console.print(line, soft_wrap=True, highlight=False)
+        if entry.then:
+            console.print(Text(f"  {'':<{WIDTH}} next: {entry.then}", style="dim"), soft_wrap=True)
+    return 0

@@ -1,0 +1,84 @@
+"""What `transfer` and `evaluate` share: run, print the table, make the report, say where it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from namm_mm.errors import NammError, RunError
+from namm_mm.settings import ExperimentSettings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from namm_mm.experiment import Outcome
+
+
+def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -> int:
+    """Run an experiment for a person at a console.
+
+    Raises
+    ------
+    RunError
+        The run failed, or no sample of some policy could be scored.
+    """
+    import sys
+
+    from rich.console import Console
+
+    out = Console(soft_wrap=False)
+    if show:
+        import yaml
+
+        text = yaml.safe_dump(settings.as_mapping(), sort_keys=False, allow_unicode=True)
+        sys.stdout.write(f"# config hash {settings.config_hash}\n{text}")
+        return 0
+    start = time.monotonic()
+    outcome = _run(settings, job_type, Console(stderr=True))
+    _conclude(outcome, out)
+    minutes, seconds = divmod(round(time.monotonic() - start), 60)
+    out.print(f"{len(outcome.records)} records in {minutes} min {seconds} s", highlight=False)
+    if outcome.hopeless:
+        raise RunError("\n".join(outcome.hopeless))
+    return 0
+
+
+def _run(settings: ExperimentSettings, job_type: str, console: Console) -> Outcome:
+    from namm_mm.experiment import new_folder, run
+    from namm_mm.progress import showing
+
+    folder = new_folder(settings.output / settings.name)
+    try:
+        with showing(console) as progress:
+            return run(settings, folder=folder, job_type=job_type, progress=progress)
+    except (NammError, KeyboardInterrupt, Exception):
+        kept = _count(folder)
+        if kept:
+            console.print(
+                f"The {kept} records made so far are kept: namm-mm report {folder}", highlight=False
+            )
+        raise
+
+
+def _count(folder: Path) -> int:
+    records = folder / "records.jsonl"
+    return len(records.read_text(encoding="utf-8").splitlines()) if records.is_file() else 0
+
+
+def _conclude(outcome: Outcome, out: Console) -> None:
+    from namm_mm import report
+    from namm_mm.report.console import result_table
+    from namm_mm.tracking import read_state
+
+    notes = read_state(outcome.folder).notes
+    out.print()
+    out.print(result_table(outcome.records, notes=notes))
+    made = report.render([outcome.folder], outcome.folder)
+    for name, place in _places(outcome.places, made).items():
+        out.print(f"{name + ':':<10}{place}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _places(places: Mapping[str, str], report: Path) -> dict[str, str]:
+    return {"report": str(report), **places}

@@ -1,0 +1,35 @@
+"""Run an experiment: every cell is one adapter on one task under several policies.
+
+  namm-mm transfer                                  the pocket experiment
+  namm-mm transfer experiment=NAME                  another one; `namm-mm list` shows them
+  namm-mm transfer limit=4                          at most four samples in every cell
+  namm-mm transfer 'policies=[full,namm,h2o]' 'budgets=[match:namm,fraction:0.25]'
+  namm-mm transfer cells.text.interval=64 cells.text.adapter.model=FOLDER
+  namm-mm transfer checkpoint=FILE.safetensors      another NAMM, in all cells
+  namm-mm transfer '~cells.video'                   without one cell
+
+Options:
+  --configs FOLDER   search a folder of your own configurations too
+  --show             print the resolved configuration and its hash, and stop
+
+The run folder is OUTPUT/NAME/TIME (output=runs): records.jsonl, config.yaml, report.html, wandb/.
+W&B stays offline unless WANDB_MODE=online or wandb=online.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from namm_mm.commands.running import run_and_report
+from namm_mm.settings import from_mapping
+
+if TYPE_CHECKING:
+    from namm_mm.cli import Call
+
+OPTIONS = {"configs": True, "show": False}
+
+
+def main(call: Call) -> int:
+    """Run the verb."""
+    settings = from_mapping(call.compose("transfer"))
+    return run_and_report(settings, "transfer", show="show" in call.options)

@@ -1,0 +1,238 @@
+"""Run an experiment: adapter x task x policies x budgets x seeds, giving records.
+
+::
+
+    outcome = run(settings.from_mapping({...}))
+    outcome.records, outcome.folder
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.acting import act_samples
+from namm_mm.answering import answer_samples
+from namm_mm.cell import Cell
+from namm_mm.errors import RunError, UsageError, message
+from namm_mm.progress import Progress, Silent
+from namm_mm.records import Provenance, Record, Sample
+from namm_mm.registry import build
+from namm_mm.settings import CellSettings, ExperimentSettings
+from namm_mm.validation import is_acting
+
+if TYPE_CHECKING:
+    from namm_mm.tracking import RunInfo
+
+CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave.
+
+    Attributes
+    ----------
+    folder
+        The run folder: ``config.yaml``, ``records.jsonl``, and what the trackers add.
+    places
+        Where to look, in words: ``{"records": path, "W&B": path}``.
+    """
+
+    folder: Path
+    records: tuple[Record, ...]
+    places: Mapping[str, str]
+
+    @property
+    def hopeless(self) -> tuple[str, ...]:
+        """One sentence for each cell and policy of which no sample could be scored."""
+        groups: dict[tuple[str, str, str], list[Record]] = {}
+        for record in self.records:
+            key = (record.task, record.policy, record.budget)
+            groups.setdefault(key, []).append(record)
+        return tuple(
+            f"{task}, {policy} ({budget}): all {len(found)} samples failed, the first with: "
+            f"{found[0].error}"
+            for (task, policy, budget), found in groups.items()
+            if all(record.error for record in found)
+        )
+
+
+def run(
+    settings: ExperimentSettings,
+    *,
+    folder: Path | None = None,
+    job_type: str = "transfer",
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run all cells; every record is on disk as soon as it is made.
+
+    Parameters
+    ----------
+    settings
+        Checked settings, from :func:`namm_mm.settings.from_mapping`.
+    folder
+        The run folder; by default a new one under ``settings.output``.
+    job_type
+        What the trackers call this kind of run: ``transfer`` or ``eval``.
+    progress
+        Is told how it goes.
+
+    Raises
+    ------
+    UsageError
+        The output folder cannot be written, or a model does not fit its task.
+    RunError
+        A model cannot be loaded. Records made before that are kept, the run is marked as failed.
+    """
+    from namm_mm import tracking
+
+    progress = progress or Silent()
+    progress.say(f"experiment {settings.name}, configuration {settings.config_hash[:12]}")
+    device = next((str(c.adapter.options.get("device") or "cpu") for c in settings.cells), "cpu")
+    provenance = tracking.provenance.collect(settings.config_hash, device)
+    folder = folder or new_folder(settings.output / settings.name)
+    info = _info(settings, provenance, job_type)
+    records = []
+    with tracking.open_run(folder, info, wandb_mode=settings.wandb) as tracker:
+        _write_config(folder, settings)
+        for record in _records(settings, provenance, progress):
+            tracker.record(record)
+            records.append(record)
+        places = dict(tracker.places)
+    return Outcome(folder, tuple(records), places)
+
+
+def new_folder(parent: Path) -> Path:
+    """Make and return ``PARENT/YEARMONTHDAY-HOURMINUTESECOND``, with a number if it is taken.
+
+    Raises
+    ------
+    UsageError
+        It cannot be made.
+    """
+    stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    for number in range(1000):
+        folder = parent / (f"{stamp}-{number}" if number else stamp)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UsageError(
+                message(
+                    "the output folder cannot be written",
+                    given=str(folder),
+                    expected=f"a folder that you may write to ({error.strerror})",
+                    then="Choose another one with `output=FOLDER`.",
+                )
+            ) from error
+        return folder
+    raise RunError(f"{parent} holds a thousand runs of this second: remove some.")
+
+
+def _records(
+    settings: ExperimentSettings, provenance: Provenance, progress: Progress
+) -> Iterator[Record]:
+    for cell_settings in settings.cells:
+        adapter, task = load(cell_settings, progress)
+        for seed in settings.seeds:
+            samples = _samples(task, cell_settings, seed)
+            cell = Cell(
+                experiment=settings.name,
+                settings=cell_settings,
+                adapter=adapter,
+                task=task,
+                dataset=task.fingerprint(),
+                seed=seed,
+                provenance=provenance,
+            )
+            progress.begin(cell_settings.name, len(samples) * len(cell_settings.policies))
+            for record in _run_cell(cell, samples, progress):
+                yield record
+                progress.advance()
+        del adapter, task, cell
+        gc.collect()  # the next model needs the room
+
+
+def load(settings: CellSettings, progress: Progress) -> tuple[Any, Any]:
+    """Build a cell's adapter and task, and load the model."""
+    from namm_mm.adapters import ADAPTERS
+    from namm_mm.tasks import TASKS
+
+    task = build(TASKS, settings.task.name, settings.task.options)
+    adapter = build(ADAPTERS, settings.adapter.name, settings.adapter.options)
+    progress.say(f"{settings.name}: loading {adapter.model_name}")
+    adapter.load()
+    return adapter, task
+
+
+def _samples(task: Any, settings: CellSettings, seed: int) -> tuple[Sample, ...]:
+    samples = tuple(task.samples(settings.split, settings.limit, seed))
+    if not samples:
+        raise UsageError(
+            message(
+                f"cells.{settings.name}: the task has no sample",
+                given=f"split {settings.split!r}, limit {settings.limit}",
+                expected="at least one sample",
+                then="Choose another split.",
+            )
+        )
+    return samples
+
+
+def _run_cell(cell: Cell, samples: tuple[Sample, ...], progress: Progress) -> Iterator[Record]:
+    if not is_acting(cell.task):
+        return answer_samples(cell, samples)
+
+    def on_step(step: int, alive: int) -> None:
+        progress.detail(f"step {step}, {alive} alive")
+
+    return act_samples(cell, samples, on_step)
+
+
+def _info(settings: ExperimentSettings, provenance: Provenance, job_type: str) -> RunInfo:
+    from namm_mm.tracking import RunInfo
+
+    tags = dict.fromkeys(
+        tag
+        for cell in settings.cells
+        for tag in (
+            f"adapter:{cell.adapter.name}",
+            f"task:{cell.task.name}",
+            *(f"policy:{policy.name}" for policy in cell.policies),
+        )
+    )
+    return RunInfo(
+        experiment=settings.name,
+        job_type=job_type,
+        config=settings.as_mapping(),
+        provenance=provenance,
+        tags=(*tags, "zero-shot"),
+        notes=_notes(settings),
+    )
+
+
+def _notes(settings: ExperimentSettings) -> tuple[str, ...]:
+    """What the cards of the NAMMs say about where they come from."""
+    from namm_mm.policies import create
+
+    notes = []
+    for cell in settings.cells:
+        for policy in cell.policies:
+            network = getattr(create(policy.name, **policy.options), "network", None)
+            about = getattr(network, "card", {}).get("about")
+            if about:
+                notes.append(f"{policy.name}: {about}")
+    return tuple(dict.fromkeys(notes))
+
+
+def _write_config(folder: Path, settings: ExperimentSettings) -> None:
+    import yaml
+
+    text = yaml.safe_dump(settings.as_mapping(), sort_keys=False, allow_unicode=True)
+    (folder / CONFIG).write_text(f"# config hash {settings.config_hash}\n{text}", encoding="utf-8")

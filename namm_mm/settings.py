@@ -1,0 +1,328 @@
+"""What an experiment is, as frozen dataclasses, and how a plain mapping becomes one.
+
+:func:`from_mapping` takes what YAML or Python gives, checks all of it before any model loads, and
+raises one :class:`~namm_mm.errors.UsageError` that lists every problem.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from namm_mm.errors import NammError, UsageError, message
+from namm_mm.policies.base import KeepAll, Threshold
+
+STORAGES = ("shared", "per_head")
+PROTOCOLS = ("streaming", "prune_after_prefill")
+SPLITS = ("train", "validation", "test")
+WANDB_MODES = ("offline", "online", "disabled")
+
+OWN_BUDGET = "own"
+"""The budget of a policy that brings its rule with it: the full cache, or a NAMM's threshold."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A registered name and the options it is built with."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """One policy under one budget.
+
+    Attributes
+    ----------
+    name, options
+        What :func:`namm_mm.policies.create` takes.
+    budget
+        Words of :mod:`namm_mm.budgets`, or ``own``: the rule that the policy brings.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budget: str = OWN_BUDGET
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """One adapter on one task under several policies.
+
+    Attributes
+    ----------
+    name
+        Name of the cell within the experiment: ``text``, ``video``, ``control``.
+    interval
+        Tokens between two evictions.
+    limit
+        At most so many samples per seed; None takes all.
+    """
+
+    name: str
+    adapter: Choice
+    task: Choice
+    policies: tuple[PolicySettings, ...]
+    interval: int = 128
+    storage: str = "shared"
+    protocol: str = "streaming"
+    split: str = "test"
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class ExperimentSettings:
+    """All that a run needs to be made again.
+
+    Attributes
+    ----------
+    output
+        Parent of the run folder ``OUTPUT/NAME/TIME``.
+    wandb
+        ``offline``, ``online`` or ``disabled``; None asks ``WANDB_MODE``, and is offline without.
+    """
+
+    name: str
+    cells: tuple[CellSettings, ...]
+    seeds: tuple[int, ...] = (0,)
+    output: Path = Path("runs")
+    wandb: str | None = None
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Return the resolved settings as plain values; :func:`from_mapping` reads them back."""
+        cells = {}
+        for cell in self.cells:
+            plain = {k: v for k, v in asdict(cell).items() if k != "name"}
+            plain["adapter"] = {"name": cell.adapter.name, **cell.adapter.options}
+            plain["task"] = {"name": cell.task.name, **cell.task.options}
+            plain["policies"] = [
+                {"name": p.name, **p.options, "budget": p.budget} for p in cell.policies
+            ]
+            cells[cell.name] = plain
+        return {
+            "name": self.name,
+            "seeds": list(self.seeds),
+            "output": self.output.as_posix(),
+            "wandb": self.wandb,
+            "cells": cells,
+        }
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of the canonical JSON of everything that a number may depend on."""
+        plain = self.as_mapping()
+        for elsewhere in ("output", "wandb"):
+            del plain[elsewhere]
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+EXPERIMENT_KEYS = ("name", "seeds", "output", "wandb", "limit", "checkpoint", "cells")
+CELL_DEFAULTS = ("policies", "budgets", "storage", "protocol")
+"""What a cell may leave to the experiment."""
+
+CELL_KEYS = ("adapter", "task", "interval", "split", "limit", *CELL_DEFAULTS)
+
+
+def from_mapping(data: Mapping[str, Any]) -> ExperimentSettings:
+    """Make settings from plain values and check them all.
+
+    Parameters
+    ----------
+    data
+        Keys of :data:`EXPERIMENT_KEYS` and :data:`CELL_DEFAULTS`; ``cells`` maps a name to
+        :data:`CELL_KEYS`. ``policies`` lists names or mappings with a `name`, options and perhaps a
+        `budget`; ``budgets`` are those of every policy that has no rule of its own; ``checkpoint``
+        is the one NAMM of all cells; ``limit`` cuts the samples of every cell.
+
+    Raises
+    ------
+    UsageError
+        One message for all problems: unknown keys and names, wrong values, impossible combinations.
+    """
+    from namm_mm import validation
+
+    reader = _Reader(data, "")
+    reader.allow((*EXPERIMENT_KEYS, *CELL_DEFAULTS))
+    cells = reader.mapping("cells", expected="at least one cell")
+    settings = ExperimentSettings(
+        name=reader.text("name", "experiment"),
+        seeds=reader.integers("seeds", (0,)),
+        output=Path(reader.text("output", "runs")).expanduser(),
+        wandb=reader.one_of("wandb", WANDB_MODES, "") or None,
+        cells=tuple(_cell(name, cell, reader) for name, cell in cells.items()),
+    )
+    problems = [*reader.problems, *validation.problems(settings)]
+    if problems:
+        raise UsageError(listed(problems))
+    return settings
+
+
+def from_evaluation(data: Mapping[str, Any]) -> ExperimentSettings:
+    """Make settings of one adapter on one task under one policy, from the flat mapping of a cell.
+
+    Parameters
+    ----------
+    data
+        As for :func:`from_mapping`, with the keys of the only cell beside those of the experiment,
+        and ``policy`` and ``budget`` for ``policies`` and ``budgets``.
+    """
+    data = dict(data)
+    cell: dict[str, Any] = {
+        key: data.pop(key) for key in ("adapter", "task", "interval", "split") if key in data
+    }
+    if "policy" in data:
+        cell["policies"] = [data.pop("policy")]
+    if (budget := data.pop("budget", None)) is not None:
+        cell["budgets"] = [budget]
+    task = cell.get("task")
+    name = task.get("name") if isinstance(task, Mapping) else task
+    return from_mapping({"name": "evaluate", **data, "cells": {str(name): cell}})
+
+
+def listed(problems: Iterable[str]) -> str:
+    """One message for one or many problems."""
+    found = list(dict.fromkeys(problems))
+    if len(found) == 1:
+        return found[0]
+    return "\n".join([f"{len(found)} problems in the configuration:", *(f"- {p}" for p in found)])
+
+
+def _cell(name: str, data: Any, parent: _Reader) -> CellSettings:
+    reader = _Reader(data, f"cells.{name}.", parent.problems)
+    reader.allow(CELL_KEYS)
+    inherited = {key: parent.data[key] for key in CELL_DEFAULTS if parent.data.get(key) is not None}
+    reader.data = inherited | {k: v for k, v in reader.data.items() if v is not None}
+    limits = [r.integer("limit", None, minimum=1) for r in (reader, parent)]
+    return CellSettings(
+        name=name,
+        adapter=reader.choice("adapter"),
+        task=reader.choice("task"),
+        policies=_policies(reader, parent.data.get("checkpoint")),
+        interval=reader.integer("interval", 128, minimum=1) or 128,
+        storage=reader.one_of("storage", STORAGES, "shared"),
+        protocol=reader.one_of("protocol", PROTOCOLS, "streaming"),
+        split=reader.one_of("split", SPLITS, "test"),
+        limit=min((limit for limit in limits if limit is not None), default=None),
+    )
+
+
+def _policies(reader: _Reader, checkpoint: Any) -> tuple[PolicySettings, ...]:
+    """Every policy under every budget; those that bring their own rule run once, under it."""
+    found: list[PolicySettings] = []
+    budgets = [str(b) for b in reader.sequence("budgets", ("own",))]
+    for given in reader.sequence("policies", ("full", "namm")):
+        choice = reader.as_choice("policies", given)
+        options = dict(choice.options)
+        own = options.pop("budget", None)
+        if choice.name == "namm" and checkpoint is not None:
+            options.setdefault("checkpoint", checkpoint)
+        if own is not None:
+            words = [str(own)]
+        else:
+            words = [OWN_BUDGET] if _brings_its_rule(choice.name, options) else budgets
+        found += [PolicySettings(choice.name, options, budget) for budget in words]
+    return tuple(found)
+
+
+def _brings_its_rule(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a policy needs no budget: it keeps everything, or has a threshold."""
+    from namm_mm.policies import create
+
+    try:
+        return isinstance(create(name, **options).selection, KeepAll | Threshold)
+    except NammError:  # said by the validation, with all other problems
+        return True
+
+
+class _Reader:
+    """Reads one mapping, noting problems under their full key instead of raising."""
+
+    def __init__(self, data: Any, prefix: str, problems: list[str] | None = None) -> None:
+        self.problems: list[str] = [] if problems is None else problems
+        self.prefix = prefix
+        if not isinstance(data, Mapping):
+            self._problem("", data, "a mapping of keys to values")
+            data = {}
+        self.data: dict[str, Any] = dict(data)
+
+    def _problem(self, key: str, given: object, expected: str, valid: Iterable[str] = ()) -> None:
+        where = f"{self.prefix}{key}".rstrip(".") or "configuration"
+        self.problems.append(message(where, given=given, expected=expected, valid=valid))
+
+    def allow(self, keys: Iterable[str]) -> None:
+        for key in set(self.data) - set(keys):
+            where = self.prefix.rstrip(".") or "the configuration"
+            self.problems.append(
+                message(f"unknown key in {where}", given=key, expected="a known key", valid=keys)
+            )
+
+    def text(self, key: str, default: str) -> str:
+        value = self.data.get(key, default)
+        if not isinstance(value, str | Path) or not str(value):
+            self._problem(key, value, "a text that is not empty")
+            return default
+        return str(value)
+
+    def one_of(self, key: str, valid: Iterable[str], default: str) -> str:
+        value = self.data.get(key)
+        if value is None:
+            return default
+        if value not in valid:
+            self._problem(key, value, "one of the known words", valid)
+            return default
+        return str(value)
+
+    def integer(self, key: str, default: int | None, *, minimum: int) -> int | None:
+        value = self.data.get(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+            self._problem(key, value, f"an integer of {minimum} or more")
+            return default
+        return value
+
+    def integers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        values = self.sequence(key, default)
+        if not all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in values):
+            self._problem(key, values, "a list of integers of 0 or more")
+            return default
+        if len(set(values)) != len(values):
+            self._problem(key, values, "a list of different integers")
+        return tuple(values)
+
+    def sequence(self, key: str, default: Iterable[Any]) -> list[Any]:
+        value = self.data.get(key)
+        if value is None:
+            return list(default)
+        if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+            self._problem(key, value, "a list, as in [a,b]")
+            return list(default)
+        if not (found := list(value)):
+            self._problem(key, found, "a list that is not empty")
+            return list(default)
+        return found
+
+    def mapping(self, key: str, *, expected: str) -> dict[str, Any]:
+        value = self.data.get(key)
+        if not isinstance(value, Mapping) or not value:
+            self._problem(key, value, expected)
+            return {}
+        return {str(name): inner for name, inner in value.items()}
+
+    def choice(self, key: str) -> Choice:
+        return self.as_choice(key, self.data.get(key))
+
+    def as_choice(self, key: str, value: Any) -> Choice:
+        """A bare name, or a mapping of `name` and options."""
+        if isinstance(value, str) and value:
+            return Choice(value)
+        if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+            return Choice(value["name"], {str(k): v for k, v in value.items() if k != "name"})
+        self._problem(key, value, "a name, or a mapping with a `name` and options")
+        return Choice("")

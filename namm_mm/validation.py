@@ -1,0 +1,175 @@
+"""What can be known to be wrong before any model loads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from namm_mm import budgets
+from namm_mm.errors import NammError, message
+from namm_mm.registry import Registry, build
+from namm_mm.settings import OWN_BUDGET, CellSettings, Choice, ExperimentSettings, PolicySettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from namm_mm.policies.base import Policy
+
+
+def problems(settings: ExperimentSettings) -> Iterator[str]:
+    """Yield one sentence or two for everything that is wrong."""
+    yield from _output(settings.output)
+    for cell in settings.cells:
+        yield from _components(cell)
+        yield from _policies(cell)
+
+
+def is_acting(component: object) -> bool:
+    """Whether an adapter or a task is of the acting shape.
+
+    Asked of the class: properties of an adapter that is not loaded yet may raise.
+    """
+    return hasattr(type(component), "agent") or hasattr(type(component), "play")
+
+
+def _output(folder: Path) -> Iterator[str]:
+    """Look at the nearest parent that exists: nothing is created for a run that may not start."""
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        why = "is not writable" if place.is_dir() else "is not a folder"
+        yield message(
+            "the output folder cannot be written",
+            given=str(folder),
+            expected=f"a folder that you may write to ({place.name!r} {why})",
+            then="Choose another one with `output=FOLDER`.",
+        )
+
+
+def _components(cell: CellSettings) -> Iterator[str]:
+    from namm_mm.adapters import ADAPTERS
+    from namm_mm.tasks import TASKS
+
+    built = []
+    for registry, choice in ((ADAPTERS, cell.adapter), (TASKS, cell.task)):
+        yield from _device(cell, registry, choice)
+        component = _built(registry, choice)
+        if isinstance(component, str):
+            yield _at(cell, registry.kind, component)
+        else:
+            built.append(component)
+    if len(built) == 2 and is_acting(built[0]) != is_acting(built[1]):
+        shapes = {True: "acts in environments", False: "answers questions"}
+        yield _at(
+            cell,
+            "task",
+            f"the task {cell.task.name!r} {_of_task(built[1])}, but the adapter "
+            f"{cell.adapter.name!r} {shapes[is_acting(built[0])]}: expected two of one shape. "
+            "`namm-mm list` shows which is which.",
+        )
+
+
+def _of_task(task: object) -> str:
+    return "wants an agent for its environments" if is_acting(task) else "asks questions"
+
+
+def _built(registry: Registry[Any], choice: Choice) -> Any:
+    """Return the component, or what is wrong with it."""
+    if not choice.name:  # said when the mapping was read
+        return ""
+    try:
+        return build(registry, choice.name, choice.options)
+    except NammError as error:
+        return str(error)
+
+
+def _device(cell: CellSettings, registry: Registry[Any], choice: Choice) -> Iterator[str]:
+    device = str(choice.options.get("device", ""))
+    if device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            yield _at(
+                cell,
+                f"{registry.kind}.device",
+                message(
+                    "CUDA is not available",
+                    given=device,
+                    expected="a device of this machine, such as cpu",
+                    then="`namm-mm doctor` says what torch sees.",
+                ),
+            )
+
+
+def _policies(cell: CellSettings) -> Iterator[str]:
+    runs = [(policy.name, policy.budget) for policy in cell.policies]
+    for name, budget in {run for run in runs if runs.count(run) > 1}:
+        yield _at(cell, "policies", f"{name!r} with budget {budget!r} is listed twice.")
+    for policy in cell.policies:
+        if policy.name:
+            yield from _policy(cell, policy)
+
+
+def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
+    from namm_mm import policies
+
+    try:
+        policy = policies.create(settings.name, **settings.options)
+    except NammError as error:
+        yield _at(cell, "policies", str(error))
+        return
+    hop = getattr(policy, "hop", 1)
+    if cell.interval % hop:
+        lower = cell.interval // hop * hop
+        yield _at(
+            cell,
+            "interval",
+            message(
+                f"wrong interval for the policy {settings.name!r}",
+                given=cell.interval,
+                expected=f"a multiple of the hop of its spectrogram, {hop}",
+                then=f"Take {lower} or {lower + hop}." if lower else f"Take {hop}.",
+            ),
+        )
+    yield from _budget(cell, settings, policy)
+
+
+def _budget(cell: CellSettings, settings: PolicySettings, policy: Policy) -> Iterator[str]:
+    if settings.budget == OWN_BUDGET:
+        return
+    traced = [p.name for p in traceable(cell.policies)]
+    followed = budgets.matched_policy(settings.budget)
+    if followed is not None and followed not in traced:
+        yield _at(
+            cell,
+            "budgets",
+            message(
+                f"nothing to match for {settings.name!r}",
+                given=settings.budget,
+                expected="match: and a policy of the same cell that has a budget of its own",
+                valid=traced,
+                then="Add that policy, or give a size: tokens:64, fraction:0.25.",
+            ),
+        )
+    elif followed is None:
+        try:
+            budgets.parse(settings.budget, policy.selection)
+        except NammError as error:
+            yield _at(cell, f"budget of {settings.name!r}", str(error))
+
+
+def traceable(policies: tuple[PolicySettings, ...]) -> tuple[PolicySettings, ...]:
+    """Policies whose sizes others can match: they follow nobody, and evict."""
+    return tuple(
+        policy
+        for policy in policies
+        if budgets.matched_policy(policy.budget) is None
+        and policy.budget != "full"
+        and policy.name != "full"
+    )
+
+
+def _at(cell: CellSettings, key: str, what: str) -> str:
+    return f"cells.{cell.name}.{key}: {what}"
