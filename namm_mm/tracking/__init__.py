@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from namm_mm.errors import UsageError, message
 from namm_mm.tracking import jsonl, provenance
 from namm_mm.tracking.base import RunInfo, Status, Tracker, Value
-from namm_mm.tracking.jsonl import JsonlTracker, RunState, read_records, read_state
+from namm_mm.tracking.jsonl import read_records
+from namm_mm.tracking.local import LocalTracker, RunState, read_state
 from namm_mm.tracking.tee import Tee
 
 __all__ = [
@@ -54,7 +56,7 @@ def open_run(folder: Path, info: RunInfo, *, wandb_mode: str | None = None) -> T
         The folder cannot be written, or the mode is unknown.
     """
     mode = resolve_wandb_mode(wandb_mode)
-    local = JsonlTracker(folder, info)
+    local = LocalTracker(folder, info)
     if mode == "disabled":
         return local
 
@@ -66,7 +68,7 @@ def open_run(folder: Path, info: RunInfo, *, wandb_mode: str | None = None) -> T
     return Tee(local, mirror)
 
 
-def resolve_wandb_mode(mode: str | None) -> str:
+def resolve_wandb_mode(mode: str | None) -> Literal["offline", "online", "disabled"]:
     """Return the W&B mode to use: `mode`, else that of the environment, else ``offline``.
 
     Raises
@@ -78,8 +80,9 @@ def resolve_wandb_mode(mode: str | None) -> str:
         off = os.environ.get("WANDB_DISABLED", "").lower() in {"1", "true"}
         mode = "disabled" if off else os.environ.get("WANDB_MODE") or "offline"
     mode = {"dryrun": "offline", "run": "online"}.get(mode, mode)  # W&B's older names
-    if mode not in WANDB_MODES:
-        raise UsageError(
-            message("unknown W&B mode", given=mode, expected="a mode of W&B", valid=WANDB_MODES)
-        )
-    return mode
+    match mode:
+        case "offline" | "online" | "disabled":
+            return mode
+    raise UsageError(
+        message("unknown W&B mode", given=mode, expected="a mode of W&B", valid=WANDB_MODES)
+    )

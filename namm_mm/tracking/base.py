@@ -1,6 +1,6 @@
 """What a tracker is: the place where a run's records, numbers, tables and files go.
 
-There are two of them. The local one (:mod:`namm_mm.tracking.jsonl`) is the truth: plain files,
+There are two of them. The local one (:mod:`namm_mm.tracking.local`) is the truth: plain files,
 flushed record by record. W&B (:mod:`namm_mm.tracking.wandb`) is a mirror that may fail without
 harm.
 """

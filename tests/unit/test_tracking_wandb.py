@@ -1,0 +1,149 @@
+"""Log everything to an offline W&B run, and read the file back record by record."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from synthetic_records import PROVENANCE, make_records
+
+from namm_mm.errors import RunError
+from namm_mm.tracking import RunInfo, open_run
+from namm_mm.tracking.wandb_reader import OfflineRun, messages, read_offline_run
+
+SAMPLES = 5
+RECORDS = make_records(SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    weights = tmp_path_factory.mktemp("weights") / "namm.safetensors"
+    weights.write_bytes(b"weights")
+    info = RunInfo(
+        "pocket",
+        "transfer",
+        {"adapter": {"name": "text"}, "seed": 3},
+        PROVENANCE,
+        tags=("adapter:text", "task:long_text", "policy:namm", "zero-shot"),
+        notes=("NAMM: provisional",),
+    )
+    folders = ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")
+    before = [os.environ.get(name) for name in folders]
+    with open_run(folder, info, wandb_mode="offline") as tracker:
+        for record in RECORDS:
+            tracker.record(record)
+        tracker.log({"fitness/best": 0.5, "scores/layer_0": [0.1, 0.2]}, axis="gen", at=7)
+        tracker.table("extra", ["a", "b"], [[1, "x"], [None, 2.5]])
+        tracker.artifact("namm-best", [weights], "model", {"parameters": 4172})
+        tracker.finish("ok", {"winner": "full"})
+    assert [os.environ.get(name) for name in folders] == before
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> OfflineRun:
+    (wandb_folder,) = (folder / "wandb").glob("offline-run-*")
+    end = time.monotonic() + 20  # W&B's service writes the last records a moment after `finish`
+    found = read_offline_run(wandb_folder)
+    while found.exit_code is None and time.monotonic() < end:
+        time.sleep(0.05)
+        found = read_offline_run(wandb_folder)
+    return found
+
+
+def table(folder: Path, run: OfflineRun, name: str) -> tuple[list[str], list[list[object]]]:
+    (path,) = [row[f"{name}/path"] for row in run.history if f"{name}/path" in row]
+    (file,) = (folder / "wandb").glob(f"offline-run-*/files/{path}")
+    data = json.loads(file.read_text())
+    return data["columns"], data["data"]
+
+
+def test_the_run_is_named_grouped_and_tagged(run: OfflineRun) -> None:
+    assert (run.name, run.project, run.group) == (PROVENANCE.run, "namm-mm", "pocket")
+    assert run.job_type == "transfer"
+    assert set(run.tags) == {"adapter:text", "task:long_text", "policy:namm", "zero-shot"}
+    assert run.config["adapter"] == {"name": "text"}
+    assert run.config["seed"] == 3
+    assert run.config["provenance"]["commit"] == PROVENANCE.commit
+    assert run.kinds["run"] == 1
+    assert run.exit_code == 0
+
+
+def test_every_record_is_a_point_and_axes_are_ours(run: OfflineRun) -> None:
+    assert sum("sample" in row and "_type" not in str(row) for row in run.history) == len(RECORDS)
+    curve = [
+        (row["sample"], row["video_qa/accuracy/pocket-video/namm_threshold"])
+        for row in run.history
+        if "video_qa/accuracy/pocket-video/namm_threshold" in row
+    ]
+    values = [r.value or 0.0 for r in RECORDS if r.task == "video_qa" and r.policy == "namm"]
+    expected = [(n, pytest.approx(sum(values[:n]) / n)) for n in range(1, SAMPLES + 1)]
+    assert curve == expected
+    assert run.metrics["video_qa/*"] == "sample"
+    assert run.metrics["cache/*"] == "sample"
+    assert run.metrics["fitness/*"] == "gen"
+    (event,) = [row for row in run.history if "fitness/best" in row]
+    assert (event["gen"], event["fitness/best"]) == (7, 0.5)
+    assert event["scores/layer_0/_type"] == "histogram"
+
+
+def test_a_failed_sample_is_counted_and_not_averaged(run: OfflineRun) -> None:
+    key = "video_qa/pocket-video/h2o_match_namm"
+    assert [row[f"errors/{key}"] for row in run.history if f"errors/{key}" in row] == [1]
+    assert run.summary["video_qa/accuracy/pocket-video/h2o_match_namm/errors"] == 1
+    assert run.summary["video_qa/accuracy/pocket-video/h2o_match_namm/n"] == SAMPLES - 1
+
+
+def test_the_transfer_matrix_has_policy_task_budget_and_intervals(
+    folder: Path, run: OfflineRun
+) -> None:
+    columns, rows = table(folder, run, "transfer_matrix")
+    assert len(rows) == 3 * 5
+    found = [dict(zip(columns, row, strict=True)) for row in rows]
+    (h2o,) = [r for r in found if r["task"] == "long_text" and r["policy"] == "h2o"]
+    assert h2o["budget"] == "match:namm"
+    assert isinstance(h2o["low"], float)
+    assert isinstance(h2o["mean"], float)
+    assert h2o["low"] < h2o["mean"]
+    assert h2o["to_full_low"] is not None
+    assert h2o["namm_minus_this_high"] is not None
+
+
+def test_predictions_and_cache_sizes_are_tables(folder: Path, run: OfflineRun) -> None:
+    columns, rows = table(folder, run, "predictions")
+    assert len(rows) == len(RECORDS)
+    assert rows[0][columns.index("answer")] == RECORDS[0].answer
+    (error,) = [row[columns.index("error")] for row in rows if row[columns.index("error")]]
+    assert error == "the file clip_3.mp4 ends too early"
+    columns, rows = table(folder, run, "cache_by_layer")
+    assert len(rows) == 3 * 5 * 4
+    histogram = run.summary["cache/size_by_layer/video_qa/pocket-video/namm_threshold/values"]
+    sizes = [r.memory for r in RECORDS if (r.task, r.policy) == ("video_qa", "namm")]
+    expected = [sum(m.kept_by_layer[i] for m in sizes if m) / SAMPLES for i in range(4)]
+    assert histogram == pytest.approx(expected)
+    assert table(folder, run, "extra") == (["a", "b"], [[1, "x"], [None, 2.5]])
+
+
+def test_artifacts_are_staged_under_the_run_folder(folder: Path, run: OfflineRun) -> None:
+    (artifact,) = [a for a in run.artifacts if a[1] == "model"]
+    assert artifact == ("namm-best", "model", {"parameters": 4172}, ("namm.safetensors",))
+    staged = (folder / "wandb/data/artifacts/staging").iterdir()
+    assert b"weights" in [file.read_bytes() for file in staged]
+
+
+@pytest.mark.usefixtures("run")
+def test_the_reader_checks_sums_and_stops_at_a_cut(folder: Path) -> None:
+    (file,) = (folder / "wandb").glob("offline-run-*/*.wandb")
+    data = file.read_bytes()
+    whole = list(messages(data))
+    assert list(messages(data[:-3])) == whole[:-1]
+    damaged = bytearray(data)
+    damaged[200] ^= 1
+    with pytest.raises(RunError, match="checksum"):
+        list(messages(bytes(damaged)))
+    with pytest.raises(RunError, match=":W&B"):
+        list(messages(b"something else"))
