@@ -59,10 +59,11 @@ def select(
         )
     lengths, slots = view.lengths, scores.shape[-1]
     slot = torch.arange(slots, device=scores.device)
-    forced = slot == lengths[..., None] - 1
+    ranked = scores.float()
     if isinstance(selection, Budget):
-        forced = forced | (view.positions < selection.sinks) | (view.age < selection.recents)
-    ranked = scores.float().masked_fill(forced, float("inf"))
+        protected = (view.positions < selection.sinks) | (view.age < selection.recents)
+        ranked = ranked.masked_fill(protected, torch.finfo(torch.float32).max)
+    ranked = ranked.masked_fill(slot == lengths[..., None] - 1, float("inf"))
     ranked = ranked.masked_fill(~view.filled, float("-inf"))
     order = ranked.argsort(dim=-1, descending=True, stable=True)
     counts = _counts(ranked, view, selection, update, rows)

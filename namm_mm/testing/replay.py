@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from namm_mm.memory import attach
@@ -24,7 +24,7 @@ _NAME = "namm_replay"
 
 
 def visible_after(
-    model: PreTrainedModel, tokens: Tensor, policy: Policy, *, interval: int, storage: str
+    model: Any, tokens: Tensor, policy: Policy, *, interval: int, storage: str
 ) -> Tensor:
     """What each query may see: (layer, kv_head, query, key) bool.
 
@@ -55,13 +55,13 @@ def visible_after(
     return visible
 
 
-def _kv_heads(model: PreTrainedModel) -> int:
+def _kv_heads(model: Any) -> int:
     config = model.config.get_text_config()
-    return getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
 
 
 @contextmanager
-def replay(model: PreTrainedModel, visible: Tensor) -> Iterator[list[Tensor]]:
+def replay(model: Any, visible: Tensor) -> Iterator[list[Tensor]]:
     """Run `model` under the dense masks `visible`; yields each layer's attention weights.
 
     The list fills as the model runs: (1, kv_head, query, key) float32, mean over the query group.
@@ -76,7 +76,7 @@ def replay(model: PreTrainedModel, visible: Tensor) -> Iterator[list[Tensor]]:
         products = (q @ k.transpose(-1, -2)).float() * scaling
         allowed = visible[module.layer_idx].repeat_interleave(group, 0)
         weights = products.masked_fill(~allowed, float("-inf")).softmax(-1)
-        seen.append(weights.unflatten(1, (-1, group)).mean(2))
+        seen.append(weights.view(1, -1, group, *weights.shape[2:]).mean(2))
         return (weights.to(v.dtype) @ v).transpose(1, 2), None
 
     AttentionInterface.register(_NAME, attention)

@@ -6,6 +6,7 @@ test of an attention memory can fail.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +17,6 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
-    PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -38,26 +38,29 @@ _SIZES: dict[str, Any] = {
 }
 
 
-def tiny_llama(seed: int = 0, **changes: Any) -> PreTrainedModel:
+def tiny_llama(seed: int = 0, **changes: Any) -> Any:
     """Llama: 2 layers, 4 query heads on 2 KV heads, rotary positions."""
     torch.manual_seed(seed)
-    return LlamaForCausalLM(LlamaConfig(**{**_SIZES, **changes})).eval()
+    model: Any = LlamaForCausalLM(LlamaConfig(**{**_SIZES, **changes}))
+    return model.eval()
 
 
-def tiny_mistral(seed: int = 0, **changes: Any) -> PreTrainedModel:
+def tiny_mistral(seed: int = 0, **changes: Any) -> Any:
     """Mistral: as Llama, with a sliding window if ``sliding_window`` is given."""
     torch.manual_seed(seed)
     options = {**_SIZES, "sliding_window": None, **changes}
-    return MistralForCausalLM(MistralConfig(**options)).eval()
+    model: Any = MistralForCausalLM(MistralConfig(**options))
+    return model.eval()
 
 
-def tiny_qwen2(seed: int = 0, **changes: Any) -> PreTrainedModel:
+def tiny_qwen2(seed: int = 0, **changes: Any) -> Any:
     """Qwen2: as Llama, with biases."""
     torch.manual_seed(seed)
-    return Qwen2ForCausalLM(Qwen2Config(**{**_SIZES, **changes})).eval()
+    model: Any = Qwen2ForCausalLM(Qwen2Config(**{**_SIZES, **changes}))
+    return model.eval()
 
 
-def tiny_gpt2(seed: int = 0, **changes: Any) -> PreTrainedModel:
+def tiny_gpt2(seed: int = 0, **changes: Any) -> Any:
     """GPT-2: every query head its own KV head, learned positions."""
     torch.manual_seed(seed)
     options: dict[str, Any] = {
@@ -71,10 +74,11 @@ def tiny_gpt2(seed: int = 0, **changes: Any) -> PreTrainedModel:
         "eos_token_id": None,
         "pad_token_id": 0,
     }
-    return GPT2LMHeadModel(GPT2Config(**{**options, **changes})).eval()
+    model: Any = GPT2LMHeadModel(GPT2Config(**{**options, **changes}))
+    return model.eval()
 
 
-TINY = {
+TINY: dict[str, Callable[..., Any]] = {
     "llama": tiny_llama,
     "mistral": tiny_mistral,
     "qwen2": tiny_qwen2,

@@ -1,4 +1,4 @@
-"""Eviction is checked against an oracle that shares no code with it, and the oracle against mutants."""
+"""Eviction is checked against an oracle without its code, and the oracle against mutants."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from namm_mm.memory import attach
 from namm_mm.memory import attention as attention_module
 from namm_mm.memory import cache as cache_module
@@ -21,8 +22,6 @@ LENGTH = 217  # six updates and a rest
 def ragged(seed: int = 3) -> Policy:
     """Random scores around zero under the threshold rule: heads keep different numbers."""
     return create("random", selection=Threshold(), seed=seed, sinks=0)
-
-
 
 
 class _Centred:
