@@ -155,6 +155,7 @@ class LayerMemory:
             memory.observer.observe(queries[:, :, part], memory.store, scaling, window)
             memory.mark(start=not block.start)
             if block.evict:
+                memory.observer.settle(memory.store, scaling, window)
                 self.evict(memory, segment.seen + block.stop, segment.rows.tolist())
         return out[0] if len(out) == 1 else torch.cat(out, dim=2)
 
@@ -181,5 +182,4 @@ class LayerMemory:
             rows=rows,
         )
         store.keep(index, counts)
-        memory.observer.forget()
         memory.sizes.append(store.lengths)

@@ -6,6 +6,8 @@ tile into per-slot statistics. Memory is O(tile x slots) whatever the length of 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -28,12 +30,12 @@ class Observer(Protocol):
         """Take in (row, query_head, query, head_dim) of the newest tokens, already in the store."""
         ...
 
-    def statistics(self, store: Store) -> dict[str, Tensor]:
-        """What a policy may read, per slot (:attr:`LayerView.statistics`)."""
+    def settle(self, store: Store, scaling: float, window: int | None) -> None:
+        """Fold what still waits, or drop it: an eviction follows."""
         ...
 
-    def forget(self) -> None:
-        """Drop what waits to be folded: an eviction ends the run of queries it belongs to."""
+    def statistics(self, store: Store) -> dict[str, Tensor]:
+        """What a policy may read, per slot (:attr:`LayerView.statistics`)."""
         ...
 
     def select_rows(self, rows: Tensor) -> Observer:
@@ -54,63 +56,125 @@ class NoObserver:
     def observe(self, queries: Tensor, store: Store, scaling: float, window: int | None) -> None:
         """Do nothing."""
 
-    def statistics(self, store: Store) -> dict[str, Tensor]:
-        """Return what the store holds."""
-        return store.statistics()
-
-    def forget(self) -> None:
+    def settle(self, store: Store, scaling: float, window: int | None) -> None:
         """Do nothing."""
+
+    def statistics(self, store: Store) -> dict[str, Tensor]:
+        """Return nothing."""
+        return {}
 
     def select_rows(self, rows: Tensor) -> NoObserver:
         """Return itself: there is nothing to select."""
         return self
 
 
-class ColumnSums(NoObserver):
-    """Attention received so far, summed over all queries (H2O, arXiv 2306.14048, section 4)."""
+class WaitingObserver(ABC):
+    """Folds queries `batch` at a time; decoding brings one by one, so fewer wait.
 
-    def observe(self, queries: Tensor, store: Store, scaling: float, window: int | None) -> None:
-        """Add each tile's column sums."""
-        held = store.statistics().get("column_sums")
-        for tile in weights(queries, store, scaling=scaling, tile=TILE, window=window):
-            received = tile.sum(2)
-            held = received if held is None else held + received
-        if held is not None:
-            store.set_statistics({"column_sums": held})
-
-
-class SpectrogramObserver:
-    """Decayed spectrogram of the attention each token receives (NAMM, arXiv 2410.13166).
-
-    Frames need `hop` queries at a time; fewer wait in `pending` (decoding brings one by one).
-    Waiting queries, not weights, are kept: nothing is evicted while they wait, so that their
-    weights can be recomputed from the keys that are there.
+    Waiting queries are kept, not their weights: nothing is evicted while they wait, so that the
+    weights can be computed from the keys that are there, for many queries at the cost of one.
     """
 
-    def __init__(self, spectrogram: Spectrogram, pending: Tensor | None = None) -> None:
-        self.spectrogram = spectrogram
-        self.pending = pending
+    batch: int
+
+    def __init__(self) -> None:
+        self.pending: Tensor | None = None
 
     def observe(self, queries: Tensor, store: Store, scaling: float, window: int | None) -> None:
-        """Fold all complete hops of queries; let the rest wait."""
-        hop = self.spectrogram.hop
+        """Fold all complete batches of queries; let the rest wait."""
         if self.pending is not None:
             queries = torch.cat([self.pending, queries], dim=2)
-        waiting = queries.shape[2] % hop
-        complete = queries.shape[2] - waiting
-        self.pending = queries[:, :, complete:].clone() if waiting else None
-        if not complete:
-            return
+        complete = queries.shape[2] - queries.shape[2] % self.batch
+        waiting = queries[:, :, complete:]
+        self.pending = waiting.clone() if waiting.shape[2] else None
+        if complete:
+            self.fold(self._tiles(queries, store, scaling, window, complete), store)
+
+    def _tiles(
+        self, queries: Tensor, store: Store, scaling: float, window: int | None, complete: int
+    ) -> Iterator[Tensor]:
+        """Weights of the first `complete` queries.
+
+        The tokens of the waiting ones are in the store as well, and weights() aligns its queries
+        with the newest slots; so they are passed along, and their weights left out.
+        """
+        tile = self.batch * max(1, TILE // self.batch)
+        for part in weights(queries, store, scaling=scaling, tile=tile, window=window):
+            yield part[:, :, :complete]
+            complete -= part.shape[2]
+            if complete <= 0:
+                return
+
+    @abstractmethod
+    def fold(self, tiles: Iterator[Tensor], store: Store) -> None:
+        """Fold attention weights (row, kv_head, query, slot) into the statistics of the store."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the waiting queries."""
+        return 0 if self.pending is None else self.pending.untyped_storage().nbytes()
+
+    def take_rows(self, chosen: WaitingObserver, rows: Tensor) -> None:
+        """Give `chosen` the waiting queries of these rows."""
+        if self.pending is not None:
+            chosen.pending = self.pending.index_select(0, rows.to(self.pending.device))
+
+
+class ColumnSums(WaitingObserver):
+    """Attention received so far, summed over all queries (H2O, arXiv 2306.14048, section 4)."""
+
+    batch = 16
+
+    def fold(self, tiles: Iterator[Tensor], store: Store) -> None:
+        """Add each tile's column sums."""
+        sums = self.statistics(store)["column_sums"]
+        for tile in tiles:
+            sums = sums + tile.sum(2)
+        store.set_statistics({"column_sums": sums})
+
+    def settle(self, store: Store, scaling: float, window: int | None) -> None:
+        """Fold the rest, however few."""
+        if self.pending is not None:
+            queries, self.pending = self.pending, None
+            count = queries.shape[2]
+            self.fold(self._tiles(queries, store, scaling, window, count), store)
+
+    def statistics(self, store: Store) -> dict[str, Tensor]:
+        """Return the sums so far: (row, kv_head, slot)."""
+        held = store.statistics()
+        return held or {
+            "column_sums": torch.zeros(store.rows, store.heads, store.width, device=store.device)
+        }
+
+    def select_rows(self, rows: Tensor) -> ColumnSums:
+        """Return an observer with these rows' waiting queries."""
+        chosen = ColumnSums()
+        self.take_rows(chosen, rows)
+        return chosen
+
+
+class SpectrogramObserver(WaitingObserver):
+    """Decayed spectrogram of the attention each token receives (NAMM, arXiv 2410.13166)."""
+
+    def __init__(self, spectrogram: Spectrogram) -> None:
+        super().__init__()
+        self.spectrogram = spectrogram
+        self.batch = spectrogram.hop
+
+    def fold(self, tiles: Iterator[Tensor], store: Store) -> None:
+        """Advance the spectrogram by whole hops."""
         state = self._state(store)
-        # The waiting queries' own tokens are in the store as well: weights() aligns its queries
-        # with the newest slots, so they are passed along and their tile is left out.
-        for number, tile in enumerate(
-            weights(queries, store, scaling=scaling, tile=hop * (TILE // hop), window=window)
-        ):
-            rows = min(complete - number * hop * (TILE // hop), tile.shape[2])
-            if rows > 0:
-                state = self.spectrogram.advance(state, tile[:, :, :rows])
+        for tile in tiles:
+            state = self.spectrogram.advance(state, tile)
         store.set_statistics(state._asdict())
+
+    def settle(self, store: Store, scaling: float, window: int | None) -> None:
+        """Drop what waits: less than a hop is no frame. Intervals of whole hops leave nothing."""
+        self.pending = None
+
+    def statistics(self, store: Store) -> dict[str, Tensor]:
+        """Return the decayed spectrum alone: (row, kv_head, slot, bins)."""
+        return {"spectrogram": self._state(store).ema}
 
     def _state(self, store: Store) -> SpectrogramState:
         held = store.statistics()
@@ -118,25 +182,11 @@ class SpectrogramObserver:
             return SpectrogramState(**held)
         return self.spectrogram.initial(store.rows, store.heads, store.width, store.device)
 
-    def statistics(self, store: Store) -> dict[str, Tensor]:
-        """Return the decayed spectrum alone: (row, kv_head, slot, bins)."""
-        return {"spectrogram": self._state(store).ema}
-
-    def forget(self) -> None:
-        """Drop the waiting queries."""
-        self.pending = None
-
     def select_rows(self, rows: Tensor) -> SpectrogramObserver:
         """Return an observer with these rows' waiting queries."""
-        waiting = self.pending
-        if waiting is not None:
-            waiting = waiting.index_select(0, rows.to(waiting.device))
-        return SpectrogramObserver(self.spectrogram, waiting)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the waiting queries."""
-        return 0 if self.pending is None else self.pending.untyped_storage().nbytes()
+        chosen = SpectrogramObserver(self.spectrogram)
+        self.take_rows(chosen, rows)
+        return chosen
 
 
 def observer_for(policy: Policy) -> Observer:
