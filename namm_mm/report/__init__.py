@@ -1,1 +1,54 @@
 """Reports, made from records alone: one block model, several renderings with the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from namm_mm.errors import RunError, UsageError, message
+
+__all__ = ["render"]
+
+_SUFFIXES = {"html": "report.html", "markdown": "report.md"}
+
+
+def render(folders: Sequence[Path], output: Path | None = None, kind: str = "html") -> Path:
+    """Make the report of one run, or of several side by side, and return its file.
+
+    Parameters
+    ----------
+    folders
+        Run folders.
+    output
+        The file to write; by default ``report.html`` (or ``.md``) in the last run folder.
+    kind
+        ``html`` (one file, works with no network) or ``markdown``.
+
+    Raises
+    ------
+    UsageError
+        A folder holds no records, they are of a newer version, or the kind is unknown.
+    RunError
+        The file cannot be written.
+    """
+    from namm_mm.report import html, markdown
+    from namm_mm.report.build import build
+    from namm_mm.report.runs import load_runs
+
+    if kind not in _SUFFIXES:
+        raise UsageError(
+            message("unknown kind of report", given=kind, expected="a format", valid=_SUFFIXES)
+        )
+    runs = load_runs(folders)
+    report = build(runs)
+    text = html.render(report) if kind == "html" else markdown.render(report)
+    last = folders[-1] if folders[-1].is_dir() else folders[-1].parent
+    target = output or last / _SUFFIXES[kind]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(
+            f"the report cannot be written to {target}: {error.strerror}. Choose another file."
+        ) from error
+    return target

@@ -1,0 +1,118 @@
+"""What a report is made of: a few kinds of blocks that know no file format.
+
+The renderers turn the same blocks into HTML, Markdown and a W&B report, so that all show the same
+numbers. A figure carries its numbers as a table as well: for readers who cannot see it, and for
+formats that cannot hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that must not be overlooked."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table.
+
+    Attributes
+    ----------
+    text, detail
+        What is shown, and what is shown smaller below it.
+    value
+        What a table is sorted by; None where there is none, which goes last.
+    strong
+        Whether to stress it.
+    """
+
+    text: str
+    detail: str = ""
+    value: float | str | None = None
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """Heading of a column; `help` explains it."""
+
+    name: str
+    help: str = ""
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; `note` goes below it."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot.
+
+    Attributes
+    ----------
+    title, description
+        What it shows, and the same in a sentence, for readers who cannot see it.
+    plot
+        A Plotly figure as a mapping with ``data`` and ``layout`` (JSON values only).
+    table
+        The numbers of the plot.
+    height
+        Pixels.
+    """
+
+    title: str
+    description: str
+    plot: Mapping[str, Any]
+    table: Table
+    height: int = 380
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values."""
+
+    title: str
+    pairs: tuple[tuple[str, str], ...]
+
+
+Block = Text | Notice | Table | Figure | Facts
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report with its own heading and anchor."""
+
+    anchor: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole report."""
+
+    title: str
+    subtitle: str
+    sections: tuple[Section, ...]

@@ -1,0 +1,150 @@
+"""A report as one HTML file that needs nothing else: no network, no account, no other file."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from importlib.resources import files
+
+from namm_mm.report.blocks import (
+    Block,
+    Column,
+    Entry,
+    Facts,
+    Figure,
+    Notice,
+    Report,
+    Section,
+    Table,
+    Text,
+)
+
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+)
+"""What the page may load: nothing. The browser itself enforces that it works offline."""
+
+
+def render(report: Report) -> str:
+    """Return the page."""
+    has_figures = any(isinstance(b, Figure) for s in report.sections for b in s.blocks)
+    navigation = "".join(
+        f'<li><a href="#{escape(s.anchor)}">{escape(s.title)}</a></li>' for s in report.sections
+    )
+    parts = [
+        "<!doctype html>",
+        '<html lang="en">',
+        "<head>",
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(report.title)}</title>",
+        f"<style>{_asset('page.css')}</style>",
+        "</head>",
+        "<body>",
+        '<a class="skip" href="#results">Skip to the results</a>',
+        "<header>",
+        f"<h1>{escape(report.title)}</h1>",
+        f"<p>{escape(report.subtitle)}</p>",
+        '<button id="theme" type="button">Light / dark</button>',
+        f'<nav aria-label="Sections"><ul>{navigation}</ul></nav>',
+        "</header>",
+        "<main>",
+        *(_section(section, number) for number, section in enumerate(report.sections)),
+        "</main>",
+        f"<script>{_plotly() if has_figures else ''}</script>",
+        f"<script>{_asset('page.js')}</script>",
+        "</body>",
+        "</html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _section(section: Section, number: int) -> str:
+    blocks = "\n".join(
+        _block(block, f"{section.anchor}-{index}") for index, block in enumerate(section.blocks)
+    )
+    anchor = escape(section.anchor)
+    return (
+        f'<section id="{anchor}" aria-labelledby="{anchor}-title">\n'
+        f'<h2 id="{anchor}-title">{escape(section.title)}</h2>\n{blocks}\n</section>'
+    )
+
+
+def _block(block: Block, anchor: str) -> str:
+    match block:
+        case Text():
+            return f"<p>{escape(block.text)}</p>"
+        case Notice():
+            kind = "warning" if block.warning else "note"
+            return f'<p class="notice {kind}" role="note">{escape(block.text)}</p>'
+        case Table():
+            return _table(block, anchor)
+        case Figure():
+            return _figure(block, anchor)
+        case Facts():
+            pairs = "".join(
+                f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in block.pairs
+            )
+            return f"<h3>{escape(block.title)}</h3>\n<dl>{pairs}</dl>"
+
+
+def _table(table: Table, anchor: str) -> str:
+    head = "".join(_heading(column) for column in table.columns)
+    body = "\n".join(
+        "<tr>" + "".join(_entry(e, c) for e, c in zip(row, table.columns, strict=True)) + "</tr>"
+        for row in table.rows
+    )
+    note = f'<p class="small">{escape(table.note)}</p>' if table.note else ""
+    title = escape(table.title)
+    return (
+        f'<div class="scroll" role="region" aria-label="{title}" tabindex="0">\n'
+        f'<table id="{escape(anchor)}" class="sortable">\n<caption>{title}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n{note}"
+    )
+
+
+def _heading(column: Column) -> str:
+    numeric = ' class="number"' if column.numeric else ""
+    hint = f' title="{escape(column.help)}"' if column.help else ""
+    return (
+        f'<th scope="col"{numeric} aria-sort="none">'
+        f'<button type="button"{hint}>{escape(column.name)}</button></th>'
+    )
+
+
+def _entry(entry: Entry, column: Column) -> str:
+    numeric = ' class="number"' if column.numeric else ""
+    value = "" if entry.value is None and column.numeric else entry.value
+    key = escape(str(entry.text if value is None else value))
+    text = f"<strong>{escape(entry.text)}</strong>" if entry.strong else escape(entry.text)
+    detail = f"<small>{escape(entry.detail)}</small>" if entry.detail else ""
+    return f'<td{numeric} data-key="{key}">{text}{detail}</td>'
+
+
+def _figure(figure: Figure, anchor: str) -> str:
+    plot = json.dumps({**figure.plot, "title": figure.title}, allow_nan=False)
+    return (
+        f"<figure>\n<h3>{escape(figure.title)}</h3>\n"
+        f'<div class="plot" id="{escape(anchor)}" role="img" style="height:{figure.height}px" '
+        f'aria-label="{escape(figure.title)}. {escape(figure.description)}">'
+        f'<script type="application/json">{_inert(plot)}</script></div>\n'
+        f"<figcaption>{escape(figure.description)}</figcaption>\n"
+        f"<details><summary>The numbers</summary>\n{_table(figure.table, anchor + '-table')}\n"
+        "</details>\n</figure>"
+    )
+
+
+def _inert(text: str) -> str:
+    """Make JSON safe inside a script element: no text in it can end the element."""
+    return text.replace("<", "\\u003c")
+
+
+def _asset(name: str) -> str:
+    return (files("namm_mm.report") / name).read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs()).replace("</script", "<\\/script")

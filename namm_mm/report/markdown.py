@@ -1,0 +1,55 @@
+"""A report as Markdown: for a pull request, or a repository. Figures appear as their numbers."""
+
+from __future__ import annotations
+
+from namm_mm.report.blocks import Block, Entry, Facts, Figure, Notice, Report, Table, Text
+
+
+def render(report: Report) -> str:
+    """Return the document."""
+    parts = [f"# {_escape(report.title)}", _escape(report.subtitle)]
+    for section in report.sections:
+        parts.append(f"## {_escape(section.title)}")
+        parts += [_block(block) for block in section.blocks]
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Text():
+            return _escape(block.text)
+        case Notice():
+            return f"> **{'Warning' if block.warning else 'Note'}:** {_escape(block.text)}"
+        case Table():
+            return _table(block)
+        case Figure():
+            head = f"### {_escape(block.title)}\n\n{_escape(block.description)}"
+            return f"{head}\n\n{_rows(block.table)}"
+        case Facts():
+            lines = [f"- {_escape(name)}: {_escape(value)}" for name, value in block.pairs]
+            return f"### {_escape(block.title)}\n\n" + "\n".join(lines)
+
+
+def _table(table: Table) -> str:
+    note = f"\n\n{_escape(table.note)}" if table.note else ""
+    return f"### {_escape(table.title)}\n\n{_rows(table)}{note}"
+
+
+def _rows(table: Table) -> str:
+    head = "| " + " | ".join(_escape(column.name) for column in table.columns) + " |"
+    rule = "|" + "|".join(" ---: " if column.numeric else " --- " for column in table.columns) + "|"
+    body = ["| " + " | ".join(_entry(entry) for entry in row) + " |" for row in table.rows]
+    return "\n".join([head, rule, *body])
+
+
+def _entry(entry: Entry) -> str:
+    text = _escape(entry.text)
+    if entry.strong:
+        text = f"**{text}**"
+    return f"{text} {_escape(entry.detail)}".rstrip()
+
+
+def _escape(text: str) -> str:
+    for character in "\\`*_[]<>|#":
+        text = text.replace(character, "\\" + character)
+    return " ".join(text.split())
