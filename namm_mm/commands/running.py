@@ -75,7 +75,7 @@ def _conclude(outcome: Outcome, out: Console) -> None:
     notes = read_state(outcome.folder).notes
     out.print()
     out.print(result_table(outcome.records, notes=notes))
-    made = report.render([outcome.folder], outcome.folder)
+    made = report.render([outcome.folder])
     for name, place in _places(outcome.places, made).items():
         out.print(f"{name + ':':<10}{place}", soft_wrap=True, highlight=False, markup=False)
 

@@ -1,0 +1,68 @@
+"""Make a bundled or cached asset again, from nothing.
+
+  namm-mm build                             what can be built
+  namm-mm build smollm2                     convert the packaged SmolLM2 now instead of at first use
+  namm-mm build pocket-video out=FOLDER     train the video model, into a folder of your own
+  namm-mm build pocket-rl asset=pocket_rl_hopper
+  namm-mm build provisional                 the NAMM that stands in until one is evolved
+
+KEY=VALUE are the builder's own options; a wrong one is answered with the right ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.errors import UsageError, message
+from namm_mm.registry import Registry, build
+
+if TYPE_CHECKING:
+    from namm_mm.cli import Call
+
+OPTIONS: dict[str, bool] = {}
+
+BUILDERS: Registry[Callable[..., Path]] = Registry(
+    "builder",
+    "namm_mm.builders",
+    {
+        "pocket-video": "namm_mm.build.pocket_video:build",
+        "pocket-rl": "namm_mm.build.pocket_rl:build",
+        "provisional": "namm_mm.build.provisional:build",
+        "smollm2": "namm_mm.build.smollm2:build",
+    },
+)
+
+
+def main(call: Call) -> int:
+    """Run the verb."""
+    from rich.console import Console
+
+    out = Console(soft_wrap=True, highlight=False, markup=False)
+    if not call.words:
+        out.print("namm-mm build NAME, where NAME is one of: " + ", ".join(BUILDERS))
+        return 0
+    name, *rest = call.words
+    options = dict(_option(word) for word in rest)
+    known = inspect.signature(BUILDERS.get(name)).parameters
+    if "say" in known:
+        options["say"] = out.print
+    for key, value in options.items():
+        if key in known and "Path" in str(known[key].annotation):
+            options[key] = Path(str(value)).expanduser()
+    made = build(BUILDERS, name, options)
+    out.print(f"made {made}")
+    return 0
+
+
+def _option(word: str) -> tuple[str, Any]:
+    import yaml
+
+    key, equals, value = word.partition("=")
+    if not equals or not key:
+        raise UsageError(
+            message("not an option of a builder", given=word, expected="KEY=VALUE, such as seed=1")
+        )
+    return key, yaml.safe_load(value)

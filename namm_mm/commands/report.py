@@ -1,0 +1,56 @@
+"""Make a report from the records of one run, or of several side by side.
+
+  namm-mm report runs/pocket/20260101-120000
+  namm-mm report RUN RUN --output comparison.html
+  namm-mm report RUN --kind markdown
+
+Options:
+  --output FILE    where to write; by default report.html (or .md) in the last run folder
+  --kind KIND      html (one file, works with no network) or markdown
+  --by-family      break the printed table down by question family or environment
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from namm_mm.errors import UsageError, message
+
+if TYPE_CHECKING:
+    from namm_mm.cli import Call
+
+OPTIONS = {"output": True, "kind": True, "by-family": False}
+
+
+def main(call: Call) -> int:
+    """Run the verb."""
+    from rich.console import Console
+
+    from namm_mm import report
+    from namm_mm.report.console import result_table
+    from namm_mm.tracking import read_records, read_state
+
+    if not call.words:
+        raise UsageError(
+            message(
+                "no run to report",
+                given="nothing",
+                expected="one or more run folders",
+                then="Run folders are printed at the end of `namm-mm transfer`.",
+            )
+        )
+    folders = [Path(word).expanduser() for word in call.words]
+    output = call.options.get("output")
+    found = [read_records(folder) for folder in folders]
+    made = report.render(
+        folders, Path(output).expanduser() if output else None, call.options.get("kind", "html")
+    )
+    out = Console(highlight=False)
+    records = [record for part, _ in found for record in part]
+    notes = dict.fromkeys(note for folder in folders for note in read_state(folder).notes)
+    problems = [problem for _, part in found for problem in part]
+    by_family = "by-family" in call.options
+    out.print(result_table(records, by_family=by_family, notes=[*notes, *problems]))
+    out.print(f"report: {made}", soft_wrap=True, markup=False)
+    return 0

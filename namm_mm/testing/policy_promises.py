@@ -1,0 +1,188 @@
+"""Conformance of a policy: scores, rows on their own, budgets, both storages, real generation."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.policies.base import Budget, LayerView, Observation, Policy, Selection
+from namm_mm.testing.promises import Promises, require
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROWS, HEADS, SLOTS, WIDTH, BINS = 3, 2, 24, 8, 17
+INTERVAL, PROMPT, NEW = 16, 40, 12
+
+
+def check_policy(policy: Policy) -> tuple[str, ...]:
+    """Try every promise of :class:`namm_mm.policies.base.Policy` on small random inputs.
+
+    Parameters
+    ----------
+    policy
+        An instance; a frozen dataclass, so that budgets can be set.
+
+    Returns
+    -------
+    tuple of str
+        The promises that hold, when all do.
+
+    Raises
+    ------
+    ConformanceError
+        Lists every broken promise with what was seen.
+    """
+    promises = Promises(f"the policy {getattr(policy, 'name', policy)!r}")
+    with promises.promise("it has a name, an observation and a selection"):
+        require(isinstance(policy, Policy), "name, needs, selection or score is missing")
+        require(isinstance(policy.name, str) and policy.name, f"name is {policy.name!r}")
+        require(isinstance(policy.needs, Observation), f"needs is {policy.needs!r}")
+        require(isinstance(policy.selection, Selection), f"selection is {policy.selection!r}")
+    with promises.promise("it is a frozen dataclass, so that a budget can be set"):
+        require(dataclasses.is_dataclass(policy), "it is no dataclass")
+        replaced: Any = dataclasses.replace(policy, selection=Budget(tokens=5))  # type: ignore[type-var]
+        require(replaced.selection == Budget(tokens=5), "dataclasses.replace lost the selection")
+    _check_scores(policy, promises)
+    _check_memory(policy, promises)
+    return promises.conclude()
+
+
+def random_view(seed: int = 0) -> LayerView:
+    """One layer's cache with random keys and statistics, and heads of different lengths."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    lengths = torch.randint(SLOTS // 2, SLOTS + 1, (ROWS, HEADS), generator=generator)
+    lengths[0] = SLOTS
+    filled = torch.arange(SLOTS) < lengths[..., None]
+    gaps = torch.randint(1, 3, (ROWS, HEADS, SLOTS), generator=generator)
+    positions = (gaps.cumsum(-1) - 1).masked_fill(~filled, -1)
+    mask = filled[..., None]
+    return LayerView(
+        layer=1,
+        layers=2,
+        keys=normal(ROWS, HEADS, SLOTS, WIDTH) * mask,
+        values=normal(ROWS, HEADS, SLOTS, WIDTH) * mask,
+        positions=positions,
+        lengths=lengths,
+        seen=int(positions.max()) + 1,
+        statistics={
+            "column_sums": normal(ROWS, HEADS, SLOTS).abs() * filled,
+            "spectrogram": normal(ROWS, HEADS, SLOTS, BINS).abs() * mask,
+        },
+    )
+
+
+def _check_scores(policy: Policy, promises: Promises) -> None:
+    import torch
+
+    view = random_view()
+    filled = view.filled
+    with promises.promise("scores are (row, kv_head, slot), float32 and finite"):
+        scores = policy.score(view)
+        require(scores.shape == filled.shape, f"shape {tuple(scores.shape)}")
+        require(scores.dtype == torch.float32, f"dtype {scores.dtype}")
+        require(scores[filled].isfinite().all(), "a token has a score that is not finite")
+    with promises.promise("the same view gives the same scores"):
+        require(_same(policy.score(view), policy.score(view), filled), "two calls differ")
+    with promises.promise("the view is left as it was"):
+        before = [tensor.clone() for tensor in _tensors(view)]
+        policy.score(view)
+        unchanged = all(torch.equal(a, b) for a, b in zip(before, _tensors(view), strict=True))
+        require(unchanged, "a tensor of the view was changed in place")
+    with promises.promise("a row scores alone as it does in a batch"):
+        together = policy.score(view)
+        for row in range(ROWS):
+            alone = policy.score(_row(view, row))
+            same = _same(alone, together[row : row + 1], filled[row : row + 1])
+            require(same, f"row {row} alone differs from row {row} of the batch")
+    with promises.promise("what lies in empty slots does not matter"):
+        dirty = _with_garbage(view)
+        require(_same(policy.score(dirty), policy.score(view), filled), "scores depend on it")
+
+
+def _check_memory(policy: Policy, promises: Promises) -> None:
+    from namm_mm.testing.tiny import tiny_llama
+
+    model = tiny_llama()
+    for storage in ("shared", "per_head"):
+        with promises.promise(f"it generates under its own rule with {storage} storage"):
+            _generate(model, policy, storage)
+        for size in (1, 6):
+            with promises.promise(f"a budget of {size} is kept with {storage} storage"):
+                limited: Any = dataclasses.replace(policy, selection=Budget(tokens=size))  # type: ignore[type-var]
+                memory = _generate(model, limited, storage)
+                for layer in range(memory.layers):
+                    for positions in memory.kept(layer):
+                        held = len(positions)
+                        require(held <= size + INTERVAL, f"{held} tokens in layer {layer}")
+                for layer in memory.trace().sizes[-1]:
+                    require(max(layer) <= size, f"{max(layer)} tokens right after an update")
+
+
+def _generate(model: Any, policy: Policy, storage: str) -> Any:
+    import torch
+
+    from namm_mm.memory import attach
+    from namm_mm.testing.tiny import tiny_tokens
+
+    ids = tiny_tokens(1, PROMPT)
+    with torch.no_grad(), attach(model, policy, interval=INTERVAL, storage=storage) as memory:
+        model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=NEW,
+            min_new_tokens=NEW,
+            do_sample=False,
+        )
+    seen = memory.usage().seen
+    require(seen == PROMPT + NEW - 1, f"the memory saw {seen} tokens")
+    for layer in range(memory.layers):
+        for positions in memory.kept(layer):
+            require(len(positions) > 0, f"a head of layer {layer} kept nothing")
+            require((positions[1:] > positions[:-1]).all(), "kept positions are not ascending")
+            require(positions[0] >= 0 and positions[-1] == seen - 1, "the newest token is gone")
+    return memory
+
+
+def _tensors(view: LayerView) -> list[Tensor]:
+    return [view.keys, view.values, view.positions, view.lengths, *view.statistics.values()]
+
+
+def _row(view: LayerView, row: int) -> LayerView:
+    part = slice(row, row + 1)
+    return dataclasses.replace(
+        view,
+        keys=view.keys[part],
+        values=view.values[part],
+        positions=view.positions[part],
+        lengths=view.lengths[part],
+        statistics={name: value[part] for name, value in view.statistics.items()},
+    )
+
+
+def _with_garbage(view: LayerView) -> LayerView:
+    """The same tokens, with other numbers in the slots that hold none."""
+    empty = ~view.filled
+
+    def fill(tensor: Tensor) -> Tensor:
+        mask = empty.view(*empty.shape, *[1] * (tensor.dim() - 3))
+        return tensor.masked_fill(mask, 7.0)
+
+    return dataclasses.replace(
+        view,
+        keys=fill(view.keys),
+        values=fill(view.values),
+        statistics={name: fill(value) for name, value in view.statistics.items()},
+    )
+
+
+def _same(first: Tensor, second: Tensor, where: Tensor) -> bool:
+    import torch
+
+    return torch.allclose(first[where], second[where], rtol=1e-4, atol=1e-5)

@@ -1,0 +1,1 @@
+"""Melodies for namm-mm: an adapter, a task and a policy, registered through entry points."""
