@@ -64,13 +64,15 @@ def weights(
     count, dim = queries.shape[2:]
     grouped = queries.view(rows, heads, -1, count, dim)
     transposed = keys[:, :, None].transpose(-1, -2)
-    visible = visibility(count, store.lengths, store.device)
+    # What came before the new tokens is visible to all of them; only even stores can skip its mask.
+    masked = slice(keys.shape[2] - count, None) if store.even and window is None else slice(None)
+    hidden = ~visibility(count, store.lengths, store.device)[..., masked]
     if window is not None:
-        visible = visible & _inside(window, positions, count)
+        hidden = hidden | ~_inside(window, positions, count)
     for start in range(0, count, tile):
         products = (grouped[:, :, :, start : start + tile] @ transposed).float() * scaling
-        seen = visible[:, :, None, start : start + tile]
-        yield products.masked_fill_(~seen, float("-inf")).softmax(-1).mean(2)
+        products[..., masked].masked_fill_(hidden[:, :, None, start : start + tile], float("-inf"))
+        yield products.softmax(-1).mean(2)
 
 
 def visibility(count: int, lengths: Tensor, device: torch.device) -> Tensor:
