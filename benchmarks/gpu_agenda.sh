@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Everything worth doing on a borrowed GPU, most important first: check the CUDA paths, then time them.
+# Each step has a time limit and writes its own file, so that an interrupted run keeps what it has.
+#
+#   OUT=results bash benchmarks/gpu_agenda.sh
+set -uo pipefail
+cd "$(dirname "$0")/.."
+out=${OUT:-benchmarks/results/gpu}
+mkdir -p "$out"
+python=${PYTHON:-python3}
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} HF_HUB_OFFLINE=1 WANDB_MODE=offline
+
+step() { # step NAME SECONDS COMMAND...: run it, keep its output, go on whatever it gives
+  local name=$1 limit=$2
+  shift 2
+  echo "== $name"
+  timeout "$limit" "$@" >"$out/$name.txt" 2>&1
+  echo "   exit code $? after ${SECONDS} s; $out/$name.txt"
+}
+
+"$python" - >"$out/device.txt" 2>&1 <<'PY'
+import torch, transformers
+print(torch.cuda.get_device_name(), torch.__version__, transformers.__version__)
+PY
+step tests 120 "$python" -m pytest -q -m gpu -p no:cacheprovider tests/unit
+step parity 60 "$python" -m namm_mm.testing parity tests/parity/golden/golden_bam.npz
+for prompt in 4096 16384 65536; do
+  step "prefill_decode_$prompt" 120 "$python" benchmarks/prefill_decode.py --device cuda \
+    --dtype bfloat16 --prompt "$prompt" --rounds 3
+done
