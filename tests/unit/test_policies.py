@@ -1,0 +1,70 @@
+"""Each baseline keeps what its paper says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from namm_mm.memory import attach
+from namm_mm.policies import Budget, create
+from namm_mm.policies.base import LayerView
+from namm_mm.testing.tiny import tiny_llama, tiny_tokens
+
+
+def run(name: str, length: int = 160, **options: Any) -> Any:
+    policy = create(name, selection=Budget(tokens=24), **options)
+    model = tiny_llama()
+    with torch.no_grad(), attach(model, policy, interval=32) as memory:
+        model(tiny_tokens(1, length))
+    return memory
+
+
+def test_full_keeps_everything() -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, 160)
+    with torch.no_grad(), attach(model, create("full"), interval=32) as memory:
+        model(tokens)
+    assert [head.tolist() for head in memory.kept(1)] == [list(range(160))] * 2
+    assert memory.trace().sizes == ()
+
+
+def test_recency_keeps_sinks_and_the_newest() -> None:
+    for head in run("recency").kept(1):
+        assert head.tolist() == [0, 1, 2, 3, *range(140, 160)]
+
+
+def test_h2o_keeps_recents_and_the_heaviest() -> None:
+    """After one update: the newest 16, and of the others those with the largest column sums."""
+    model, tokens = tiny_llama(), tiny_tokens(1, 64)
+    with torch.no_grad():
+        model.set_attn_implementation("eager")
+        attention = model(tokens, output_attentions=True).attentions
+        model.set_attn_implementation("sdpa")
+        policy = create("h2o", selection=Budget(tokens=24))
+        with attach(model, policy, interval=64) as memory:
+            model(tokens)
+    for layer in range(2):
+        sums = attention[layer].view(1, 2, 2, 64, 64).mean(2).sum(2)[0]
+        for head, kept in enumerate(memory.kept(layer)):
+            heavy = sums[head, :48].topk(8).indices.sort().values
+            assert kept.tolist() == [*heavy.tolist(), *range(48, 64)]
+
+
+def test_l2_takes_norms_in_float32() -> None:
+    """Norms that bfloat16 cannot tell apart still order the keys."""
+    lengths = torch.linspace(100.0, 100.9, 64)
+    keys = torch.nn.functional.one_hot(torch.arange(64) % 4, 64).float()
+    keys = (keys + 0.001) * lengths[:, None]
+    keys = keys[None, None].bfloat16()
+    exact = keys.float().pow(2).sum(-1).sqrt()
+    view = LayerView(0, 1, keys, keys, torch.arange(64)[None, None], torch.full((1, 1), 64), 64)
+    scores = create("l2").score(view)
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, -exact)
+    assert len(set(scores.flatten().tolist())) > len(set(keys.norm(dim=-1).flatten().tolist()))
+
+
+def test_random_draws_with_its_seed() -> None:
+    first, second = run("random", seed=1).kept(0), run("random", seed=2).kept(0)
+    assert [h.tolist() for h in first] == [h.tolist() for h in run("random", seed=1).kept(0)]
+    assert [h.tolist() for h in first] != [h.tolist() for h in second]
