@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -190,9 +191,13 @@ def compose(name: str, overrides: Sequence[str], folder: Path | None = None) -> 
 
 def _refuse(error: Exception, name: str) -> NoReturn:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[:2]).partition(" See https://")[0]
+    group = re.search(r"Could not override '(.+?)'", said)
+    if group:
+        said = f"it has no group {group[1]!r} to choose from."
     raise UsageError(
-        f"the configuration of `namm-mm {name}` cannot be composed: {' '.join(lines[:2])} "
-        f"`namm-mm {name} --help` shows the keys."
+        f"the configuration of `namm-mm {name}` cannot be composed: {said.rstrip('.')}. "
+        f"`namm-mm {name} --help` shows what it takes."
     ) from error
 
 

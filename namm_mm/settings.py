@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -186,8 +187,13 @@ def from_evaluation(data: Mapping[str, Any]) -> ExperimentSettings:
 
 
 def listed(problems: Iterable[str]) -> str:
-    """One message for one or many problems."""
-    found = list(dict.fromkeys(problems))
+    """One message for one or many problems; one that several cells share is said once."""
+    cells: dict[str, list[str]] = {}
+    for problem in dict.fromkeys(problems):
+        cell = re.match(r"cells\.([^.:]+)\.", problem)
+        names = cells.setdefault(problem[cell.end() :] if cell else problem, [])
+        names += [cell[1]] if cell else []
+    found = [f"cells.{','.join(names)}.{rest}" if names else rest for rest, names in cells.items()]
     if len(found) == 1:
         return found[0]
     return "\n".join([f"{len(found)} problems in the configuration:", *(f"- {p}" for p in found)])

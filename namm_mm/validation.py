@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from namm_mm import budgets
-from namm_mm.errors import NammError, message
+from namm_mm.errors import NammError, RunError, UsageError, message
+from namm_mm.policies.base import Observation
 from namm_mm.registry import Registry, build
 from namm_mm.settings import OWN_BUDGET, CellSettings, Choice, ExperimentSettings, PolicySettings
 
@@ -60,6 +61,7 @@ def _components(cell: CellSettings) -> Iterator[str]:
             yield _at(cell, registry.kind, component)
         else:
             built.append(component)
+    yield from _model(cell)
     if len(built) == 2 and is_acting(built[0]) != is_acting(built[1]):
         shapes = {True: "acts in environments", False: "answers questions"}
         yield _at(
@@ -83,6 +85,26 @@ def _built(registry: Registry[Any], choice: Choice) -> Any:
         return build(registry, choice.name, choice.options)
     except NammError as error:
         return str(error)
+
+
+def _model(cell: CellSettings) -> Iterator[str]:
+    """Look for a model of ours by name; whether its files are whole is seen when it loads."""
+    from namm_mm.adapters import ADAPTERS
+    from namm_mm.asset import resolve
+    from namm_mm.packaged_model import MODELS
+
+    name = cell.adapter.options.get("model")
+    ours = cell.adapter.name in ADAPTERS and ADAPTERS.source(cell.adapter.name).startswith(
+        "namm_mm."
+    )
+    if not ours or not isinstance(name, str) or name in MODELS or "/" in name:
+        return
+    try:
+        resolve(name)
+    except UsageError as error:
+        yield _at(cell, "adapter.model", str(error))
+    except RunError:  # said with the way to mend it, when the model loads
+        return
 
 
 def _device(cell: CellSettings, registry: Registry[Any], choice: Choice) -> Iterator[str]:
@@ -120,19 +142,11 @@ def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
     except NammError as error:
         yield _at(cell, "policies", str(error))
         return
-    hop = getattr(policy, "hop", 1)
-    if cell.interval % hop:
-        lower = cell.interval // hop * hop
-        yield _at(
-            cell,
-            "interval",
-            message(
-                f"wrong interval for the policy {settings.name!r}",
-                given=cell.interval,
-                expected=f"a multiple of the hop of its spectrogram, {hop}",
-                then=f"Take {lower} or {lower + hop}." if lower else f"Take {hop}.",
-            ),
-        )
+    if policy.needs is Observation.SPECTROGRAM:
+        try:
+            policy.spectrogram.check_interval(cell.interval)  # type: ignore[attr-defined]
+        except UsageError as error:
+            yield _at(cell, "interval", str(error))
     yield from _budget(cell, settings, policy)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from namm_mm.experiment import Outcome
 
+LOG_WIDTH = 150
+
 
 def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -> int:
     """Run an experiment for a person at a console.
@@ -24,11 +28,11 @@ def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -
     RunError
         The run failed, or no sample of some policy could be scored.
     """
-    import sys
-
     from rich.console import Console
 
-    out = Console(soft_wrap=False)
+    # A log has no width of its own: give the table the room that it needs there.
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    out = Console(width=None if narrow else LOG_WIDTH)
     if show:
         import yaml
 
