@@ -1,0 +1,183 @@
+"""Two ways to act with a Decision Transformer: a growing cache, or a re-encoded window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from namm_mm.errors import UsageError, message
+from namm_mm.records import Role
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from namm_mm.memory import Memory
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What stands between an environment's numbers and the model's.
+
+    Attributes
+    ----------
+    mean, deviation
+        (state,) statistics of the training states.
+    scale
+        Rewards per unit of return-to-go.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    scale: float = 1000.0
+
+
+class _Agent:
+    """What both agents share: checks, normalisation, the return still to go, the timestep."""
+
+    def __init__(
+        self, model: Any, normalization: Normalization, environments: int, target_return: float
+    ) -> None:
+        self._model = model
+        self._normalization = normalization
+        self._environments = environments
+        parameter = next(model.parameters())
+        self._device, self._dtype = parameter.device, parameter.dtype
+        self._return_to_go = torch.full(
+            (environments,), target_return / normalization.scale, dtype=torch.float32
+        )
+        self._step = 0
+
+    def act(
+        self,
+        observations: NDArray[np.float32],
+        rewards: NDArray[np.float32],
+        alive: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Choose the next actions; see :class:`namm_mm.adapters.base.Agent`."""
+        expected = (self._environments, self._model.config.state_dim)
+        if observations.shape != expected:
+            raise UsageError(
+                message(
+                    "the environment does not fit the model",
+                    given=f"observations of shape {observations.shape}",
+                    expected=f"(environments, state dimension of the model) = {expected}",
+                    then="Choose the environment that the model was trained in.",
+                )
+            )
+        if self._step:
+            self._return_to_go -= torch.from_numpy(rewards).float() / self._normalization.scale
+        states = torch.from_numpy(observations).float()
+        states = (states - self._normalization.mean) / self._normalization.deviation
+        with torch.inference_mode():
+            actions = self._choose(
+                states.to(self._device, self._dtype),
+                self._return_to_go.to(self._device, self._dtype, copy=True)[:, None],
+                torch.from_numpy(alive).to(self._device),
+            )
+        self._step += 1
+        return actions.float().cpu().numpy()
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """R_0 s_0 a_0 R_1 s_1 ... up to the newest state: its action is fed with the next step."""
+        kinds = ("return", "state", "action")
+        tokens = [Role(kind, step) for step in range(self._step) for kind in kinds]
+        return tuple(tokens[:-1])
+
+    def _clipped(self, steps: Tensor) -> Tensor:
+        return steps.clamp(max=self._model.config.max_ep_len - 1)
+
+    def _choose(self, states: Tensor, returns: Tensor, alive: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class StreamingAgent(_Agent):
+    """Feeds each token once, through one cache that grows, or that a memory keeps small.
+
+    The first step feeds ``R_0 s_0``, each later one ``a_{t-1} R_t s_t``; the action is read off the
+    state token. Position ids are zero, since a Decision Transformer knows time from its timestep
+    embedding alone. The attention mask is always passed: without one, transformers takes all-zero
+    positions for packed sequences of one token each.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        normalization: Normalization,
+        environments: int,
+        target_return: float,
+        memory: Memory | None,
+    ) -> None:
+        from transformers import DynamicCache
+
+        super().__init__(model, normalization, environments, target_return)
+        self._memory = memory
+        self._cache = DynamicCache() if memory is None else None
+        self._mask = torch.ones((environments, 0), dtype=torch.long, device=self._device)
+        self._actions: Tensor | None = None
+
+    def _choose(self, states: Tensor, returns: Tensor, alive: Tensor) -> Tensor:
+        model = self._model
+        now = model.embed_timestep(self._clipped(torch.tensor(self._step, device=self._device)))
+        tokens = [model.embed_return(returns) + now, model.embed_state(states) + now]
+        if self._actions is not None:
+            then = torch.tensor(self._step - 1, device=self._device)
+            before = model.embed_timestep(self._clipped(then))
+            tokens.insert(0, model.embed_action(self._actions) + before)
+        embedded = model.embed_ln(torch.stack(tokens, dim=1))
+        new = alive.long()[:, None].expand(-1, len(tokens))
+        self._mask = torch.cat([self._mask, new], dim=1)
+        output = model.encoder(
+            inputs_embeds=embedded,
+            attention_mask=self._mask,
+            position_ids=torch.zeros_like(new),
+            past_key_values=self._cache if self._memory is None else self._memory.cache,
+            use_cache=True,
+        )
+        self._actions = model.predict_action(output.last_hidden_state[:, -1])
+        return self._actions
+
+
+class WindowAgent(_Agent):
+    """Re-encodes the last `window` steps from nothing at every step, as published.
+
+    This is the evaluation of Chen et al. (2021); no token outlives the window, and there is no
+    cache.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        normalization: Normalization,
+        environments: int,
+        target_return: float,
+        window: int,
+    ) -> None:
+        super().__init__(model, normalization, environments, target_return)
+        self._window = window
+        self._history: list[list[Tensor]] = []
+
+    def _choose(self, states: Tensor, returns: Tensor, alive: Tensor) -> Tensor:
+        config = self._model.config
+        actions = states.new_zeros(self._environments, config.act_dim)
+        self._history.append([states, actions, returns])
+        del self._history[: -self._window]
+        rows = alive.nonzero()[:, 0]
+        past = [torch.stack(column, dim=1)[rows] for column in zip(*self._history, strict=True)]
+        length = len(self._history)
+        steps = torch.arange(self._step - length + 1, self._step + 1, device=self._device)
+        shape = (len(rows), length)
+        output = self._model(
+            states=past[0],
+            actions=past[1],
+            returns_to_go=past[2],
+            timesteps=self._clipped(steps).expand(shape),
+            attention_mask=torch.ones(shape, dtype=torch.long, device=self._device),
+            return_dict=True,
+        )
+        actions[rows] = output.action_preds[:, -1]
+        return actions

@@ -1,0 +1,87 @@
+"""The Gymnasium MuJoCo environments, and a version of them in which velocities are hidden."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from namm_mm.errors import UsageError, message
+
+if TYPE_CHECKING:
+    import gymnasium
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class EnvironmentFacts:
+    """Sizes of one body.
+
+    Attributes
+    ----------
+    state, action
+        Dimensions of the full observation and of the action.
+    positions
+        The first so many observations are positions and angles; velocities follow.
+    """
+
+    state: int
+    action: int
+    positions: int
+
+
+BODIES = {
+    "Hopper": EnvironmentFacts(state=11, action=3, positions=5),
+    "HalfCheetah": EnvironmentFacts(state=17, action=6, positions=8),
+    "Walker2d": EnvironmentFacts(state=17, action=6, positions=8),
+}
+ENVIRONMENTS = tuple(f"{body}-{version}" for body in BODIES for version in ("v5", "v4"))
+
+
+def body(environment: str) -> str:
+    """``"Hopper"`` of ``"Hopper-v5"``; a `UsageError` with the nearest name if it is unknown."""
+    if environment not in ENVIRONMENTS:
+        raise UsageError(
+            message(
+                "unknown environment",
+                given=environment,
+                expected="a Gymnasium MuJoCo environment that this task knows",
+                valid=ENVIRONMENTS,
+            )
+        )
+    return environment.partition("-")[0]
+
+
+def dimensions(environment: str, *, hidden_velocities: bool = False) -> tuple[int, int]:
+    """State and action dimension, without making the environment."""
+    facts = BODIES[body(environment)]
+    return (facts.positions if hidden_velocities else facts.state), facts.action
+
+
+def visible(
+    observations: NDArray[np.floating], environment: str, *, hidden_velocities: bool
+) -> NDArray[np.float32]:
+    """Part of (..., state) observations that the agent may see, as float32."""
+    state, _ = dimensions(environment, hidden_velocities=hidden_velocities)
+    return observations[..., :state].astype("float32")
+
+
+def make_environment(environment: str, *, max_steps: int | None = None) -> gymnasium.Env:
+    """Make one environment, quietly: Gymnasium warns that v4, which D4RL needs, is old."""
+    import gymnasium
+
+    body(environment)
+    _log_mujoco_warnings()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*out of date.*")
+        return gymnasium.make(environment, max_episode_steps=max_steps)
+
+
+def _log_mujoco_warnings() -> None:
+    """Send MuJoCo's warnings to logging: by itself it writes a file where the user works."""
+    import mujoco  # type: ignore[import-untyped]
+
+    if mujoco.get_mju_user_warning() is None:
+        mujoco.set_mju_user_warning(logging.getLogger("namm_mm.mujoco").info)

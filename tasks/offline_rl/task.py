@@ -1,0 +1,283 @@
+"""The task: play episodes side by side and score their returns on D4RL's scale."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from namm_mm.errors import UsageError, message
+from namm_mm.records import Sample, Score
+from namm_mm.tasks.base import Episode
+from namm_mm.tasks.offline_rl.environments import body, dimensions, make_environment, visible
+from namm_mm.tasks.offline_rl.references import (
+    PUBLISHED_TARGETS,
+    REFERENCE_RETURNS,
+    normalized_score,
+    remote_dataset,
+)
+
+if TYPE_CHECKING:
+    import gymnasium
+    from numpy.typing import NDArray
+
+    from namm_mm.adapters.base import Agent
+
+METRIC = "normalized_score"
+POCKET = "pocket"
+POCKET_TARGETS = {"Hopper": 3300.0, "HalfCheetah": 4000.0, "Walker2d": 3500.0}
+"""Target returns for models of locally generated data: about the best episodes that it holds."""
+
+_FIRST_SEED = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}
+_SEEDS_PER_DRAW = 10_000
+
+
+@dataclass
+class _Running:
+    """One environment while it is played."""
+
+    sample: Sample
+    row: int
+    environment: gymnasium.Env | None = None
+    rewards: list[float] = field(default_factory=list)
+    terminal: bool = False
+    error: str = ""
+
+
+class OfflineRlTask:
+    """Episodes of one Gymnasium MuJoCo environment, one per sample.
+
+    Parameters
+    ----------
+    environment
+        ``Hopper-v5``, ``HalfCheetah-v5``, ``Walker2d-v5``, or ``-v4``, the dynamics of D4RL.
+    dataset
+        What the model was trained on: ``pocket`` for locally generated data, or ``d4rl/NAME`` as in
+        ``d4rl/hopper-medium-v2``. It sets the default target return and labels the scores.
+    target_return
+        Return to ask for; None takes the usual one of the environment and data set.
+    max_steps
+        Steps after which an episode is cut, 1 to 1000.
+    hidden_velocities
+        Show positions and angles only, so that a good action needs what was seen before.
+    episodes
+        Size of a split where the caller sets no limit.
+
+    Notes ----- The score is D4RL's, ``100 * (return - random) / (expert - random)``. Its constants
+    were measured in the ``-v2`` environments; elsewhere they are a scale and no more, and each
+    score's details say so.
+    """
+
+    def __init__(
+        self,
+        environment: str = "Hopper-v5",
+        dataset: str = POCKET,
+        target_return: float | None = None,
+        max_steps: int = 1000,
+        hidden_velocities: bool = False,
+        episodes: int = 32,
+    ) -> None:
+        self._body = body(environment)
+        if dataset != POCKET:
+            _check_dataset(dataset, environment)
+        if not 1 <= max_steps <= 1000:
+            raise UsageError(
+                message("wrong max_steps", given=max_steps, expected="1 to 1000 steps")
+            )
+        if episodes < 1:
+            raise UsageError(message("wrong episodes", given=episodes, expected="1 or more"))
+        if target_return is not None and not np.isfinite(target_return):
+            raise UsageError(
+                message(
+                    "wrong target_return", given=target_return, expected="a finite number or null"
+                )
+            )
+        self.environment = environment
+        self.dataset = dataset
+        self.max_steps = max_steps
+        self.hidden_velocities = hidden_velocities
+        self.episodes = episodes
+        self._target = target_return
+
+    @property
+    def family(self) -> str:
+        """Name of the environment in tables."""
+        return f"{self.environment}{' without velocities' if self.hidden_velocities else ''}"
+
+    def samples(self, split: str, limit: int | None, seed: int) -> Sequence[Sample]:
+        """Environment seeds of `split`; the seeds of the three splits never meet."""
+        if split not in _FIRST_SEED:
+            raise UsageError(
+                message("unknown split", given=split, expected="a split", valid=_FIRST_SEED)
+            )
+        count = self.episodes if limit is None else limit
+        if not 0 <= count <= _SEEDS_PER_DRAW or not 0 <= seed < 100:
+            raise UsageError(
+                message(
+                    "too many episodes",
+                    given={"limit": count, "seed": seed},
+                    expected=f"at most {_SEEDS_PER_DRAW} episodes and a seed of 0 to 99",
+                )
+            )
+        first = _FIRST_SEED[split] + seed * _SEEDS_PER_DRAW
+        return tuple(
+            Sample(
+                id=f"{self.family}/{split}/{number}",
+                family=self.family,
+                seed=number,
+                metadata={"environment": self.environment, "dataset": self.dataset},
+            )
+            for number in range(first, first + count)
+        )
+
+    def fingerprint(self) -> str:
+        """Hash of the environment, its settings and the simulator that runs it."""
+        facts: dict[str, Any] = {
+            "environment": self.environment,
+            "dataset": self.dataset,
+            "hidden_velocities": self.hidden_velocities,
+            "max_steps": self.max_steps,
+            "target_return": self.target_return(),
+            "gymnasium": version("gymnasium"),
+            "mujoco": version("mujoco"),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def dimensions(self) -> tuple[int, int]:
+        """State and action dimension that an agent meets."""
+        return dimensions(self.environment, hidden_velocities=self.hidden_velocities)
+
+    def target_return(self) -> float:
+        """The return to ask the agent for."""
+        if self._target is not None:
+            return self._target
+        targets = POCKET_TARGETS if self.dataset == POCKET else PUBLISHED_TARGETS
+        return targets[self._body]
+
+    def play(
+        self,
+        samples: Sequence[Sample],
+        agent: Agent,
+        *,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Episode]:
+        """Play all `samples` side by side and yield each episode as it ends.
+
+        An environment that raises ends its own episode, with the reason in ``Episode.error``, and
+        disturbs no other.
+        """
+        state_dim, action_dim = self.dimensions()
+        observations = np.zeros((len(samples), state_dim), dtype=np.float32)
+        rewards = np.zeros(len(samples), dtype=np.float32)
+        alive = np.ones(len(samples), dtype=np.bool_)
+        games = [_Running(sample, row) for row, sample in enumerate(samples)]
+        try:
+            for game in games:
+                alive[game.row] = self._start(game, observations)
+            yield from (self._episode(game) for game in games if not alive[game.row])
+            for step in range(self.max_steps):
+                if not alive.any():
+                    break
+                actions = agent.act(observations.copy(), rewards.copy(), alive.copy())
+                if actions.shape != (len(samples), action_dim):
+                    raise UsageError(
+                        message(
+                            "wrong shape of actions",
+                            given=actions.shape,
+                            expected=f"({len(samples)}, {action_dim}) for {self.environment}",
+                        )
+                    )
+                rewards[:] = 0.0
+                for row in np.flatnonzero(alive):
+                    game = games[row]
+                    alive[row] = self._step(game, actions[row], observations, rewards)
+                    if not alive[row]:
+                        yield self._episode(game)
+                if on_step:
+                    on_step(step, int(alive.sum()))
+        finally:
+            for game in games:
+                if game.environment is not None:
+                    game.environment.close()
+
+    def _start(self, game: _Running, observations: NDArray[np.float32]) -> bool:
+        try:
+            game.environment = make_environment(self.environment, max_steps=self.max_steps)
+            observation, _ = game.environment.reset(seed=game.sample.seed)
+        except Exception as error:  # whatever a simulator raises is this sample's failure alone
+            game.error = f"the environment did not start: {type(error).__name__}: {error}"
+            return False
+        observations[game.row] = self._see(observation)
+        return True
+
+    def _step(
+        self,
+        game: _Running,
+        action: NDArray[np.float32],
+        observations: NDArray[np.float32],
+        rewards: NDArray[np.float32],
+    ) -> bool:
+        """Step one environment; True while its episode goes on."""
+        assert game.environment is not None
+        if not np.isfinite(action).all():
+            game.error = f"the agent's action at step {len(game.rewards)} is not finite"
+            return False
+        try:
+            observation, reward, terminal, cut, _ = game.environment.step(action)
+        except Exception as error:  # as above
+            reason = f"{type(error).__name__}: {error}"
+            game.error = f"the environment failed at step {len(game.rewards)}: {reason}"
+            return False
+        game.rewards.append(float(reward))
+        game.terminal = bool(terminal)
+        rewards[game.row] = reward
+        observations[game.row] = self._see(observation)
+        return not (terminal or cut)
+
+    def _see(self, observation: NDArray[np.floating]) -> NDArray[np.float32]:
+        return visible(observation, self.environment, hidden_velocities=self.hidden_velocities)
+
+    def _episode(self, game: _Running) -> Episode:
+        total = float(np.sum(game.rewards))
+        low, high = REFERENCE_RETURNS[self._body]
+        details = {
+            "return": total,
+            "length": len(game.rewards),
+            "fell": game.terminal,
+            "target_return": self.target_return(),
+            "scale": f"D4RL's {self._body} returns of {low:g} (0) and {high:g} (100)",
+            "published_protocol": self.dataset != POCKET and self.environment.endswith("-v4"),
+        }
+        return Episode(
+            sample=game.sample,
+            score=Score(normalized_score(self._body, total), METRIC, details),
+            row=game.row,
+            rewards=tuple(game.rewards),
+            error=game.error,
+        )
+
+
+def _check_dataset(dataset: str, environment: str) -> None:
+    prefix, _, name = dataset.partition("/")
+    if prefix != "d4rl" or not name:
+        raise UsageError(
+            message(
+                "unknown data set",
+                given=dataset,
+                expected=f"{POCKET!r} or 'd4rl/NAME', such as 'd4rl/hopper-medium-v2'",
+            )
+        )
+    expected = remote_dataset(name).body
+    if expected != body(environment):
+        raise UsageError(
+            message(
+                f"data set {dataset!r} is not of this environment",
+                given=environment,
+                expected=f"{expected}-v4, whose dynamics are those of D4RL",
+            )
+        )

@@ -1,0 +1,288 @@
+"""Control through a cache: exact against the plain model, row by row, for every option."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from transformers import DecisionTransformerConfig, DecisionTransformerModel
+
+from namm_mm.adapters.base import ActingAdapter
+from namm_mm.adapters.decision_transformer import CONTROL_FILE, DecisionTransformerAdapter
+from namm_mm.adapters.decision_transformer_statistics import (
+    STATE_STATISTICS,
+    published_statistics,
+)
+from namm_mm.errors import RunError, UsageError
+from namm_mm.memory import attach
+from namm_mm.policies import create
+from namm_mm.policies.base import Budget
+from namm_mm.records import Role
+
+STATE, ACTION, SCALE, TARGET = 5, 2, 100.0, 30.0
+
+
+def save_model(folder: Path, *, max_ep_len: int = 40, window: int = 4) -> Path:
+    """Write a small model whose attention is far from uniform, with its control.json."""
+    torch.manual_seed(3)
+    config = DecisionTransformerConfig(
+        state_dim=STATE,
+        act_dim=ACTION,
+        hidden_size=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=1,
+        max_ep_len=max_ep_len,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    DecisionTransformerModel(config).save_pretrained(folder)
+    control = {
+        "state_mean": [0.1 * i for i in range(STATE)],
+        "state_std": [1.0 + 0.2 * i for i in range(STATE)],
+        "scale": SCALE,
+        "window": window,
+    }
+    (folder / CONTROL_FILE).write_text(json.dumps(control))
+    return folder
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> DecisionTransformerAdapter:
+    loaded = DecisionTransformerAdapter(str(save_model(tmp_path / "dt")), device="cpu")
+    loaded.load()
+    return loaded
+
+
+def episode(steps: int, rows: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Observations (step, row, state) and rewards (step, row), the first rewards zero."""
+    generator = np.random.default_rng(5)
+    observations = generator.standard_normal((steps, rows, STATE)).astype(np.float32)
+    rewards = generator.random((steps, rows)).astype(np.float32)
+    rewards[0] = 0.0
+    return observations, rewards
+
+
+def drive(agent: Any, observations: Any, rewards: Any, alive: Any = None) -> NDArray[np.float32]:
+    """Actions (step, row, action) of an agent that is shown a recorded episode."""
+    if alive is None:
+        alive = np.ones(rewards.shape, dtype=np.bool_)
+    return np.stack([agent.act(*step) for step in zip(observations, rewards, alive, strict=True)])
+
+
+def full_forward(
+    adapter: DecisionTransformerAdapter, observations: Any, rewards: Any, actions: Any
+) -> NDArray[np.float32]:
+    """The same actions from one call of the plain model over the whole episode."""
+    mean = np.asarray(adapter.facts.state_mean, dtype=np.float32)
+    deviation = np.asarray(adapter.facts.state_std, dtype=np.float32)
+    states = torch.from_numpy((observations - mean) / deviation).transpose(0, 1)
+    to_go = torch.from_numpy((TARGET - np.cumsum(rewards, axis=0)) / SCALE).T[..., None]
+    steps, rows = rewards.shape
+    model: Any = adapter.model
+    last = model.config.max_ep_len - 1
+    with torch.inference_mode():
+        output = model(
+            states=states,
+            actions=torch.from_numpy(actions).transpose(0, 1),
+            returns_to_go=to_go.float(),
+            timesteps=torch.arange(steps).clamp(max=last).expand(rows, steps),
+            return_dict=True,
+        )
+    predicted: NDArray[np.float32] = output.action_preds.transpose(0, 1).numpy()
+    return predicted
+
+
+@pytest.mark.parametrize("with_memory", [False, True])
+def test_streaming_gives_the_actions_of_one_full_forward(
+    adapter: DecisionTransformerAdapter, with_memory: bool
+) -> None:
+    observations, rewards = episode(steps=12, rows=3)
+    if with_memory:
+        with attach(adapter.backbone, create("full"), interval=4) as memory:
+            agent = adapter.agent(3, memory, target_return=TARGET)
+            actions = drive(agent, observations, rewards)
+            assert memory.usage(row=2).seen == len(agent.roles) == 12 * 3 - 1
+    else:
+        actions = drive(adapter.agent(3, None, target_return=TARGET), observations, rewards)
+    expected = full_forward(adapter, observations, rewards, actions)
+    np.testing.assert_allclose(actions, expected, atol=1e-5)
+    assert np.ptp(expected) > 0.5  # a constant would agree with anything
+
+
+def test_the_window_is_a_fresh_forward_over_the_last_steps(
+    adapter: DecisionTransformerAdapter, tmp_path: Path
+) -> None:
+    window = DecisionTransformerAdapter(str(tmp_path / "dt"), history="window", device="cpu")
+    window.load()
+    observations, rewards = episode(steps=4, rows=2)
+    actions = drive(window.agent(2, None, target_return=TARGET), observations, rewards)
+    expected = full_forward(adapter, observations, rewards, actions)
+    np.testing.assert_allclose(actions, expected, atol=1e-5)
+    observations, rewards = episode(steps=9, rows=2)
+    longer = drive(window.agent(2, None, target_return=TARGET), observations, rewards)
+    forgotten = observations.copy()
+    forgotten[:5] += 1.0
+    agent = window.agent(2, None, target_return=TARGET)
+    agent_actions = drive(agent, forgotten, rewards)
+    assert not np.allclose(agent_actions[7], longer[7], atol=1e-3)  # it still sees step 4
+    cached = drive(adapter.agent(2, None, target_return=TARGET), observations, rewards)
+    assert not np.allclose(cached[8], longer[8], atol=1e-3)
+
+
+@pytest.mark.parametrize("policy", ["none", "full", "recency"])
+def test_a_finished_row_disturbs_no_other_and_keeps_its_memory(
+    adapter: DecisionTransformerAdapter, policy: str
+) -> None:
+    observations, rewards = episode(steps=14, rows=3)
+    alive = np.ones(rewards.shape, dtype=np.bool_)
+    alive[6:, 1] = False
+    noisy = observations.copy()
+    noisy[6:, 1] = 1e3  # what a finished environment shows is of no consequence
+
+    def play(rows: list[int], shown: Any) -> tuple[NDArray[np.float32], list[list[int]]]:
+        part = shown[:, rows], rewards[:, rows], alive[:, rows]
+        if policy == "none":
+            return drive(adapter.agent(len(rows), None, target_return=TARGET), *part), []
+        options = {"selection": Budget(tokens=7)} if policy == "recency" else {}
+        with attach(adapter.backbone, create(policy, **options), interval=5) as memory:
+            actions = drive(adapter.agent(len(rows), memory, target_return=TARGET), *part)
+            return actions, [memory.kept(1, row)[0].tolist() for row in range(len(rows))]
+
+    together, kept = play([0, 1, 2], noisy)
+    for row in range(3):
+        alone, kept_alone = play([row], observations)
+        steps = 6 if row == 1 else 14
+        np.testing.assert_allclose(together[:steps, row], alone[:steps, 0], atol=1e-5)
+        assert policy == "none" or kept[row] == kept_alone[0]
+
+
+def test_a_timestep_beyond_the_table_takes_its_last_entry(tmp_path: Path) -> None:
+    short = DecisionTransformerAdapter(str(save_model(tmp_path, max_ep_len=4)), device="cpu")
+    short.load()
+    observations, rewards = episode(steps=8, rows=1)
+    actions = drive(short.agent(1, None, target_return=TARGET), observations, rewards)
+    np.testing.assert_allclose(
+        actions, full_forward(short, observations, rewards, actions), atol=1e-5
+    )
+
+
+def test_roles_name_every_token_in_the_order_fed(adapter: DecisionTransformerAdapter) -> None:
+    agent = adapter.agent(2, None, target_return=TARGET)
+    assert not agent.roles
+    drive(agent, *episode(steps=2, rows=2))
+    assert agent.roles == (
+        Role("return", 0),
+        Role("state", 0),
+        Role("action", 0),
+        Role("return", 1),
+        Role("state", 1),
+    )
+
+
+def test_every_new_agent_begins_with_an_empty_memory(adapter: DecisionTransformerAdapter) -> None:
+    recorded = episode(steps=5, rows=1)
+    with attach(adapter.backbone, create("full"), interval=4) as memory:
+        first = drive(adapter.agent(1, memory, target_return=TARGET), *recorded)
+        second = drive(adapter.agent(1, memory, target_return=TARGET), *recorded)
+        assert memory.usage().seen == 14
+    np.testing.assert_array_equal(first, second)
+
+
+def test_it_is_an_acting_adapter_that_says_what_it_needs(
+    adapter: DecisionTransformerAdapter,
+) -> None:
+    assert isinstance(adapter, ActingAdapter)
+    assert adapter.dimensions == (STATE, ACTION)
+    agent = adapter.agent(2, None, target_return=TARGET)
+    with pytest.raises(UsageError, match=r"does not fit.*\(2, 11\).*\(2, 5\)"):
+        agent.act(np.zeros((2, 11), np.float32), np.zeros(2, np.float32), np.ones(2, np.bool_))
+
+
+def test_published_statistics_have_the_dimensions_of_their_bodies() -> None:
+    assert len(STATE_STATISTICS) == 9
+    for name, (mean, deviation) in STATE_STATISTICS.items():
+        assert len(mean) == len(deviation) == (11 if name.startswith("hopper") else 17), name
+        assert min(deviation) > 0
+    hub = published_statistics("edbeeching/decision-transformer-gym-walker2d-expert")
+    assert hub == STATE_STATISTICS["walker2d-expert"]
+    assert published_statistics("edbeeching/decision-transformer-gym-ant") is None
+
+
+def test_a_published_checkpoint_in_a_local_folder_gets_its_statistics(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "decision-transformer-gym-hopper-medium")
+    (folder / CONTROL_FILE).unlink()
+    with pytest.raises(UsageError, match=r"11 means, 11 deviations.*expected 5"):
+        DecisionTransformerAdapter(str(folder), device="cpu").load()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"history": "cash"}, "Did you mean 'cache'"),
+        ({"dtype": "float8"}, "unknown dtype"),
+        ({"window": 0}, "wrong window"),
+        ({"state_mean": [0.0]}, "give both"),
+    ],
+)
+def test_wrong_options_are_refused_when_the_adapter_is_made(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        DecisionTransformerAdapter(**options)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "words"),
+    [
+        ("control", RunError, "control.json is damaged"),
+        ("weights", RunError, "cannot load the weights"),
+        ("statistics", UsageError, "no statistics"),
+        ("class", UsageError, "not a Decision Transformer.*'llama'"),
+        ("lack", RunError, "lack"),
+    ],
+)
+def test_damaged_files_are_named(
+    tmp_path: Path, damage: str, error: type[Exception], words: str
+) -> None:
+    folder = save_model(tmp_path / "dt")
+    weights = folder / "model.safetensors"
+    if damage == "control":
+        (folder / CONTROL_FILE).write_text('{"state_mean": [0.0]')
+    elif damage == "weights":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif damage == "statistics":
+        (folder / CONTROL_FILE).unlink()
+    elif damage == "class":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
+    else:
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(weights)
+        del tensors["predict_action.0.weight"]
+        save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(error, match=words):
+        DecisionTransformerAdapter(str(folder), device="cpu").load()
+
+
+def test_the_window_takes_no_memory_and_an_absent_device_is_named(tmp_path: Path) -> None:
+    folder = str(save_model(tmp_path / "dt"))
+    window = DecisionTransformerAdapter(folder, history="window", device="cpu")
+    window.load()
+    with (
+        attach(window.backbone, create("full")) as memory,
+        pytest.raises(UsageError, match="no cache to forget from"),
+    ):
+        window.agent(1, memory, target_return=TARGET)
+    with pytest.raises(UsageError, match="not loaded"):
+        _ = DecisionTransformerAdapter(folder).backbone
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="device is absent"):
+            DecisionTransformerAdapter(folder, device="cuda").load()
