@@ -1,0 +1,333 @@
+"""``namm-mm build pocket-rl``: behaviour policies, data and Decision Transformers from nothing.
+
+Each step leaves its result in the work folder and is skipped when it is there, so that an
+interrupted build goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from namm_mm.build.pocket_rl_data import BehaviourPolicy, evaluate, rollout, train_policies
+from namm_mm.build.pocket_rl_train import TrainingSettings, checkpoint_folder, select, train
+from namm_mm.errors import RunError, UsageError, message
+from namm_mm.tasks.offline_rl.data import (
+    KEYS,
+    Trajectories,
+    join,
+    read_dataset,
+    read_facts,
+    write_dataset,
+)
+from namm_mm.tasks.offline_rl.environments import body, visible
+from namm_mm.tasks.offline_rl.references import normalized_score
+
+LABEL = "generated locally with PPO in the named environment; not D4RL"
+SLICE = 4_000
+"""Transitions of each quality that are bundled, rounded up to whole episodes."""
+
+SELECTION_SEEDS = (1, 2, 3)
+"""Environment seeds by which behaviour policies are ranked; far from those of any split."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How much data each kind of behaviour gives, and its exploration noise.
+
+    Attributes
+    ----------
+    medium, expert, replay
+        Transitions of the medium and the expert policy, and of all snapshots up to the expert
+        alike.
+    medium_noise, expert_noise
+        Factor on the policy's own exploration noise. PPO's is large: at full noise an expert Hopper
+        of 3200 returns 2100. The replay part is at full noise.
+    """
+
+    medium: int = 40_000
+    expert: int = 30_000
+    replay: int = 20_000
+    medium_noise: float = 0.5
+    expert_noise: float = 0.3
+
+
+@dataclass(frozen=True)
+class PocketModel:
+    """One bundled Decision Transformer.
+
+    Attributes
+    ----------
+    asset
+        Name of its folder in ``namm_mm/assets``.
+    environment, hidden_velocities
+        What it plays.
+    policy_steps, snapshot
+        PPO's environment steps, and how often a snapshot is taken.
+    mixture, training
+        Its data and its training.
+    """
+
+    asset: str
+    environment: str
+    hidden_velocities: bool = False
+    policy_steps: int = 400_000
+    snapshot: int = 50_000
+    mixture: Mixture = field(default_factory=Mixture)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+
+    @property
+    def command(self) -> str:
+        """The command that makes it again."""
+        return f"namm-mm build pocket-rl asset={self.asset}"
+
+
+MODELS: Mapping[str, PocketModel] = {
+    model.asset: model
+    for model in (
+        PocketModel("pocket_rl_hopper", "Hopper-v5"),
+        PocketModel(
+            "pocket_rl_hopper_hidden",
+            "Hopper-v5",
+            hidden_velocities=True,
+            training=TrainingSettings(window=64, updates=3000),
+        ),
+        PocketModel(
+            "pocket_rl_halfcheetah", "HalfCheetah-v5", policy_steps=1_000_000, snapshot=100_000
+        ),
+        PocketModel("pocket_rl_walker2d", "Walker2d-v5", policy_steps=1_000_000, snapshot=100_000),
+    )
+}
+
+
+def build(
+    asset: str = "pocket_rl_hopper",
+    *,
+    out: Path | None = None,
+    work: Path = Path("runs/build/pocket-rl"),
+    episodes: int = 8,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Make one pocket model again, and return the folder of the asset.
+
+    Parameters
+    ----------
+    asset
+        A name of :data:`MODELS`.
+    out
+        The asset's folder; None replaces the bundled one.
+    work
+        Policies, data and checkpoints; what is there is used again.
+    episodes
+        Validation episodes by which each checkpoint is judged.
+    say
+        Told one line per step.
+
+    Raises
+    ------
+    UsageError
+        The name is unknown.
+    RunError
+        stable-baselines3 is missing, or no policy learned to act.
+    """
+    from namm_mm.asset import BUNDLED
+
+    if asset not in MODELS:
+        raise UsageError(
+            message("unknown pocket model", given=asset, expected="a pocket model", valid=MODELS)
+        )
+    model = MODELS[asset]
+    return build_model(model, out=out or BUNDLED / asset, work=work, episodes=episodes, say=say)
+
+
+def build_model(
+    model: PocketModel,
+    *,
+    out: Path,
+    work: Path,
+    episodes: int = 8,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Run all steps of `model`; see :func:`build`."""
+    from namm_mm.tasks.offline_rl.task import OfflineRlTask
+
+    medium, expert, snapshots = behaviour(model, work, say)
+    parts = datasets(model, work, medium, expert, snapshots, say)
+    data = join(list(parts.values()))
+    if model.hidden_velocities:
+        seen = visible(data.observations, model.environment, hidden_velocities=True)
+        data = replace(data, observations=seen)
+    folder = work / model.asset
+    updates = train(
+        data,
+        folder,
+        model.training,
+        on_checkpoint=lambda update, loss: say(f"{model.asset}: update {update}, loss {loss:.4f}"),
+    )
+    task = OfflineRlTask(model.environment, hidden_velocities=model.hidden_velocities)
+    scores = select(
+        folder,
+        updates,
+        task,
+        episodes=episodes,
+        on_score=lambda update, score: say(f"{model.asset}: update {update} scores {score:.1f}"),
+    )
+    best = max(scores, key=lambda update: scores[update])
+    return _ship(
+        model,
+        checkpoint_folder(folder, best),
+        work / model.environment,
+        out,
+        parts,
+        scores,
+        best,
+        episodes,
+    )
+
+
+def behaviour(
+    model: PocketModel, work: Path, say: Callable[[str], None]
+) -> tuple[BehaviourPolicy, BehaviourPolicy, list[BehaviourPolicy]]:
+    """Train PPO and name its snapshots: medium, expert, and all up to the expert.
+
+    The expert is the best snapshot; the medium one is nearest to a third of its return, as D4RL
+    defines it.
+    """
+    folder = work / model.environment
+    policies = train_policies(
+        model.environment, folder, steps=model.policy_steps, every=model.snapshot, say=say
+    )
+    returns = [evaluate(policy, model.environment, seeds=SELECTION_SEEDS) for policy in policies]
+    best = int(np.argmax(returns))
+    score = normalized_score(body(model.environment), returns[best])
+    if score < 10.0:
+        raise RunError(
+            f"PPO did not learn {model.environment}: its best return is {returns[best]:.0f} "
+            f"(score {score:.0f}). Train longer or remove {folder} and use another seed."
+        )
+    earlier = returns[: best + 1]
+    middle = int(np.argmin([abs(value - returns[best] / 3) for value in earlier]))
+    say(f"{model.environment}: medium {returns[middle]:.0f}, expert {returns[best]:.0f}")
+    policies[middle].save(folder / "medium.npz")
+    policies[best].save(folder / "expert.npz")
+    return policies[middle], policies[best], policies[: best + 1]
+
+
+def datasets(
+    model: PocketModel,
+    work: Path,
+    medium: BehaviourPolicy,
+    expert: BehaviourPolicy,
+    snapshots: list[BehaviourPolicy],
+    say: Callable[[str], None],
+) -> dict[str, Trajectories]:
+    """Collect medium, expert and replay data, or read what an earlier build left."""
+    mixture = model.mixture
+    share = mixture.replay // len(snapshots)
+    recipes = {
+        "medium": [(medium, mixture.medium, mixture.medium_noise)],
+        "expert": [(expert, mixture.expert, mixture.expert_noise)],
+        "replay": [(policy, share, 1.0) for policy in snapshots],
+    }
+    found = {}
+    for number, (name, recipe) in enumerate(recipes.items()):
+        path = work / model.environment / f"{name}.hdf5"
+        if not path.is_file():
+            parts = [
+                rollout(
+                    policy,
+                    model.environment,
+                    transitions=transitions,
+                    noise=noise,
+                    seed=100_000 * (number + 1) + 10_000 * index,
+                )
+                for index, (policy, transitions, noise) in enumerate(recipe)
+                if transitions
+            ]
+            facts = {
+                "environment": model.environment,
+                "quality": name,
+                "origin": LABEL,
+                "policy_steps": [policy.steps for policy, _, _ in recipe],
+                "noise": recipe[0][2],
+            }
+            write_dataset(path, join(parts), facts)
+        found[name] = read_dataset(path)
+        say(
+            f"{path.name}: {len(found[name])} transitions, {len(found[name].bounds)} episodes, "
+            f"return {found[name].returns.mean():.0f} ± {found[name].returns.std():.0f}"
+        )
+    return found
+
+
+def _ship(
+    model: PocketModel,
+    checkpoint: Path,
+    data_folder: Path,
+    out: Path,
+    parts: dict[str, Trajectories],
+    scores: dict[int, float],
+    best: int,
+    episodes: int,
+) -> Path:
+    """Put the chosen checkpoint, the policies and a slice of the data into `out`, with a card."""
+    from namm_mm.asset import write_card
+
+    out.mkdir(parents=True, exist_ok=True)
+    for file in checkpoint.iterdir():
+        shutil.copyfile(file, out / file.name)
+    if not model.hidden_velocities:  # the same data otherwise
+        for quality in ("medium", "expert"):
+            shutil.copyfile(data_folder / f"{quality}.npz", out / f"{quality}.npz")
+            data = parts[quality]
+            whole = data.bounds[np.searchsorted([b for _, b in data.bounds], SLICE)][1]
+            write_dataset(
+                out / f"{quality}_slice.hdf5",
+                Trajectories(*(getattr(data, key)[:whole] for key in KEYS)),
+                {**read_facts(data_folder / f"{quality}.hdf5"), "slice": "the first episodes"},
+            )
+    data_facts = {
+        name: {
+            "transitions": len(data),
+            "episodes": len(data.bounds),
+            "return_mean": round(float(data.returns.mean()), 1),
+            "return_std": round(float(data.returns.std()), 1),
+        }
+        for name, data in parts.items()
+    }
+    hidden = ", velocities hidden" if model.hidden_velocities else ""
+    write_card(
+        out,
+        made_by=model.command,
+        about=f"Decision Transformer for {model.environment}{hidden}, "
+        f"{model.training.window} steps at once",
+        licence="Apache-2.0",
+        kind="pocket model, trained on locally generated data",
+        model_class="DecisionTransformerModel",
+        environment=model.environment,
+        hidden_velocities=model.hidden_velocities,
+        data={"origin": LABEL, "mixture": asdict(model.mixture), "parts": data_facts},
+        training=asdict(model.training),
+        selection={
+            "rule": "highest mean score over validation episodes, window re-encoded at every step",
+            "episodes": episodes,
+            "seeds": "validation split of the task offline_rl; reported seeds are the test split",
+            "scores": {str(update): round(score, 2) for update, score in scores.items()},
+            "chosen_update": best,
+            "note": "one training seed; scores of neighbouring checkpoints differ widely",
+        },
+        versions={
+            "python": platform.python_version(),
+            **{
+                name: version(name)
+                for name in ("torch", "transformers", "gymnasium", "mujoco", "stable-baselines3")
+            },
+        },
+    )
+    return out
