@@ -93,8 +93,7 @@ def run(
 
     progress = progress or Silent()
     progress.say(f"experiment {settings.name}, configuration {settings.config_hash[:12]}")
-    device = next((str(c.adapter.options.get("device") or "cpu") for c in settings.cells), "cpu")
-    provenance = tracking.provenance.collect(settings.config_hash, device)
+    provenance = tracking.provenance.collect(settings.config_hash, _device(settings))
     folder = folder or new_folder(settings.output / settings.name)
     info = _info(settings, provenance, job_type)
     records = []
@@ -193,6 +192,17 @@ def _run_cell(cell: Cell, samples: tuple[Sample, ...], progress: Progress) -> It
         progress.detail(f"step {step}, {alive} alive")
 
     return act_samples(cell, samples, on_step)
+
+
+def _device(settings: ExperimentSettings) -> str:
+    """The device that the adapters ask for; ``auto`` is CUDA where there is one."""
+    asked = {str(cell.adapter.options.get("device", "auto")) for cell in settings.cells}
+    if asked == {"cpu"}:
+        return "cpu"
+    import torch
+
+    named = sorted(device for device in asked if device.startswith("cuda"))
+    return (named or ["cuda"])[0] if torch.cuda.is_available() else "cpu"
 
 
 def _info(settings: ExperimentSettings, provenance: Provenance, job_type: str) -> RunInfo:

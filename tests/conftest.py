@@ -14,6 +14,7 @@ os.environ["COLUMNS"] = "100"  # what rich wraps at, so that printed text is the
 os.environ.pop("NAMM_MM_DEBUG", None)
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,16 @@ def _fixed_seeds() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  (the global state is what must not leak between tests)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of tiny models: text/, video/, control/, clips/, namm.safetensors."""
+    import tiny_models
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_models.save_all(folder)
+    return folder
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -50,9 +50,12 @@ def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -
 
 
 def _run(settings: ExperimentSettings, job_type: str, console: Console) -> Outcome:
+    from transformers.utils import logging
+
     from namm_mm.experiment import new_folder, run
     from namm_mm.progress import showing
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours says what goes on
     folder = new_folder(settings.output / settings.name)
     try:
         with showing(console) as progress:

@@ -1,0 +1,122 @@
+"""Open the report in headless Chromium: read, sort, switch the theme; no error, no request."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from synthetic_records import PROVENANCE, make_records
+
+from namm_mm import report
+from namm_mm.tracking import RunInfo, open_run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    info = RunInfo("pocket", "transfer", {}, PROVENANCE)
+    with open_run(folder, info, wandb_mode="disabled") as tracker:
+        for record in make_records(8):
+            tracker.record(record)
+    return report.render([folder])
+
+
+@pytest.fixture
+def page(browser: Browser, file: Path) -> Iterator[Page]:
+    """A page that fails its test on any request, error or warning."""
+    problems: list[str] = []
+    page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
+    page.on("console", lambda said: problems.append(f"console: {said.text}"))
+    page.on("pageerror", lambda error: problems.append(f"error: {error}"))
+    page.on("request", lambda request: problems.append(f"request: {request.url}"))
+    page.goto(file.as_uri())
+    assert problems == [f"request: {file.as_uri()}"]
+    problems.clear()
+    yield page
+    page.close()
+    assert problems == []
+
+
+def keys(page: Page, column: int) -> list[float]:
+    cells = page.locator(f"#results table >> nth=0 >> tbody td:nth-child({column})")
+    return [float(cell.get_attribute("data-key") or "nan") for cell in cells.all()]
+
+
+def test_a_heading_sorts_by_mouse_and_by_keyboard(page: Page) -> None:
+    heading = page.locator("#results table >> nth=0 >> th:nth-child(3)")
+    before = keys(page, 3)
+    heading.get_by_role("button").click()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert keys(page, 3) == sorted(before)
+    heading.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert keys(page, 3) == sorted(before, reverse=True)
+
+
+def test_every_figure_is_drawn_when_it_comes_near(page: Page) -> None:
+    plots = page.locator(".plot").all()
+    assert len(plots) == 13
+    assert page.locator(".plot .main-svg").count() < 3 * len(plots)
+    for plot in plots:
+        plot.scroll_into_view_if_needed()
+        plot.locator(".main-svg").first.wait_for()
+        assert plot.get_attribute("aria-label")
+    assert page.locator(".plot .traces, .plot .hm, .plot .trace").count() >= len(plots)
+
+
+def test_the_theme_follows_the_system_and_the_button(page: Page) -> None:
+    def colours() -> tuple[str, str]:
+        plot = page.locator(".plot").first
+        plot.scroll_into_view_if_needed()
+        plot.locator(".main-svg").first.wait_for()
+        page.wait_for_timeout(100)
+        return (
+            page.evaluate("getComputedStyle(document.body).color"),
+            page.evaluate("document.querySelector('.plot').layout.font.color"),
+        )
+
+    light = colours()
+    page.locator("#theme").click()
+    dark = colours()
+    assert all(a != b for a, b in zip(light, dark, strict=True))
+    page.reload()
+    page.emulate_media(color_scheme="dark")
+    assert colours() == dark
+
+
+def test_a_phone_does_not_scroll_sideways(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    for plot in page.locator(".plot").all():
+        plot.scroll_into_view_if_needed()
+        plot.locator(".main-svg").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_the_numbers_of_a_figure_open_as_a_table(page: Page) -> None:
+    details = page.locator("details").first
+    assert not details.locator("table").is_visible()
+    details.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert details.locator("table").is_visible()
