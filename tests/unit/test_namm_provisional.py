@@ -1,0 +1,37 @@
+"""The provisional NAMM is the rule its card states, and its card does not claim more."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from namm_mm.namm import load
+from namm_mm.namm.checkpoint import available
+from namm_mm.namm.provisional import PRICE, RECENCY, parameters, provisional
+
+
+def test_the_bundled_file_is_the_documented_vector() -> None:
+    namm = load("provisional")
+    assert torch.equal(namm.parameters, parameters(namm.mean, namm.variance))
+    assert (namm.scorer, namm.parameters.numel()) == ("bam", 4172)
+    assert (namm.gamma, namm.interval) == (0.999, 128)
+    assert "provisional" in available()
+
+
+def test_its_card_says_that_it_was_not_evolved() -> None:
+    card = load("provisional").card
+    assert card["evolved"] is False
+    assert "not evolved" in card["about"]
+    assert card["made_by"] == "namm-mm build provisional"
+
+
+def test_it_keeps_exactly_what_pays_the_price() -> None:
+    namm = provisional(torch.rand(17) * 0.02, torch.rand(17) * 0.01 + 1e-4, card={})
+    spectrum = torch.rand(1, 2, 400, 17) * 4 * PRICE
+    age = torch.arange(399, -1, -1).expand(1, 2, 400)
+    scores = namm.score(spectrum, age, torch.full((1, 2), 400))
+    margin = spectrum[..., 0] - PRICE * (1 - RECENCY * torch.cos(age / math.sqrt(50_000)))
+    clear = margin.abs() > 1e-3 * PRICE
+    assert torch.equal((scores >= 0)[clear], (margin >= 0)[clear])
+    assert 0.1 < float((scores >= 0).float().mean()) < 0.9
