@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from namm_mm.records import Record
 from namm_mm.report import plots, words
@@ -53,14 +53,14 @@ def build(runs: Sequence[Run]) -> Report:
             k for found in methods.values() for r in found for k in r.kept_by_index
         )
         figures: list[Figure | None] = [
-            plots.score_by_cache(cell, own, styles),
+            plots.score_by_cache(own, styles),
             plots.size_by_layer(cell, layers, styles),
-            *(plots.kept_by_index(cell, methods, kind, styles) for kind in kinds),
-            plots.kept_by_role(cell, methods, styles),
-            plots.by_family(cell, families, styles),
+            *(plots.kept_by_index(methods, kind, styles) for kind in kinds),
+            plots.kept_by_role(methods, styles),
+            plots.by_family(families, styles),
         ]
         blocks: list[Block] = [figure for figure in figures if figure is not None]
-        blocks.append(_answers([r for found in methods.values() for r in found], styles))
+        blocks.append(_answers(methods, styles))
         sections.append(Section(f"cell-{number}", cell.title, tuple(blocks)))
     sections.append(Section("errors", "Errors", tuple(_errors(records))))
     sections.append(Section("provenance", "Provenance", tuple(_provenance(runs))))
@@ -93,6 +93,7 @@ def _headline(
         own = [row for row in rows if row.cell == cell]
         blocks.append(Text(sentence(own)))
         blocks.append(result_table(cell, own))
+    blocks.append(Text(LEGEND))
     return blocks
 
 
@@ -119,7 +120,7 @@ def _verdict(difference: Interval) -> str:
     if not difference.known:
         return ""
     if difference.low <= 0.0 <= difference.high:
-        return f", which {difference.n} samples cannot tell from none"
+        return f", which these {difference.n} samples cannot tell from zero"
     return ""
 
 
@@ -170,7 +171,7 @@ def result_table(cell: Cell, rows: Sequence[Row]) -> Table:
                 ),
             )
         )
-    return Table(cell.title, tuple(columns), tuple(lines), note=LEGEND)
+    return Table(cell.title, tuple(columns), tuple(lines))
 
 
 def interval_entry(
@@ -185,20 +186,24 @@ def interval_entry(
     )
 
 
-def _answers(records: Sequence[Record], styles: plots.Styles) -> Table:
-    step = max(1, -(-len(records) // ANSWERS))
-    shown = records[::step]
-    asked = any(record.details.get("question") for record in shown)
+def _answers(methods: Mapping[Method, Sequence[Record]], styles: plots.Styles) -> Table:
+    """Answers of all methods to the same samples, side by side."""
+    total = sum(map(len, methods.values()))
+    samples = list(dict.fromkeys(r.sample for found in methods.values() for r in found))
+    step = max(1, -(-total // ANSWERS))
+    rank = {sample: number for number, sample in enumerate(samples[::step])}
+    shown = [(r, method) for method, found in methods.items() for r in found if r.sample in rank]
+    shown.sort(key=lambda pair: rank[pair[0].sample])
+    asked = any(record.details.get("question") for record, _ in shown)
     lines = []
-    for record in shown:
+    for record, method in shown:
         use = record.memory
         kept = use.tokens_final / use.seen if use and use.seen else None
-        method = next(iter(group([record]).values()))
         lines.append(
             (
                 Entry(record.sample, value=record.sample),
                 Entry(record.family, value=record.family),
-                Entry(styles.label(next(iter(method)))),
+                Entry(styles.label(method)),
                 *(
                     [
                         Entry(
@@ -223,7 +228,7 @@ def _answers(records: Sequence[Record], styles: plots.Styles) -> Table:
         Column("score", numeric=True),
         Column("kept", numeric=True),
     )
-    note = f"{len(shown):,} of {len(records):,} are shown." if step > 1 else ""
+    note = f"{len(rank):,} of {len(samples):,} samples are shown." if step > 1 else ""
     return Table("Answers", columns, tuple(lines), note)
 
 

@@ -42,7 +42,7 @@ function draw(box) {
   const { data, layout } = JSON.parse(source.textContent);
   source.remove();
   layout.font = { family: getComputedStyle(document.body).fontFamily, size: 13 };
-  const settings = { responsive: true, displaylogo: false, displayModeBar: "hover" };
+  const settings = { responsive: true, displaylogo: false, displayModeBar: false };
   Plotly.newPlot(box, data, layout, settings).then(() => Plotly.relayout(box, themed(layout)));
 }
 

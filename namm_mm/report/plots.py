@@ -43,7 +43,7 @@ class Styles:
         return f"{method.label} ({method.run})" if len(self._runs) > 1 else method.label
 
 
-def score_by_cache(cell: Cell, rows: Sequence[Row], styles: Styles) -> Figure | None:
+def score_by_cache(rows: Sequence[Row], styles: Styles) -> Figure | None:
     """Plot mean scores over the kept fraction of the cache, with 95 % intervals."""
     from plotly import graph_objects as go
 
@@ -53,10 +53,11 @@ def score_by_cache(cell: Cell, rows: Sequence[Row], styles: Styles) -> Figure | 
     if not shown:
         return None
     plot = go.Figure()
-    for row, score in shown:
+    shifts = apart([100 * (row.kept_fraction or 0.0) for row, _ in shown])
+    for (row, score), shift in zip(shown, shifts, strict=True):
         known = score.known
         plot.add_scatter(
-            x=[100 * (row.kept_fraction or 0.0)],
+            x=[100 * (row.kept_fraction or 0.0) + shift],
             y=[score.mean],
             error_y={
                 "array": [score.high - score.mean if known else 0.0],
@@ -90,9 +91,10 @@ def score_by_cache(cell: Cell, rows: Sequence[Row], styles: Styles) -> Figure | 
         ),
     )
     return Figure(
-        f"Score by cache size: {cell.title}",
+        "Score by cache size",
         "Each point is one policy: how much of the cache it kept, and its mean score with the 95 % "
-        "interval. Up and to the left is better.",
+        "interval. Up and to the left is better. Points of nearly the same size are set a little "
+        "apart.",
         finish(plot),
         table,
     )
@@ -133,7 +135,7 @@ def size_by_layer(
         ),
     )
     return Figure(
-        f"Cache size by layer: {cell.title}",
+        "Cache size by layer",
         "Tokens that each layer still holds at the end, mean over heads and samples.",
         finish(plot),
         table,
@@ -141,7 +143,7 @@ def size_by_layer(
 
 
 def kept_by_index(
-    cell: Cell, records: Mapping[Method, Sequence[Record]], kind: str, styles: Styles
+    records: Mapping[Method, Sequence[Record]], kind: str, styles: Styles
 ) -> Figure | None:
     """Show what fraction of each frame's (or timestep's) tokens was kept, one row for a policy."""
     from plotly import graph_objects as go
@@ -194,7 +196,7 @@ def kept_by_index(
     )
     several = f" Each column is the mean of {width} in a row." if width > 1 else ""
     return Figure(
-        f"What is kept of each {kind}: {cell.title}",
+        f"What is kept of each {kind}",
         f"Fraction of the tokens of each {kind} that is still cached at the end, mean over layers, "
         f"heads and samples: bright is kept, dark is forgotten.{several}",
         finish(plot),
@@ -203,9 +205,7 @@ def kept_by_index(
     )
 
 
-def kept_by_role(
-    cell: Cell, records: Mapping[Method, Sequence[Record]], styles: Styles
-) -> Figure | None:
+def kept_by_role(records: Mapping[Method, Sequence[Record]], styles: Styles) -> Figure | None:
     """Compare what fraction of each kind of token was kept."""
     from plotly import graph_objects as go
 
@@ -241,14 +241,14 @@ def kept_by_role(
         ),
     )
     return Figure(
-        f"What is kept of each kind of token: {cell.title}",
+        "What is kept of each kind of token",
         "Fraction of the tokens of each kind that is still cached at the end.",
         finish(plot),
         table,
     )
 
 
-def by_family(cell: Cell, rows: Sequence[Row], styles: Styles) -> Figure | None:
+def by_family(rows: Sequence[Row], styles: Styles) -> Figure | None:
     """Compare scores within each family of samples; `rows` are by family."""
     from plotly import graph_objects as go
 
@@ -266,8 +266,9 @@ def by_family(cell: Cell, rows: Sequence[Row], styles: Styles) -> Figure | None:
             error_y={
                 "array": [s.high - s.mean if s and s.known else 0.0 for s in scores],
                 "arrayminus": [s.mean - s.low if s and s.known else 0.0 for s in scores],
-                "thickness": 1,
-                "width": 3,
+                "thickness": 1.5,
+                "width": 4,
+                "color": "#7f8790",
             },
             name=styles.label(method),
             marker={"color": styles.colour(method)},
@@ -291,11 +292,24 @@ def by_family(cell: Cell, rows: Sequence[Row], styles: Styles) -> Figure | None:
         ),
     )
     return Figure(
-        f"Score by family: {cell.title}",
+        "Score by family",
         "Mean score with its 95 % interval in each family of samples.",
         finish(plot),
         table,
     )
+
+
+def apart(values: Sequence[float], step: float = 1.2) -> list[float]:
+    """Shifts that set values of the same `step` side by side, so that bars do not overlap."""
+    groups: dict[int, list[int]] = {}
+    for index in sorted(range(len(values)), key=values.__getitem__):
+        near = [g for g in groups if abs(values[groups[g][0]] - values[index]) < step]
+        groups.setdefault(near[0] if near else index, []).append(index)
+    shifts = [0.0] * len(values)
+    for members in groups.values():
+        for place, index in enumerate(sorted(members)):
+            shifts[index] = step * (place - (len(members) - 1) / 2)
+    return shifts
 
 
 def mean_by_index(lines: Sequence[Sequence[float]]) -> np.ndarray[Any, np.dtype[np.float64]]:

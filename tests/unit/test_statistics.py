@@ -73,6 +73,20 @@ def test_newcombe_reproduces_its_published_example() -> None:
     assert newcombe(first, second) == pytest.approx((0.0569, 0.3404), abs=1e-4)
 
 
+def test_the_normal_interval_of_many_values_is_what_the_bootstrap_would_give(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = np.random.default_rng(4).exponential(5.0, size=2000)
+    normal = mean_interval(values)
+    monkeypatch.setattr("namm_mm.statistics.MANY", 10**9)
+    resampled = mean_interval(values, resamples=4000)
+    assert normal is not None
+    assert resampled is not None
+    assert normal.mean == resampled.mean
+    assert normal.low == pytest.approx(resampled.low, abs=0.02)
+    assert normal.high == pytest.approx(resampled.high, abs=0.02)
+
+
 def test_one_value_has_no_interval_and_none_has_no_mean() -> None:
     found = mean_interval([0.5])
     assert found is not None

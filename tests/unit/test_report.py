@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from plotly import graph_objects as go
+from rich.console import Console
+from synthetic_records import PROVENANCE, make_record, make_records
+
+from namm_mm import report
+from namm_mm.errors import RunError, UsageError
+from namm_mm.records import Record
+from namm_mm.report import html, markdown
+from namm_mm.report.blocks import Figure, Report, Table
+from namm_mm.report.build import build
+from namm_mm.report.console import result_table
+from namm_mm.report.runs import load_runs
+from namm_mm.results import result_rows
+from namm_mm.tracking import RunInfo, open_run
+
+
+def write(folder: Path, records: Sequence[Record], *, notes: tuple[str, ...] = ()) -> Path:
+    info = RunInfo("pocket", "transfer", {}, records[0].provenance, notes=notes)
+    with open_run(folder, info, wandb_mode="disabled") as tracker:
+        for record in records:
+            tracker.record(record)
+    return folder
+
+
+def make_report(folder: Path, records: Sequence[Record]) -> Report:
+    return build(load_runs([write(folder, records)]))
+
+
+def figures(made: Report) -> list[Figure]:
+    return [block for s in made.sections for block in s.blocks if isinstance(block, Figure)]
+
+
+def printed(records: Sequence[Record], width: int = 160) -> str:
+    file = io.StringIO()
+    Console(width=width, file=file).print(result_table(records))
+    return file.getvalue()
+
+
+def test_rows_pair_policies_on_shared_samples_only() -> None:
+    values: dict[str, list[int | None]] = {
+        "full": [1, 1, 1, 0],
+        "namm": [1, 1, 0, 0],
+        "h2o": [0, None, 1, 0],
+    }
+    records = [
+        make_record(
+            policy=policy,
+            sample=f"s{index}",
+            value=None if value is None else float(value),
+            error="broken" if value is None else "",
+        )
+        for policy, line in values.items()
+        for index, value in enumerate(line)
+    ]
+    full, namm, h2o = result_rows(records)
+    assert [row.method.policy for row in (full, namm, h2o)] == ["full", "namm", "h2o"]
+    assert (h2o.n, h2o.errors) == (3, 1)
+    assert h2o.score is not None
+    assert h2o.score.mean == pytest.approx(1 / 3)
+    assert h2o.to_full is not None
+    assert (h2o.to_full.n, h2o.to_full.mean) == (3, pytest.approx(-1 / 3))  # type: ignore[comparison-overlap]
+    assert h2o.from_namm is not None
+    assert h2o.from_namm.mean == pytest.approx(0.0)
+    assert full.to_full is None
+    assert namm.from_namm is None
+
+
+def test_a_sample_scored_again_counts_once_with_its_last_record() -> None:
+    first, again = make_record(value=0.0), make_record(value=1.0)
+    (row,) = result_rows([first, again])
+    assert row.n == 1
+    assert row.score is not None
+    assert row.score.mean == 1.0
+
+
+def test_a_score_that_is_no_number_is_a_failure() -> None:
+    records = [make_record(sample="a", value=math.nan), make_record(sample="b", value=0.5)]
+    (row,) = result_rows(records)
+    assert (row.n, row.errors) == (1, 1)
+    assert row.score is not None
+    assert row.score.mean == 0.5
+
+
+def test_a_comparison_prefers_the_same_run_and_protocol() -> None:
+    other = dataclasses.replace(PROVENANCE, run="other")
+    records = [
+        make_record(policy="full", value=0.0, provenance=other),
+        make_record(policy="full", value=1.0),
+        make_record(policy="l2", budget="tokens:8", value=1.0),
+    ]
+    (row,) = [row for row in result_rows(records) if row.method.policy == "l2"]
+    assert row.to_full is not None
+    assert row.to_full.mean == 0.0
+
+
+def test_console_html_and_markdown_show_the_same_numbers(tmp_path: Path) -> None:
+    records = make_records(12)
+    made = make_report(tmp_path, records)
+    page, document, table = html.render(made), markdown.render(made), printed(records)
+    for row in result_rows(records):
+        assert row.score is not None
+        places = 1 if row.metric == "normalized_score" else 3
+        mean = f"{row.score.mean:.{places}f}"
+        assert mean in page
+        assert mean in document
+        assert mean in table
+        assert f"[{row.score.low:.{min(places, 2)}f}, {row.score.high:.{min(places, 2)}f}]" in page
+    assert "1 failed" in page
+    assert "1 err" in table
+
+
+def test_the_console_table_fits_100_columns_and_wraps_below() -> None:
+    records = make_records(12)
+    for width in (60, 80, 100, 160):
+        lines = printed(records, width).splitlines()
+        assert max(map(len, lines)) <= width
+    assert any("match:namm" in line for line in printed(records, 100).splitlines())
+
+
+def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
+    page = html.render(make_report(tmp_path, make_records(4)))
+    shell = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert "default-src 'none'" in shell
+    assert not re.search(r"""(src|href)=["'](?!#)""", shell)
+    assert "url(" not in shell
+
+
+def test_figures_are_valid_and_carry_their_numbers_as_tables(tmp_path: Path) -> None:
+    made = make_report(tmp_path, make_records(6))
+    found = figures(made)
+    assert len(found) == 3 + 3 + 4 + 1 + 2  # cache, layers, index kinds, roles, families
+    for figure in found:
+        go.Figure(figure.plot)  # raises on an unknown property
+        json.dumps(figure.plot, allow_nan=False)
+        assert figure.table.rows
+        assert all(len(row) == len(figure.table.columns) for row in figure.table.rows)
+
+
+def test_text_from_records_cannot_break_the_page(tmp_path: Path) -> None:
+    evil = "</script><img src=x onerror=alert(1)>|`**"
+    records = [make_record(answer=evil, family=evil, policy=evil, sample=f"s{i}") for i in range(3)]
+    records += [make_record(family="other", error=evil, value=None, sample="s9")]
+    made = make_report(tmp_path, records)
+    page = html.render(made)
+    assert "<img" not in page
+    assert page.count("</script>") == len(figures(made)) + 2
+    rows = [line for line in markdown.render(made).splitlines() if line.startswith("| s0")]
+    assert rows
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 7 for row in rows)
+
+
+def test_an_unfinished_run_is_reported_as_one(tmp_path: Path) -> None:
+    info = RunInfo("pocket", "transfer", {}, PROVENANCE)
+    tracker = open_run(tmp_path, info, wandb_mode="disabled")
+    tracker.record(make_record())
+    assert "has not finished" in report.render([tmp_path]).read_text()
+    tracker.finish("ok")
+    assert "has not finished" not in report.render([tmp_path]).read_text()
+
+
+def test_a_cut_off_line_is_a_warning_in_the_report(tmp_path: Path) -> None:
+    write(tmp_path, [make_record(sample=f"s{i}") for i in range(3)])
+    file = tmp_path / "records.jsonl"
+    file.write_bytes(file.read_bytes()[:-9])
+    text = report.render([tmp_path], kind="markdown").read_text()
+    assert "Warning" in text
+    assert "line 3 is cut off" in text
+
+
+def test_notes_of_the_run_stand_above_the_results(tmp_path: Path) -> None:
+    write(tmp_path, [make_record()], notes=("NAMM: provisional",))
+    page = report.render([tmp_path]).read_text()
+    assert page.index("NAMM: provisional") < page.index("<table")
+
+
+def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", make_records(4))
+    two = write(tmp_path / "two", make_records(4, run="second", seed=1))
+    copy = write(tmp_path / "copy", make_records(4))
+    made = build(load_runs([one, two, copy]))
+    assert [run.name for run in load_runs([one, two, copy])] == [PROVENANCE.run, "second", "copy"]
+    (table, *_) = [b for b in made.sections[0].blocks if isinstance(b, Table)]
+    assert table.columns[0].name == "run"
+    assert {row[0].text for row in table.rows} == {PROVENANCE.run, "second", "copy"}
+    assert len(table.rows) == 3 * 5
+
+
+def test_many_records_are_sampled_and_the_report_says_so(tmp_path: Path) -> None:
+    records = make_records(400)
+    page = html.render(make_report(tmp_path, records))
+    assert len(page) < 6_000_000
+    assert re.search(r"\d+ of 400 samples are shown", page)
+    assert "6,000 records" in page
+
+
+def test_a_run_of_failures_only_still_gives_a_report(tmp_path: Path) -> None:
+    records = [
+        make_record(sample=f"s{i}", value=None, memory=None, metric="", error="no such file")
+        for i in range(3)
+    ]
+    page = html.render(make_report(tmp_path, records))
+    assert "3 of 3 records failed: 3 times: no such file" in page
+    assert "3 err" in printed(records)
+
+
+def test_what_cannot_be_reported_is_one_clear_message(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no records"):
+        report.render([tmp_path / "nothing"])
+    (tmp_path / "records.jsonl").write_text("")
+    with pytest.raises(UsageError, match="without records"):
+        report.render([tmp_path])
+    with pytest.raises(UsageError, match="one or more run folders"):
+        report.render([])
+    write(tmp_path, [make_record()])
+    with pytest.raises(UsageError, match="Did you mean 'html'"):
+        report.render([tmp_path], kind="htm")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match="cannot be written"):
+        report.render([tmp_path], tmp_path / "file" / "report.html")
