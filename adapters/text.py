@@ -1,0 +1,372 @@
+"""Text: any causal language model of transformers (Llama, Mistral, Qwen, GPT-2 and others).
+
+The prompt is the sample's context and question as they stand; with ``chat=True`` they become a
+user's turn of the model's chat template. The prompt always runs first and alone, in one call, so
+that an evicting memory meets it as in ``generate``, under either protocol of the memory. Then
+
+``likelihood``
+    continues it with the reference answer, teacher-forced in one call: the log-probability of the
+    answer, and whether greedy decoding would have produced it (every token is the argmax). This is
+    exact and costs one prefill, so it is the score of choice on a CPU. A sample with options is
+    answered as under ``options``.
+``options``
+    continues it with each option in turn, and chooses the most probable. Options of one token are
+    read off the prompt's own logits; longer ones run on copies of the prompt's cache.
+``generate``
+    decodes greedily, up to `max_new_tokens`.
+
+In all three the numbers of the memory are those of the prompt and, for ``likelihood`` and
+``generate``, of the answer tokens fed after it; options never touch them.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.adapters import loading
+from namm_mm.asset import resolve
+from namm_mm.errors import UsageError, message
+from namm_mm.records import Answer, Inputs, Role, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor, nn
+
+    from namm_mm.memory import Memory
+
+ANSWERS = ("likelihood", "options", "generate")
+_TAIL = 200  # characters of the prompt that can influence how a continuation is tokenised
+
+
+@dataclass
+class TextAdapter:
+    """Runs a causal language model on text samples.
+
+    Parameters
+    ----------
+    model
+        Local folder, asset name or hub id, as :func:`namm_mm.asset.resolve` takes it.
+    dtype
+        ``auto`` is bfloat16 where the device computes in it natively, else float32.
+    device
+        ``auto`` is CUDA where there is one; ``cpu``, ``cuda``, ``cuda:1``.
+    max_new_tokens
+        Longest answer under ``generate``; the prompt leaves room for it.
+    chat
+        Wrap the prompt in the model's chat template.
+    answer_by
+        ``likelihood``, ``options`` or ``generate``: see the module's text.
+    max_length
+        Longest sequence in tokens; None takes the model's own. A longer prompt is cropped in the
+        middle, as published for NAMM: its first and last halves stay.
+
+    Raises
+    ------
+    UsageError
+        An option is wrong.
+    """
+
+    model: str = "smollm2-135m-instruct"
+    dtype: str = "auto"
+    device: str = "auto"
+    max_new_tokens: int = 32
+    chat: bool = False
+    answer_by: str = "likelihood"
+    max_length: int | None = None
+    _loaded: _Loaded | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, given, valid in (
+            ("answer_by", self.answer_by, ANSWERS),
+            ("dtype", self.dtype, loading.DTYPES),
+        ):
+            if given not in valid:
+                raise UsageError(
+                    message(f"unknown {name}", given=given, expected="a known one", valid=valid)
+                )
+        if self.device.partition(":")[0] not in ("auto", "cpu", "cuda"):
+            raise UsageError(
+                message("unknown device", given=self.device, expected="auto, cpu, cuda or cuda:N")
+            )
+        if self.max_new_tokens < 1:
+            raise UsageError(
+                message("wrong max_new_tokens", given=self.max_new_tokens, expected="1 or more")
+            )
+        if self.max_length is not None and self.max_length <= self.max_new_tokens:
+            raise UsageError(
+                message(
+                    "wrong max_length",
+                    given=self.max_length,
+                    expected=f"more than max_new_tokens, which is {self.max_new_tokens}",
+                )
+            )
+
+    @property
+    def model_name(self) -> str:
+        """The name that was asked for."""
+        return self.model
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The causal language model itself."""
+        model: nn.Module = self._ready.model
+        return model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._ready.tokenizer
+
+    def load(self) -> None:
+        """Load model and tokenizer; see :class:`namm_mm.adapters.base.Adapter`."""
+        if self._loaded is None:
+            device = loading.choose_device(self.device)
+            source = resolve(self.model)
+            dtype = loading.choose_dtype(self.dtype, device)
+            model = loading.causal_model(source, self.model, dtype)
+            tokenizer = loading.tokenizer(source, self.model)
+            if self.chat and not getattr(tokenizer, "chat_template", None):
+                raise UsageError(
+                    message(
+                        f"the model {self.model!r} has no chat template",
+                        given="chat=true",
+                        expected="chat=false, or an instruction-tuned model",
+                    )
+                )
+            self._loaded = _Loaded(model.to(device).eval(), tokenizer)
+
+    def prepare(self, sample: Sample) -> Inputs:
+        """Tokenise the prompt of `sample`; every token has the role ``text``."""
+        import torch
+
+        text, _ = self._prompt(sample)
+        ids = self._crop(self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"])
+        if not ids:
+            raise UsageError(
+                message(
+                    f"sample {sample.id!r} has an empty prompt",
+                    given=sample.context + sample.question,
+                    expected="a context or a question",
+                )
+            )
+        tensor = torch.tensor([ids], device=self._ready.model.device)
+        tensors = {"input_ids": tensor, "attention_mask": torch.ones_like(tensor)}
+        return Inputs(tensors, (Role("text"),) * len(ids), sample)
+
+    def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
+        """Answer by likelihood, by the options, or by generating: see the module's text."""
+        import torch
+
+        sample = inputs.sample
+        with torch.no_grad():
+            if self.answer_by == "generate":
+                return self._generate(inputs)
+            if sample.options:
+                return self._choose(inputs)
+            if self.answer_by == "likelihood" and sample.answer:
+                return self._likelihood(inputs)
+        raise UsageError(
+            message(
+                f"sample {sample.id!r} cannot be answered by {self.answer_by}",
+                given={"options": sample.options, "answer": sample.answer},
+                expected="options" if self.answer_by == "options" else "an answer or options",
+                then="answer_by=generate needs neither.",
+            )
+        )
+
+    # -- the three ways to answer -------------------------------------------------------------
+
+    def _likelihood(self, inputs: Inputs) -> Answer:
+        ids = self._continuation(inputs.sample, inputs.sample.answer)
+        start = self._clock()
+        first, cache = self._prefill(inputs)
+        first_seconds = self._clock() - start
+        logits = self._continue(inputs, first, cache, ids)
+        best = logits.argmax(-1).tolist()
+        text = inputs.sample.answer if best == ids else self.tokenizer.decode(best).strip()
+        return Answer(
+            text=text,
+            log_probabilities=(_log_probability(logits, ids),),
+            first_token_seconds=first_seconds,
+            tokens=len(inputs.roles) + len(ids),
+        )
+
+    def _choose(self, inputs: Inputs) -> Answer:
+        options = inputs.sample.options
+        continuations = [self._continuation(inputs.sample, option) for option in options]
+        start = self._clock()
+        first, cache = self._prefill(inputs)
+        first_seconds = self._clock() - start
+        found = []
+        for ids in continuations:
+            own = _copy(cache) if len(ids) > 1 else cache
+            found.append(_log_probability(self._continue(inputs, first, own, ids), ids))
+        best = max(range(len(options)), key=found.__getitem__)
+        return Answer(
+            text=options[best],
+            option=best,
+            log_probabilities=tuple(found),
+            first_token_seconds=first_seconds,
+            tokens=len(inputs.roles) + len(continuations[best]),
+        )
+
+    def _generate(self, inputs: Inputs) -> Answer:
+        from transformers import GenerationConfig
+
+        defaults = self._ready.model.generation_config
+        end = defaults.eos_token_id
+        pad = defaults.pad_token_id
+        if pad is None:
+            pad = end[0] if isinstance(end, list) else end
+        settings = GenerationConfig(  # type: ignore[no-untyped-call]
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            bos_token_id=defaults.bos_token_id,
+            eos_token_id=end,
+            pad_token_id=pad,
+        )
+        times = _Times(self._clock)
+        start = self._clock()
+        output = self._ready.model.generate(
+            **inputs.tensors, generation_config=settings, streamer=times
+        )
+        new = output[0, len(inputs.roles) :]
+        seconds = times.seen[1:]  # the first call hands the prompt over
+        later = len(seconds) - 1
+        return Answer(
+            text=self.tokenizer.decode(new, skip_special_tokens=True).strip(),
+            first_token_seconds=seconds[0] - start,
+            token_seconds=(seconds[-1] - seconds[0]) / later if later else 0.0,
+            tokens=int(output.shape[1]),
+        )
+
+    # -- running the model --------------------------------------------------------------------
+
+    def _prefill(self, inputs: Inputs) -> tuple[Tensor, Any]:
+        """Run the prompt; return the logits (vocabulary,) after it, and the cache."""
+        output = self._ready.model(**inputs.tensors, use_cache=True, logits_to_keep=1)
+        return output.logits[0, -1], output.past_key_values
+
+    def _continue(self, inputs: Inputs, first: Tensor, cache: Any, ids: Sequence[int]) -> Tensor:
+        """Logits (len(ids), vocabulary) that predict each of `ids` after the prompt."""
+        import torch
+
+        if len(ids) == 1:
+            return first[None]
+        fed = torch.tensor([ids[:-1]], device=first.device)
+        mask = inputs.tensors["attention_mask"]
+        mask = torch.cat([mask, mask.new_ones(1, fed.shape[1])], dim=1)
+        output = self._ready.model(
+            input_ids=fed, attention_mask=mask, past_key_values=cache, use_cache=True
+        )
+        return torch.cat([first[None], output.logits[0]])
+
+    # -- text to tokens -----------------------------------------------------------------------
+
+    def _prompt(self, sample: Sample) -> tuple[str, str]:
+        """Return the prompt, and the white space between it and what follows.
+
+        White space at the end of a question belongs to the continuation: tokenizers of nearly all
+        models join a space to the word after it.
+        """
+        context, question = sample.context, sample.question
+        apart = "" if not context or not question or context[-1].isspace() else "\n\n"
+        text = context + apart + question
+        if not self.chat:
+            bare = text.rstrip()
+            return bare, text[len(bare) :]
+        turn = [{"role": "user", "content": text.rstrip()}]
+        return (
+            self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False),
+            "",
+        )
+
+    def _continuation(self, sample: Sample, text: str) -> list[int]:
+        """Tokens of `text` as they come after the prompt."""
+        prompt, space = self._prompt(sample)
+        tail = prompt[-_TAIL:]
+        encode = self.tokenizer
+        before = encode(tail, add_special_tokens=False)["input_ids"]
+        both = encode(tail + space + text, add_special_tokens=False)["input_ids"]
+        if both[: len(before)] == before:
+            ids = both[len(before) :]
+        else:  # the last token of the prompt would have merged with the first of the answer
+            ids = encode(space + text, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise UsageError(
+                message(
+                    f"sample {sample.id!r} has an empty answer or option",
+                    given=text,
+                    expected="at least one token",
+                )
+            )
+        return list(ids)
+
+    def _crop(self, ids: list[int]) -> list[int]:
+        """Leave out the middle of a prompt that is too long for the model."""
+        config = self._ready.model.config.get_text_config(decoder=True)
+        longest = self.max_length or getattr(config, "max_position_embeddings", None)
+        if longest is None or len(ids) <= longest - self.max_new_tokens:
+            return ids
+        room = longest - self.max_new_tokens
+        if room < 2:
+            raise UsageError(
+                message(
+                    "wrong max_new_tokens",
+                    given=self.max_new_tokens,
+                    expected=f"less than the model's length of {longest}",
+                )
+            )
+        return ids[: room // 2] + ids[len(ids) - (room - room // 2) :]
+
+    @property
+    def _ready(self) -> _Loaded:
+        if self._loaded is None:
+            raise UsageError("the text adapter has no model yet: call `load()` first.")
+        return self._loaded
+
+    def _clock(self) -> float:
+        """Wall time in seconds, after all work on the device."""
+        import torch
+
+        if self._ready.model.device.type == "cuda":
+            torch.cuda.synchronize(self._ready.model.device)
+        return time.perf_counter()
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    model: Any
+    tokenizer: Any
+
+
+class _Times:
+    """A streamer that notes when each token came."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.seen: list[float] = []
+
+    def put(self, value: Tensor) -> None:
+        self.seen.append(self.clock())
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
+def _log_probability(logits: Tensor, ids: Sequence[int]) -> float:
+    """Sum over the tokens of a continuation, in nats; softmax in float32."""
+    import torch
+
+    index = torch.tensor(ids, device=logits.device)[:, None]
+    return float(logits.float().log_softmax(-1).gather(1, index).sum())
+
+
+def _copy(cache: Any) -> Any:
+    """Copy a cache, but not the policy that it is run by."""
+    rules = getattr(cache, "rules", None)
+    return copy.deepcopy(cache, {id(rules): rules})
