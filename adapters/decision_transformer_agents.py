@@ -112,11 +112,9 @@ class StreamingAgent(_Agent):
         target_return: float,
         memory: Memory | None,
     ) -> None:
-        from transformers import DynamicCache
-
         super().__init__(model, normalization, environments, target_return)
         self._memory = memory
-        self._cache = DynamicCache() if memory is None else None
+        self._cache: Any = None  # of this model's making, where no memory is given
         self._mask = torch.ones((environments, 0), dtype=torch.long, device=self._device)
         self._actions: Tensor | None = None
 
@@ -138,6 +136,7 @@ class StreamingAgent(_Agent):
             past_key_values=self._cache if self._memory is None else self._memory.cache,
             use_cache=True,
         )
+        self._cache = output.past_key_values
         self._actions = model.predict_action(output.last_hidden_state[:, -1])
         return self._actions
 

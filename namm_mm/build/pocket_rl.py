@@ -96,7 +96,7 @@ MODELS: Mapping[str, PocketModel] = {
             "pocket_rl_hopper_hidden",
             "Hopper-v5",
             hidden_velocities=True,
-            training=TrainingSettings(window=64, updates=3000),
+            training=TrainingSettings(window=64, batch=16, updates=2500),
         ),
         PocketModel(
             "pocket_rl_halfcheetah", "HalfCheetah-v5", policy_steps=1_000_000, snapshot=100_000
@@ -286,7 +286,7 @@ def _ship(
         for quality in ("medium", "expert"):
             shutil.copyfile(data_folder / f"{quality}.npz", out / f"{quality}.npz")
             data = parts[quality]
-            whole = data.bounds[np.searchsorted([b for _, b in data.bounds], SLICE)][1]
+            whole = next((end for _, end in data.bounds if end >= SLICE), len(data))
             write_dataset(
                 out / f"{quality}_slice.hdf5",
                 Trajectories(*(getattr(data, key)[:whole] for key in KEYS)),
