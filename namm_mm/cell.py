@@ -172,8 +172,19 @@ class Cell:
             token_seconds=token_seconds,
             error=error,
             provenance=self.provenance,
-            details=details or {},
+            details={**asked(sample), **(details or {})},
         )
+
+
+def asked(sample: Sample) -> dict[str, Any]:
+    """What was asked of the model, for the tables of answers; empty for an environment."""
+    found = {
+        "question": sample.question,
+        "options": list(sample.options),
+        "right": sample.answer,
+        "video": sample.video.name if sample.video else "",
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 class Stopwatch:

@@ -223,7 +223,7 @@ def _answers(methods: Mapping[Method, Sequence[Record]], styles: plots.Styles) -
         Column("sample"),
         Column("family"),
         Column("policy"),
-        *([Column("question", "expected answer below")] if asked else []),
+        *([Column("question", "options and the right answer below")] if asked else []),
         Column("answer"),
         Column("score", numeric=True),
         Column("kept", numeric=True),
@@ -236,8 +236,8 @@ def expectation(record: Record) -> str:
     """Options and the right answer of a record, where its details hold them."""
     options = record.details.get("options") or ()
     parts = [" / ".join(map(str, options))] if options else []
-    if record.details.get("expected"):
-        parts.append(f"expected: {record.details['expected']}")
+    if record.details.get("right"):
+        parts.append(f"right: {record.details['right']}")
     return "; ".join(parts)
 
 

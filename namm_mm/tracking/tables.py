@@ -36,7 +36,7 @@ def transfer_matrix(rows: Sequence[Row]) -> Table:
 
 def predictions(records: Sequence[Record]) -> Table:
     """Columns and rows of the table of answers; of too many, every so many-th."""
-    columns = ["task", "sample", "family", "policy", "budget", "question", "options", "expected"]
+    columns = ["task", "sample", "family", "policy", "budget", "question", "options", "right"]
     columns += ["answer", "score", "kept_fraction", "seconds", "error"]
     step = -(-len(records) // PREDICTIONS)
     data = []
@@ -45,7 +45,7 @@ def predictions(records: Sequence[Record]) -> Table:
         data.append(
             [
                 *(record.task, record.sample, record.family, record.policy, record.budget),
-                *(record.details.get(name) for name in ("question", "options", "expected")),
+                *(record.details.get(name) for name in ("question", "options", "right")),
                 *(record.answer, record.value),
                 use.tokens_final / use.seen if use and use.seen else None,
                 *(record.seconds, record.error),
