@@ -1,0 +1,52 @@
+"""Every adapter, task and policy that ships passes the kit that third parties use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from namm_mm.adapters import ADAPTERS
+from namm_mm.policies import POLICIES, create
+from namm_mm.registry import build
+from namm_mm.tasks import TASKS
+from namm_mm.testing import check_adapter, check_policy, check_task
+
+TASK_OPTIONS: dict[str, dict[str, Any]] = {
+    "long_text": {"words": 120},
+    "video_qa": {"cache": "rendered"},
+    "offline_rl": {"environment": "Hopper-v5", "max_steps": 30},
+}
+ADAPTER_OPTIONS: dict[str, dict[str, Any]] = {
+    "text": {"model": "text", "dtype": "float32"},
+    "llava_video": {"model": "video", "frames": 6, "dtype": "float32"},
+    "decision_transformer": {"model": "control"},
+}
+ASKED = {"text": "long_text", "llava_video": "video_qa"}
+
+
+@pytest.fixture(autouse=True)
+def _in_tiny_folder(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny)
+
+
+@pytest.mark.parametrize("name", list(POLICIES))
+def test_policy(name: str) -> None:
+    options = {"checkpoint": "namm.safetensors"} if name == "namm" else {}
+    check_policy(create(name, **options))
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_task(name: str) -> None:
+    check_task(build(TASKS, name, TASK_OPTIONS[name]))
+
+
+@pytest.mark.parametrize("name", list(ADAPTERS))
+def test_adapter(name: str) -> None:
+    adapter = build(ADAPTERS, name, ADAPTER_OPTIONS[name])
+    samples: tuple[Any, ...] = ()
+    if name in ASKED:
+        task = build(TASKS, ASKED[name], TASK_OPTIONS[ASKED[name]])
+        samples = tuple(task.samples("test", 3, 0))
+    check_adapter(adapter, samples)
