@@ -1,0 +1,21 @@
+"""Plug a NAMM into a Decision Transformer, play four environments, and read what it kept."""
+
+from namm_mm import attach, policy
+from namm_mm.adapters.decision_transformer import DecisionTransformerAdapter
+from namm_mm.kept import by_role, kept_fractions
+from namm_mm.tasks.offline_rl import OfflineRlTask
+
+adapter = DecisionTransformerAdapter("pocket_rl_hopper")
+adapter.load()
+task = OfflineRlTask("Hopper-v5", max_steps=200)  # of 1000, to be done in seconds
+samples = task.samples("test", limit=4, seed=0)
+
+with attach(adapter.backbone, policy("namm"), interval=48) as memory:
+    agent = adapter.agent(len(samples), memory, target_return=task.target_return())
+    for episode in task.play(samples, agent):
+        use = memory.usage(episode.row)
+        roles = agent.roles[: use.seen]
+        kept = by_role(kept_fractions(memory, roles, episode.row), roles)
+        print(f"{episode.sample.id}: return {sum(episode.rewards):.0f}", end=", ")
+        print(f"{use.tokens_final:.0f} of {use.seen} tokens, kept by role", end=" ")
+        print({kind: f"{part:.0%}" for kind, part in kept.items()})
