@@ -24,7 +24,7 @@ from namm_mm.records import MemoryUse, Sample
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from namm_mm.adapters.base import Adapter
+    from namm_mm.adapters.base import AnsweringAdapter
 
 MODEL = "smollm2-135m-instruct"
 
@@ -47,7 +47,7 @@ class Measuring:
 
 
 def measure(
-    adapter: Adapter, samples: Sequence[Sample], spectrogram: Spectrogram, interval: int
+    adapter: AnsweringAdapter, samples: Sequence[Sample], spectrogram: Spectrogram, interval: int
 ) -> RunningStatistics:
     """Pool the spectra of a full cache, at every update, over the prompts of `samples`."""
     policy = Measuring(spectrogram)
@@ -55,14 +55,14 @@ def measure(
     return policy.statistics
 
 
-def kept(adapter: Adapter, samples: Sequence[Sample], namm: Namm) -> float:
+def kept(adapter: AnsweringAdapter, samples: Sequence[Sample], namm: Namm) -> float:
     """Run `namm` over `samples`; return the part of the tokens cached at the end, mean over all."""
     uses = _run(adapter, samples, NammPolicy(namm), namm.interval)
     return sum(use.tokens_final / use.seen for use in uses) / len(uses)
 
 
 def _run(
-    adapter: Adapter, samples: Sequence[Sample], policy: Policy, interval: int
+    adapter: AnsweringAdapter, samples: Sequence[Sample], policy: Policy, interval: int
 ) -> list[MemoryUse]:
     import torch
 

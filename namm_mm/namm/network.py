@@ -136,7 +136,9 @@ class Namm:
         return SCORERS[self.scorer](self.parameters).score(observed, lengths)
 
     def to(self, device: torch.device | str) -> Namm:
-        """Copy to a device."""
+        """Copy to a device; itself if it is there already."""
+        if self.parameters.device == torch.device(device):
+            return self
         moved = {
             name: getattr(self, name).to(device) for name in ("parameters", "mean", "variance")
         }

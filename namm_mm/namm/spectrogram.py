@@ -22,9 +22,6 @@ from torch import Tensor
 
 from namm_mm.errors import UsageError, message
 
-# Frames are transformed in chunks of about so many numbers, which then stay in a core's L2 cache.
-CHUNK_NUMBERS = 1 << 18
-
 
 class SpectrogramState(NamedTuple):
     """What is remembered of the attention, for every slot of a cache.
@@ -135,10 +132,9 @@ class Spectrogram:
         if queries == 0:
             return state
         signal = attention.reshape(rows * heads, queries, slots).float()
-        ema = _bins_first(state.ema).clone()
-        for magnitudes in self._magnitudes(state, signal):
-            for frame in magnitudes.unbind(1):
-                ema.mul_(self.decay).add_(frame, alpha=1.0 - self.decay)
+        ema = _bins_first(state.ema).clone(memory_format=torch.contiguous_format)
+        for frame in self._magnitudes(state, signal):
+            ema.lerp_(frame, 1.0 - self.decay)
         half = torch.matmul(_transforms(self.n_fft, signal.device).half, signal[:, -self.hop :])
         shape = (rows, heads, slots, self.bins)
         return SpectrogramState(
@@ -151,7 +147,9 @@ class Spectrogram:
         """Magnitudes of the frames that `advance` would fold: (row, head, frame, slot, bins)."""
         rows, heads, queries, slots = self._check(state, attention)
         signal = attention.reshape(rows * heads, queries, slots).float()
-        magnitudes = torch.cat(list(self._magnitudes(state, signal)), dim=1)
+        magnitudes = torch.stack(
+            [frame.clone() for frame in self._magnitudes(state, signal)], dim=1
+        )
         return magnitudes.transpose(2, 3).reshape(rows, heads, -1, slots, self.bins)
 
     def frames_reference(self, signal: Tensor) -> Tensor:
@@ -197,7 +195,7 @@ class Spectrogram:
         return rows, heads, queries, slots
 
     def _magnitudes(self, state: SpectrogramState, signal: Tensor) -> Iterator[Tensor]:
-        """Magnitudes (sequence, frame, bins, slot) of consecutive frames, chunk by chunk.
+        """Magnitudes (sequence, bins, slot) of one frame after the other, all in the same buffer.
 
         Inside a call a frame is one matrix product with the windowed transform. Only the first
         frame has its earlier half in another call: there the window is put on the kept half
@@ -206,28 +204,29 @@ class Spectrogram:
         """
         sequences, queries, slots = signal.shape
         transforms = _transforms(self.n_fft, signal.device)
-        first = torch.matmul(transforms.late, signal[:, : self.hop])
-        first[:, : self.bins] += _hann(_bins_first(state.half_real), mirror=1.0)
-        first[:, self.bins :] += _hann(_bins_first(state.half_imag), mirror=-1.0)
-        yield self._magnitude(first[:, None])
-        if queries == self.hop:
-            return
-        windows = signal.unfold(1, self.n_fft, self.hop).transpose(2, 3)
-        step = max(1, CHUNK_NUMBERS // max(1, sequences * slots * 2 * self.bins))
-        for chunk in torch.split(windows, step, dim=1):
-            yield self._magnitude(torch.matmul(transforms.window, chunk))
+        spectrum = signal.new_empty(sequences, 2 * self.bins, slots)
+        real, imag = spectrum[:, : self.bins], spectrum[:, self.bins :]
 
-    def _magnitude(self, spectrum: Tensor) -> Tensor:
-        real, imag = spectrum[:, :, : self.bins], spectrum[:, :, self.bins :]
-        return real.square_().addcmul_(imag, imag).sqrt_()
+        def transform(matrix: Tensor, part: Tensor) -> None:
+            torch.bmm(matrix.expand(sequences, -1, -1), part, out=spectrum)
+
+        transform(transforms.late, signal[:, : self.hop])
+        real.baddbmm_(transforms.hann_real.expand(sequences, -1, -1), _bins_first(state.half_real))
+        imag.baddbmm_(transforms.hann_imag.expand(sequences, -1, -1), _bins_first(state.half_imag))
+        yield real.square_().addcmul_(imag, imag).sqrt_()
+        for start in range(0, queries - self.hop, self.hop):
+            transform(transforms.window, signal[:, start : start + self.n_fft])
+            yield real.square_().addcmul_(imag, imag).sqrt_()
 
 
 class _Transforms(NamedTuple):
-    """Real rows, then imaginary rows, of the Fourier transforms: (2 * bins, queries)."""
+    """Matrices of the Fourier transforms; (2 * bins, queries) ones are real, then imaginary."""
 
     window: Tensor  # of a whole window, Hann applied
     late: Tensor  # its second half
     half: Tensor  # of a first half without a window
+    hann_real: Tensor  # (bins, bins): the window, applied after the transform
+    hann_imag: Tensor
 
 
 @lru_cache(maxsize=8)
@@ -239,22 +238,25 @@ def _transforms(n_fft: int, device: torch.device) -> _Transforms:
     plain = torch.cat([angle.cos(), angle.sin()])
     window = plain * torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
     hop = n_fft // 2
-    parts = (window, window[:, hop:], plain[:, :hop])
+    parts = (window, window[:, hop:], plain[:, :hop], _hann(hop + 1, 1.0), _hann(hop + 1, -1.0))
     return _Transforms(*(part.float().contiguous().to(device) for part in parts))
 
 
-def _bins_first(tensor: Tensor) -> Tensor:
-    """(row, head, slot, bins) -> (row * head, bins, slot)."""
-    return tensor.flatten(0, 1).transpose(1, 2)
-
-
-def _hann(spectrum: Tensor, mirror: float) -> Tensor:
-    """Apply the Hann window after the transform: three taps over bins, (sequence, bins, slot).
+def _hann(bins: int, mirror: float) -> Tensor:
+    """The Hann window as three taps over the bins: (bins, bins).
 
     ``w[n] = 1/2 - 1/4 exp(2 pi i n / n_fft) - 1/4 exp(-2 pi i n / n_fft)``, and each exponential
     shifts the spectrum by one bin. Past both ends the spectrum of a real signal goes on mirrored:
     equal in its real part (`mirror` = 1), with the other sign in its imaginary part (-1).
     """
-    before = torch.cat([mirror * spectrum[:, 1:2], spectrum[:, :-1]], dim=1)
-    after = torch.cat([spectrum[:, 1:], mirror * spectrum[:, -2:-1]], dim=1)
-    return 0.5 * spectrum - 0.25 * (before + after)
+    taps = 0.5 * torch.eye(bins, dtype=torch.float64)
+    taps.diagonal(1).fill_(-0.25)
+    taps.diagonal(-1).fill_(-0.25)
+    taps[0, 1] -= 0.25 * mirror
+    taps[-1, -2] -= 0.25 * mirror
+    return taps
+
+
+def _bins_first(tensor: Tensor) -> Tensor:
+    """(row, head, slot, bins) -> (row * head, bins, slot)."""
+    return tensor.flatten(0, 1).transpose(1, 2)

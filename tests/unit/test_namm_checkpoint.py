@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from namm_mm.evolution import CmaEs
 from namm_mm.namm import Namm, load
 from namm_mm.namm.checkpoint import save
 from namm_mm.namm.official import export_official
@@ -74,3 +76,16 @@ def test_a_file_of_the_official_trainer_is_read(tmp_path: Path) -> None:
     assert torch.equal(namm.mean, state[f"{buffers}mean"].view(17))
     assert (namm.gamma, namm.interval, namm.scorer) == (0.99, 512, "bam")
     assert (namm.card["iter_num"], namm.card["best_val_loss"]) == (7, 1.25)
+
+
+def test_an_exported_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    """The official file of a running search holds both: the vector, and the search to resume."""
+    search = CmaEs(torch.randn(676).float(), 0.1, 8, seed=2)
+    search.tell(search.ask().sum(1))
+    namm = dataclasses.replace(random_namm(676, "mlp"), parameters=search.mean.float())
+    path = export_official(namm, tmp_path / "iter_1.pt", evolution=search.state(), generation=1)
+    assert_same(namm, load(path))
+    state = torch.load(path, weights_only=True)["evolution_state"]
+    resumed = CmaEs(torch.zeros(676), 0.1, 8)
+    resumed.load(state)
+    torch.testing.assert_close(resumed.ask(), search.ask(), atol=1e-6, rtol=0)

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from namm_mm.errors import UsageError
-from namm_mm.namm import spectrogram as module
 from namm_mm.namm.spectrogram import Spectrogram, SpectrogramState
 
 
@@ -40,16 +39,6 @@ def test_any_split_into_calls_gives_the_stft_of_the_whole(calls: list[int]) -> N
     torch.testing.assert_close(torch.cat(frames, dim=2), wanted, atol=1e-5, rtol=0)
     ema = reference_ema(spectrogram, columns)
     torch.testing.assert_close(state.ema, ema, atol=1e-5, rtol=0)
-
-
-def test_chunking_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    spectrogram = Spectrogram()
-    attention = torch.rand(1, 2, 256, 30)
-    state = spectrogram.initial(1, 2, 30)
-    whole = spectrogram.advance(state, attention)
-    monkeypatch.setattr(module, "CHUNK_NUMBERS", 1)
-    for ours, theirs in zip(spectrogram.advance(state, attention), whole, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
 
 
 def test_tokens_keep_their_signal_across_evictions() -> None:
