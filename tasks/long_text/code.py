@@ -1,0 +1,54 @@
+"""Code completion over the standard library: a name that was last used far above."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+from collections.abc import Sequence
+from random import Random
+
+from namm_mm.tasks.long_text.families import TRIES, Draft, Shape, too_little
+
+CHARACTERS = 6  # that count as one word of code
+_NAME = re.compile(r"(?<![\w\"'#])[A-Za-z_]\w{5,}")
+_LEAD = 6  # characters before the name that must be the same far above
+
+
+def code(files: Sequence[str], random: Random, shape: Shape) -> Draft:
+    """Complete a line of real code at a name.
+
+    The name was used between the parts `low` and `high` of the context, after the same characters
+    as now, and never since: the newest part of the context does not hold it.
+    """
+    size = CHARACTERS * shape.words
+    fitting = [text for text in files if len(text) > 2 * size]
+    for _ in range(TRIES if fitting else 0):
+        text = random.choice(fitting)
+        start = random.randrange(len(text) - size)
+        start = text.find("\n", start) + 1  # of a line
+        names = list(_NAME.finditer(text, start + size, start + size + 4000))
+        random.shuffle(names)
+        for name in names:
+            found = _ask(text, name, size, shape)
+            if found:
+                return found
+    raise too_little(f"source files of more than {2 * size} characters")
+
+
+def _ask(text: str, name: re.Match[str], size: int, shape: Shape) -> Draft | None:
+    """Ask for `name` if it was said in the right part of the `size` characters before it."""
+    word, at = name[0], name.start()
+    start = text.find("\n", at - size) + 1
+    line = text.rfind("\n", 0, at) + 1
+    lead = text[line:at]
+    if keyword.iskeyword(word) or hasattr(builtins, word):
+        return None
+    if not lead.strip() or lead.lstrip().startswith("#"):
+        return None
+    context = text[start:line]
+    uses = [use.start() for use in re.finditer(rf"\b{re.escape(word)}\b", context + lead)]
+    same = [use for use in uses if (context + lead)[:use].endswith(lead.lstrip()[-_LEAD:])]
+    if not same or uses[-1] > shape.high * size or same[-1] < shape.low * size:
+        return None
+    return Draft(context, lead, word, metadata={"depth": round(same[-1] / len(context), 3)})
