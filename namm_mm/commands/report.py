@@ -6,7 +6,8 @@
 
 Options:
   --output FILE    where to write; by default report.html (or .md) in the last run folder
-  --kind KIND      html (one file, works with no network) or markdown
+  --kind KIND      html (one file, works with no network), markdown, or wandb: a W&B report, which
+                   needs a login and synced runs
   --by-family      break the printed table down by question family or environment
 """
 
@@ -43,8 +44,11 @@ def main(call: Call) -> int:
     folders = [Path(word).expanduser() for word in call.words]
     output = call.options.get("output")
     found = [read_records(folder) for folder in folders]
-    made = report.render(
-        folders, Path(output).expanduser() if output else None, call.options.get("kind", "html")
+    kind = call.options.get("kind", "html")
+    made = (
+        report.publish(folders)
+        if kind == "wandb"
+        else report.render(folders, Path(output).expanduser() if output else None, kind)
     )
     out = Console(highlight=False)
     records = [record for part, _ in found for record in part]

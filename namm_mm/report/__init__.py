@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from namm_mm.errors import RunError, UsageError, message
 
-__all__ = ["render"]
+__all__ = ["publish", "render"]
 
 _SUFFIXES = {"html": "report.html", "markdown": "report.md"}
+
+
+def publish(
+    folders: Sequence[Path], *, entity: str | None = None, project: str | None = None
+) -> str:
+    """Save the same report in W&B, with live panels of the synced runs, and return its address.
+
+    Parameters
+    ----------
+    folders
+        Run folders.
+    entity, project
+        Where to; by default your own entity, and ``WANDB_PROJECT`` or ``namm-mm``.
+
+    Raises
+    ------
+    UsageError
+        A folder holds no records, or they are of a newer version.
+    RunError
+        You are not logged in, or W&B does not know the project.
+    """
+    from namm_mm.report import wandb
+    from namm_mm.report.build import build
+    from namm_mm.report.runs import load_runs
+
+    runs = load_runs(folders)
+    project = project or os.environ.get("WANDB_PROJECT") or wandb.PROJECT
+    return wandb.publish(build(runs), runs, entity=entity, project=project)
 
 
 def render(folders: Sequence[Path], output: Path | None = None, kind: str = "html") -> Path:

@@ -10,24 +10,25 @@ def render(report: Report) -> str:
     parts = [f"# {_escape(report.title)}", _escape(report.subtitle)]
     for section in report.sections:
         parts.append(f"## {_escape(section.title)}")
-        parts += [_block(block) for block in section.blocks]
+        parts += [block(part) for part in section.blocks]
     return "\n\n".join(parts) + "\n"
 
 
-def _block(block: Block) -> str:
-    match block:
+def block(part: Block) -> str:
+    """Return one block."""
+    match part:
         case Text():
-            return _escape(block.text)
+            return _escape(part.text)
         case Notice():
-            return f"> **{'Warning' if block.warning else 'Note'}:** {_escape(block.text)}"
+            return f"> **{'Warning' if part.warning else 'Note'}:** {_escape(part.text)}"
         case Table():
-            return _table(block)
+            return _table(part)
         case Figure():
-            head = f"### {_escape(block.title)}\n\n{_escape(block.description)}"
-            return f"{head}\n\n{_rows(block.table)}"
+            head = f"### {_escape(part.title)}\n\n{_escape(part.description)}"
+            return f"{head}\n\n{_rows(part.table)}"
         case Facts():
-            lines = [f"- {_escape(name)}: {_escape(value)}" for name, value in block.pairs]
-            return f"### {_escape(block.title)}\n\n" + "\n".join(lines)
+            lines = [f"- {_escape(name)}: {_escape(value)}" for name, value in part.pairs]
+            return f"### {_escape(part.title)}\n\n" + "\n".join(lines)
 
 
 def _table(table: Table) -> str:
