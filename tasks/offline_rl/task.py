@@ -179,7 +179,9 @@ class OfflineRlTask:
         try:
             for game in games:
                 alive[game.row] = self._start(game, observations)
-            yield from (self._episode(game) for game in games if not alive[game.row])
+            never = [self._episode(game) for game in games if not alive[game.row]]
+            if not alive.any():
+                yield from never
             for step in range(self.max_steps):
                 if not alive.any():
                     break
@@ -198,6 +200,8 @@ class OfflineRlTask:
                     alive[row] = self._step(game, actions[row], observations, rewards)
                     if not alive[row]:
                         yield self._episode(game)
+                while never:  # only now, so that the agent has a row to show for each of them
+                    yield never.pop(0)
                 if on_step:
                     on_step(step, int(alive.sum()))
         finally:
