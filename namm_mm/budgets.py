@@ -67,8 +67,8 @@ def parse(words: str, own: Selection | None = None, traces: Traces | None = None
             raise UsageError(
                 message(
                     "no run to match",
-                    given=words,
-                    expected=f"a run of {rest!r} on the same sample, made before",
+                    given=rest,
+                    expected="a policy that ran on the same sample before",
                     valid=traces or (),
                 )
             )

@@ -55,6 +55,8 @@ def _components(cell: CellSettings) -> Iterator[str]:
 
     built = []
     for registry, choice in ((ADAPTERS, cell.adapter), (TASKS, cell.task)):
+        if not choice.name:  # said when the mapping was read
+            continue
         yield from _device(cell, registry, choice)
         component = _built(registry, choice)
         if isinstance(component, str):
@@ -79,8 +81,6 @@ def _of_task(task: object) -> str:
 
 def _built(registry: Registry[Any], choice: Choice) -> Any:
     """Return the component, or what is wrong with it."""
-    if not choice.name:  # said when the mapping was read
-        return ""
     try:
         return build(registry, choice.name, choice.options)
     except NammError as error:

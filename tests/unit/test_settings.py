@@ -1,0 +1,132 @@
+"""Settings: everything is checked at once, words become budgets, and the hash means the numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from namm_mm.budgets import parse
+from namm_mm.errors import UsageError
+from namm_mm.policies.base import Budget, KeepAll, Threshold
+from namm_mm.records import Trace
+from namm_mm.settings import ExperimentSettings, from_evaluation, from_mapping
+
+CELL = {"adapter": {"name": "text", "model": "owner/model"}, "task": "long_text"}
+
+
+def make(**changes: Any) -> ExperimentSettings:
+    plain: dict[str, Any] = {
+        "name": "try",
+        "policies": ["full", "recency"],
+        "budgets": ["tokens:64"],
+        "cells": {"text": CELL},
+    }
+    return from_mapping(plain | changes)
+
+
+def test_all_problems_are_told_in_one_message() -> None:
+    with pytest.raises(UsageError) as caught:
+        make(
+            seeds=[-1],
+            storage="both",
+            policies=["full", "h3o"],
+            cells={"a": {**CELL, "interval": 0, "taks": 1}, "b": {"adapter": "txt"}},
+        )
+    said = str(caught.value)
+    assert said.startswith("7 problems")
+    for words in (
+        "seeds: got [-1]",
+        "storage: got 'both'",
+        "Did you mean 'h2o'",
+        "a.interval: got 0",
+    ):
+        assert words in said
+    for words in ("Did you mean 'task'", "b.task: got None", "Did you mean 'text'"):
+        assert words in said
+
+
+def test_every_policy_runs_under_every_budget_but_those_with_a_rule_of_their_own() -> None:
+    cell = make(budgets=["tokens:64", "fraction:0.5"]).cells[0]
+    runs = [(policy.name, policy.budget) for policy in cell.policies]
+    assert runs == [("full", "own"), ("recency", "tokens:64"), ("recency", "fraction:0.5")]
+
+
+def test_a_cell_overrides_the_experiment_and_the_smaller_limit_counts() -> None:
+    settings = make(
+        limit=5,
+        storage="per_head",
+        cells={"a": {**CELL, "limit": 9, "storage": "shared"}, "b": {**CELL, "limit": 2}},
+    )
+    assert [cell.limit for cell in settings.cells] == [5, 2]
+    assert [cell.storage for cell in settings.cells] == ["shared", "per_head"]
+
+
+def test_one_namm_serves_all_cells_unless_a_policy_names_its_own() -> None:
+    settings = make(
+        policies=["namm", {"name": "namm", "budget": "tokens:9"}], checkpoint="provisional"
+    )
+    for policy in settings.cells[0].policies:
+        assert policy.options == {"checkpoint": "provisional"}
+
+
+def test_settings_survive_their_plain_form() -> None:
+    settings = make(seeds=[0, 3], cells={"text": {**CELL, "interval": 96, "split": "validation"}})
+    assert from_mapping(settings.as_mapping()) == settings
+
+
+def test_the_hash_is_of_what_a_number_depends_on() -> None:
+    first = make().config_hash
+    assert make(output="elsewhere", wandb="disabled").config_hash == first
+    assert make(seeds=[1]).config_hash != first
+    assert make(cells={"text": {**CELL, "interval": 64}}).config_hash != first
+
+
+def test_an_evaluation_is_an_experiment_of_one_cell() -> None:
+    settings = from_evaluation(
+        {**CELL, "policy": {"name": "l2"}, "budget": "fraction:0.25", "interval": 32, "limit": 4}
+    )
+    (cell,) = settings.cells
+    assert (settings.name, cell.name, cell.interval, cell.limit) == ("evaluate", "long_text", 32, 4)
+    assert [(p.name, p.budget) for p in cell.policies] == [("l2", "fraction:0.25")]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="only without CUDA can it be absent")
+def test_cuda_that_is_absent_is_told_before_anything_loads() -> None:
+    with pytest.raises(UsageError, match=r"cells\.text\.adapter\.device: CUDA is not available"):
+        make(cells={"text": {**CELL, "adapter": {**CELL["adapter"], "device": "cuda"}}})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("words", "selection"),
+    [
+        ("full", KeepAll()),
+        ("threshold", Threshold()),
+        ("threshold:512", Threshold(512)),
+        ("tokens:64", Budget(tokens=64)),
+        ("fraction:0.25", Budget(fraction=0.25)),
+    ],
+)
+def test_words_name_a_budget_and_a_budget_says_its_words(words: str, selection: Any) -> None:
+    assert parse(words) == selection
+    assert parse(words).describe() == words
+
+
+def test_a_match_follows_the_trace_of_its_run_and_keeps_protected_tokens() -> None:
+    traces = {"namm": (Trace((((3, 3),),)),)}
+    found = parse("match:namm", Budget(tokens=1, sinks=2, recents=5), traces)
+    assert found == Budget(trace=traces["namm"], matched="namm", sinks=2, recents=5)
+
+
+@pytest.mark.parametrize(
+    "words", ["", "tokens:", "tokens:x", "fraction:", "match:", "64", "full:1"]
+)
+def test_other_words_are_refused(words: str) -> None:
+    with pytest.raises(UsageError, match="unknown budget"):
+        parse(words)
+
+
+def test_a_match_without_a_run_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"no run to match.*Did you mean 'namm'"):
+        parse("match:nam", None, {"namm": ()})
