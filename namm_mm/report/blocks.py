@@ -97,7 +97,36 @@ class Facts:
     pairs: tuple[tuple[str, str], ...]
 
 
-Block = Text | Notice | Table | Figure | Facts
+@dataclass(frozen=True)
+class SampleView:
+    """One sample, as every policy met it.
+
+    Attributes
+    ----------
+    name
+        The sample's id.
+    about
+        Names and values: the question, and each policy's answer.
+    rows, values
+        For each row of the strip its label, and the kept fraction of each index in order.
+    """
+
+    name: str
+    about: tuple[tuple[str, str], ...]
+    rows: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples to step through, one at a time."""
+
+    title: str
+    description: str
+    views: tuple[SampleView, ...]
+
+
+Block = Text | Notice | Table | Figure | Facts | Samples
 
 
 @dataclass(frozen=True)

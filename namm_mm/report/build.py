@@ -20,6 +20,7 @@ from namm_mm.report.blocks import (
     Text,
 )
 from namm_mm.report.runs import Run
+from namm_mm.report.samples import samples
 from namm_mm.results import FULL, NAMM, Cell, Method, Row, failed, group, result_rows
 from namm_mm.statistics import Interval
 from namm_mm.tracking.tables import layer_means
@@ -60,6 +61,9 @@ def build(runs: Sequence[Run]) -> Report:
             plots.by_family(families, styles),
         ]
         blocks: list[Block] = [figure for figure in figures if figure is not None]
+        viewer = samples(methods, styles)
+        if viewer is not None:
+            blocks.append(viewer)
         blocks.append(_answers(methods, styles))
         sections.append(Section(f"cell-{number}", cell.title, tuple(blocks)))
     sections.append(Section("errors", "Errors", tuple(_errors(records))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from html import escape
 from importlib.resources import files
@@ -14,6 +15,7 @@ from namm_mm.report.blocks import (
     Figure,
     Notice,
     Report,
+    Samples,
     Section,
     Table,
     Text,
@@ -27,7 +29,7 @@ POLICY = (
 
 def render(report: Report) -> str:
     """Return the page."""
-    has_figures = any(isinstance(b, Figure) for s in report.sections for b in s.blocks)
+    has_figures = any(isinstance(b, Figure | Samples) for s in report.sections for b in s.blocks)
     navigation = "".join(
         f'<li><a href="#{escape(s.anchor)}">{escape(s.title)}</a></li>' for s in report.sections
     )
@@ -87,6 +89,8 @@ def _block(block: Block, anchor: str) -> str:
                 f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in block.pairs
             )
             return f"<h3>{escape(block.title)}</h3>\n<dl>{pairs}</dl>"
+        case Samples():
+            return _samples(block, anchor)
 
 
 def _table(table: Table, anchor: str) -> str:
@@ -132,6 +136,23 @@ def _figure(figure: Figure, anchor: str) -> str:
         f"<figcaption>{escape(figure.description)}</figcaption>\n"
         f"<details><summary>The numbers</summary>\n{_table(figure.table, anchor + '-table')}\n"
         "</details>\n</figure>"
+    )
+
+
+def _samples(samples: Samples, anchor: str) -> str:
+    views = [dataclasses.asdict(view) for view in samples.views]
+    longest = max((len(view.rows) for view in samples.views), default=0)
+    name = escape(anchor)
+    return (
+        f'<figure class="samples">\n<h3>{escape(samples.title)}</h3>\n'
+        f"<p>{escape(samples.description)}</p>\n"
+        f'<label for="{name}-slider">Sample</label>\n'
+        f'<input id="{name}-slider" type="range" min="0" max="{len(views) - 1}" value="0">\n'
+        f'<output for="{name}-slider">{escape(samples.views[0].name)}</output>\n'
+        f'<dl aria-live="polite"></dl>\n'
+        f'<div class="strip" id="{name}" role="img" style="height:{110 + 26 * longest}px"></div>\n'
+        f'<script type="application/json">{_inert(json.dumps(views, allow_nan=False))}</script>\n'
+        "</figure>"
     )
 
 

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from namm_mm.report.blocks import Block, Entry, Facts, Figure, Notice, Report, Table, Text
+from namm_mm.report.blocks import (
+    Block,
+    Entry,
+    Facts,
+    Figure,
+    Notice,
+    Report,
+    Samples,
+    Table,
+    Text,
+)
+
+EXAMPLES = 3
+INDEXES = 32
+"""Single samples that a document shows, and how many frames or timesteps of each."""
 
 
 def render(report: Report) -> str:
@@ -29,6 +43,21 @@ def block(part: Block) -> str:
         case Facts():
             lines = [f"- {_escape(name)}: {_escape(value)}" for name, value in part.pairs]
             return f"### {_escape(part.title)}\n\n" + "\n".join(lines)
+        case Samples():
+            return _samples(part)
+
+
+def _samples(samples: Samples) -> str:
+    parts = [f"### {_escape(samples.title)}", _escape(samples.description)]
+    for view in samples.views[:EXAMPLES]:
+        lines = [f"- {_escape(name)}: {_escape(value)}" for name, value in view.about]
+        kept = [
+            f"- {_escape(row)}: {' '.join(f'{100 * value:.0f}%' for value in line[:INDEXES])}"
+            + (" ..." if len(line) > INDEXES else "")
+            for row, line in zip(view.rows, view.values, strict=True)
+        ]
+        parts.append(f"**{_escape(view.name)}**\n\n" + "\n".join([*lines, *kept]))
+    return "\n\n".join(parts)
 
 
 def _table(table: Table) -> str:

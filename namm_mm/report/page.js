@@ -46,17 +46,67 @@ function draw(box) {
   Plotly.newPlot(box, data, layout, settings).then(() => Plotly.relayout(box, themed(layout)));
 }
 
+// Samples: a slider steps through them; each redraws the strip and what was asked and answered.
+const scale = "Cividis";
+
+function show(figure) {
+  const views = (figure.views ??= JSON.parse(figure.querySelector("script").textContent));
+  const slider = figure.querySelector("input");
+  const view = views[slider.value];
+  figure.querySelector("output").textContent = `${view.name} (${+slider.value + 1} of ${views.length})`;
+  slider.setAttribute("aria-valuetext", view.name);
+  const terms = view.about.flatMap(([name, value]) => {
+    const [term, text] = [document.createElement("dt"), document.createElement("dd")];
+    [term.textContent, text.textContent] = [name, value];
+    return [term, text];
+  });
+  figure.querySelector("dl").replaceChildren(...terms);
+  const box = figure.querySelector(".strip");
+  box.setAttribute("aria-label", view.rows.map((row, i) =>
+    `${row}: ${view.values[i].map((value) => `${Math.round(100 * value)} %`).join(", ")}`).join("; "));
+  const data = [{
+    type: "heatmap", z: view.values, y: view.rows, zmin: 0, zmax: 1, colorscale: scale, ygap: 3,
+    xgap: view.values[0]?.length <= 40 ? 1 : 0,
+    colorbar: { title: { text: "kept" }, thickness: 12, tickformat: ".0%" },
+    hovertemplate: "%{x}<br>%{y}<br>kept %{z:.1%}<extra></extra>",
+  }];
+  const layout = {
+    margin: { l: 60, r: 16, t: 8, b: 40 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    xaxis: { automargin: true, zeroline: false, gridcolor: colour("--line") },
+    yaxis: { automargin: true, autorange: "reversed", gridcolor: colour("--line") },
+    font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("--text") },
+  };
+  Plotly.react(box, data, layout, { responsive: true, displayModeBar: false });
+}
+
+const galleries = [...document.querySelectorAll(".samples")];
+const galleryWatcher = new IntersectionObserver(
+  (entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
+    galleryWatcher.unobserve(target);
+    show(target);
+  }),
+  { rootMargin: "600px" },
+);
+for (const figure of galleries) {
+  galleryWatcher.observe(figure);
+  figure.querySelector("input").addEventListener("input", () => show(figure));
+}
+
 const boxes = [...document.querySelectorAll(".plot")];
 const watcher = new IntersectionObserver(
   (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
   { rootMargin: "600px" },
 );
 boxes.forEach((box) => watcher.observe(box));
-window.addEventListener("beforeprint", () => boxes.forEach(draw));
+window.addEventListener("beforeprint", () => {
+  boxes.forEach(draw);
+  galleries.forEach(show);
+});
 
 // Theme: the system's, until the reader chooses.
 function repaint() {
   for (const box of boxes) if (box.layout) Plotly.relayout(box, themed(box.layout));
+  for (const figure of galleries) if (figure.views) show(figure);
 }
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", repaint);

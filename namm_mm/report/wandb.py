@@ -14,7 +14,7 @@ from typing import Any
 
 from namm_mm.errors import RunError
 from namm_mm.report import markdown
-from namm_mm.report.blocks import Block, Facts, Figure, Notice, Report, Table, Text
+from namm_mm.report.blocks import Block, Facts, Figure, Notice, Report, Samples, Table, Text
 from namm_mm.report.runs import Run
 
 PROJECT = "namm-mm"
@@ -88,7 +88,7 @@ def _block(block: Block, wr: Any) -> list[Any]:
             return [wr.P(block.text)]
         case Notice():
             return [wr.CalloutBlock(text=block.text)]
-        case Table() | Figure() | Facts():
+        case Table() | Figure() | Facts() | Samples():
             return [wr.MarkdownBlock(text=markdown.block(block))]
 
 

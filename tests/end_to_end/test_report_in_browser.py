@@ -94,6 +94,23 @@ def test_every_figure_is_drawn_when_it_comes_near(page: Page) -> None:
     assert page.locator(".plot .traces, .plot .hm, .plot .trace").count() >= len(plots)
 
 
+def test_a_slider_steps_through_samples_by_keyboard(page: Page) -> None:
+    viewer = page.locator(".samples")
+    viewer.scroll_into_view_if_needed()
+    viewer.locator(".main-svg").first.wait_for()
+    strip, name = viewer.locator(".strip"), viewer.locator("output")
+    first = strip.get_attribute("aria-label"), name.text_content()
+    assert "1 of 8" in (first[1] or "")
+    viewer.locator("input").focus()
+    page.keyboard.press("ArrowRight")
+    second = strip.get_attribute("aria-label"), name.text_content()
+    assert "2 of 8" in (second[1] or "")
+    assert page.evaluate("document.querySelector('.strip').data[0].z.length") == 5
+    page.keyboard.press("End")
+    assert "8 of 8" in (name.text_content() or "")
+    assert "h2o match:namm" in (viewer.locator("dl").text_content() or "")
+
+
 def test_the_theme_follows_the_system_and_the_button(page: Page) -> None:
     def colours() -> tuple[str, str]:
         plot = page.locator(".plot").first

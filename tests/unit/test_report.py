@@ -17,7 +17,7 @@ from namm_mm import report
 from namm_mm.errors import RunError, UsageError
 from namm_mm.records import Record
 from namm_mm.report import html, markdown
-from namm_mm.report.blocks import Figure, Report, Table
+from namm_mm.report.blocks import Figure, Report, Samples, Table
 from namm_mm.report.build import build
 from namm_mm.report.console import result_table
 from namm_mm.report.runs import load_runs
@@ -160,6 +160,37 @@ def test_text_from_records_cannot_break_the_page(tmp_path: Path) -> None:
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 7 for row in rows)
 
 
+def test_single_samples_show_what_was_asked_and_what_each_policy_kept(tmp_path: Path) -> None:
+    details = {"question": "Which </script> colour?", "options": ["red", "blue"], "right": "red"}
+    records = [
+        make_record(
+            policy=policy,
+            sample=f"s{index:02d}",
+            answer="blue",
+            value=0.0,
+            details=details,
+            kept_by_index={"frame": [1.0, kept, 0.25]},
+        )
+        for policy, kept in (("full", 1.0), ("namm", 0.5))
+        for index in range(30)
+    ]
+    made = make_report(tmp_path, records)
+    (viewer,) = [b for s in made.sections for b in s.blocks if isinstance(b, Samples)]
+    assert 10 <= len(viewer.views) <= 24
+    assert "of 30 samples are here" in viewer.description
+    view = viewer.views[0]
+    assert (view.rows, view.values) == (
+        ("full", "namm"),
+        ((1.0, 1.0, 0.25), (1.0, 0.5, 0.25)),
+    )
+    assert ("options", "red / blue") in view.about
+    assert ("right answer", "red") in view.about
+    assert ("namm", "blue (accuracy 0.000)") in view.about
+    page, document = html.render(made), markdown.render(made)
+    assert "Which </script>" not in page
+    assert "- namm: 100% 50% 25%" in document
+
+
 def test_an_unfinished_run_is_reported_as_one(tmp_path: Path) -> None:
     info = RunInfo("pocket", "transfer", {}, PROVENANCE)
     tracker = open_run(tmp_path, info, wandb_mode="disabled")
@@ -197,11 +228,11 @@ def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_many_records_are_sampled_and_the_report_says_so(tmp_path: Path) -> None:
-    records = make_records(400)
+    records = make_records(100)
     page = html.render(make_report(tmp_path, records))
     assert len(page) < 6_000_000
-    assert re.search(r"\d+ of 400 samples are shown", page)
-    assert "6,000 records" in page
+    assert re.search(r"\d+ of 100 samples are shown", page)
+    assert "1,500 records" in page
 
 
 def test_a_run_of_failures_only_still_gives_a_report(tmp_path: Path) -> None:

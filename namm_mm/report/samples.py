@@ -1,0 +1,68 @@
+"""Look at single samples: what was asked, what each policy answered, and what it had kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from namm_mm.records import Record
+from namm_mm.report import words
+from namm_mm.report.blocks import Samples, SampleView
+from namm_mm.report.plots import INDEXES, Styles, binned
+from namm_mm.results import Method, failed
+
+SAMPLES = 24
+"""Samples of one cell that can be looked at; of more, every so many-th."""
+
+
+def samples(methods: Mapping[Method, Sequence[Record]], styles: Styles) -> Samples | None:
+    """Make the viewer of one cell; None where records do not tell frames or timesteps apart."""
+    by_sample: dict[str, list[tuple[Method, Record]]] = {}
+    for method, found in methods.items():
+        for record in found:
+            if record.kept_by_index:
+                by_sample.setdefault(record.sample, []).append((method, record))
+    if not by_sample:
+        return None
+    step = math.ceil(len(by_sample) / SAMPLES)
+    views = [_view(name, by_sample[name], styles) for name in list(by_sample)[::step]]
+    shown = f" {len(views)} of {len(by_sample)} samples are here." if step > 1 else ""
+    kinds = dict.fromkeys(
+        kind for found in by_sample.values() for _, r in found for kind in r.kept_by_index
+    )
+    return Samples(
+        "One sample at a time",
+        f"What each policy still held of each {' and '.join(kinds)} at the end of one sample, mean "
+        f"over layers and heads: bright is kept, dark is forgotten.{shown}",
+        tuple(views),
+    )
+
+
+def _view(name: str, found: Sequence[tuple[Method, Record]], styles: Styles) -> SampleView:
+    first = found[0][1]
+    about = [("family", first.family)]
+    for key in ("question", "options", "right"):
+        value = first.details.get(key)
+        if value:
+            text = " / ".join(map(str, value)) if isinstance(value, list) else str(value)
+            about.append(({"right": "right answer"}.get(key, key), " ".join(text.split())))
+    answers = []
+    for method, record in found:
+        places = 1 if abs(record.value or 0.0) >= 10 else 3
+        verdict = f"{record.metric.replace('_', ' ')} {words.number(record.value, places)}"
+        verdict = record.error if failed(record) else verdict
+        answers.append((styles.label(method), f"{' '.join(record.answer.split())} ({verdict})"))
+    several = len(first.kept_by_index) > 1
+    rows = []
+    values = []
+    for kind in first.kept_by_index:
+        for method, record in found:
+            line = np.asarray(record.kept_by_index.get(kind, ()), dtype=np.float64)
+            if line.size:
+                width = math.ceil(line.size / INDEXES)
+                label = styles.label(method)
+                rows.append(f"{kind}: {label}" if several else label)
+                values.append(tuple(round(float(v), 4) for v in binned(line, width)))
+    return SampleView(name, (*about, *answers), tuple(rows), tuple(values))
