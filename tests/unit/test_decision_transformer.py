@@ -286,3 +286,17 @@ def test_the_window_takes_no_memory_and_an_absent_device_is_named(tmp_path: Path
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="device is absent"):
             DecisionTransformerAdapter(folder, device="cuda").load()
+
+
+def test_bfloat16_acts_nearly_as_float32(
+    adapter: DecisionTransformerAdapter, tmp_path: Path
+) -> None:
+    half = DecisionTransformerAdapter(str(tmp_path / "dt"), device="cpu", dtype="bfloat16")
+    half.load()
+    recorded = episode(steps=6, rows=2)
+    exact = drive(adapter.agent(2, None, target_return=TARGET), *recorded)
+    with attach(half.backbone, create("full"), interval=4) as memory:
+        rough = drive(half.agent(2, memory, target_return=TARGET), *recorded)
+    assert rough.dtype == np.float32
+    np.testing.assert_allclose(rough[0], exact[0], atol=0.1)  # later steps feed on their own error
+    assert np.abs(rough - exact).mean() < 0.1
