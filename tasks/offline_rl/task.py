@@ -35,6 +35,8 @@ POCKET_TARGETS = {"Hopper": 3300.0, "HalfCheetah": 4000.0, "Walker2d": 3500.0}
 
 _FIRST_SEED = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}
 _SEEDS_PER_DRAW = 10_000
+_DRAWS = 100  # until the seeds of one split would reach those of the next
+_BLOCK = 3_000_000  # and so the hundred draws after them begin behind all three
 
 
 @dataclass
@@ -116,15 +118,16 @@ class OfflineRlTask:
                 message("unknown split", given=split, expected="a split", valid=_FIRST_SEED)
             )
         count = self.episodes if limit is None else limit
-        if not 0 <= count <= _SEEDS_PER_DRAW or not 0 <= seed < 100:
+        if not 0 <= count <= _SEEDS_PER_DRAW or seed < 0:
             raise UsageError(
                 message(
-                    "too many episodes",
+                    "wrong number of episodes, or a negative seed",
                     given={"limit": count, "seed": seed},
-                    expected=f"at most {_SEEDS_PER_DRAW} episodes and a seed of 0 to 99",
+                    expected=f"0 to {_SEEDS_PER_DRAW} episodes and a seed of 0 or more",
                 )
             )
-        first = _FIRST_SEED[split] + seed * _SEEDS_PER_DRAW
+        block, draw = divmod(seed, _DRAWS)
+        first = _FIRST_SEED[split] + block * _BLOCK + draw * _SEEDS_PER_DRAW
         return tuple(
             Sample(
                 id=f"{self.family}/{split}/{number}",

@@ -40,9 +40,9 @@ def test_splits_never_share_a_seed_and_are_repeatable() -> None:
     seeds = [
         {sample.seed for sample in task.samples(split, 50, seed)}
         for split in ("train", "validation", "test")
-        for seed in (0, 1)
+        for seed in (0, 1, 99, 100, 201)
     ]
-    assert len(set().union(*seeds)) == 300
+    assert len(set().union(*seeds)) == 3 * 5 * 50
     assert task.samples("test", 5, 0) == task.samples("test", 5, 0)
     assert task.samples("test", 3, 0) == task.samples("test", 5, 0)[:3]
     assert len(task.samples("test", None, 0)) == task.episodes
@@ -157,8 +157,10 @@ def test_wrong_requests_are_refused_before_they_run() -> None:
     task = OfflineRlTask(max_steps=2)
     with pytest.raises(UsageError, match="Did you mean 'validation'"):
         task.samples("valid", 1, 0)
-    with pytest.raises(UsageError, match="too many episodes"):
+    with pytest.raises(UsageError, match="0 to 10000 episodes"):
         task.samples("test", 10_001, 0)
+    with pytest.raises(UsageError, match="negative seed"):
+        task.samples("test", 1, -1)
     with pytest.raises(UsageError, match=r"wrong shape of actions.*\(1, 6\).*\(1, 3\)"):
         play(task, Constant(np.zeros((1, 6))), 1)
 
