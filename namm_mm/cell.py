@@ -119,15 +119,20 @@ class Cell:
 
     def failed(self, sample: Sample, settings: PolicySettings, error: Exception) -> Record:
         """Record of a sample that could not be scored: one line that says why."""
-        own = settings.budget == OWN_BUDGET
-        budget = self._own_budget(settings) if own else settings.budget
+        budget = self._budget_words(settings)
         what = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
         return self._record(sample, settings.name, budget, error=" ".join(what.split()))
 
-    def _own_budget(self, settings: PolicySettings) -> str:
+    def _budget_words(self, settings: PolicySettings) -> str:
+        """The words that a record of a sample that went well would have."""
         from namm_mm.policies import create
 
-        return create(settings.name, **settings.options).selection.describe()
+        if budgets.matched_policy(settings.budget) is not None:
+            return settings.budget
+        own = create(settings.name, **settings.options).selection
+        if settings.budget == OWN_BUDGET:
+            return own.describe()
+        return budgets.parse(settings.budget, own).describe()
 
     def _record(
         self,

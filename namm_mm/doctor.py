@@ -35,7 +35,7 @@ class Check:
     then: str = ""
 
 
-REINSTALL = "pip install --force-reinstall -c constraints.txt namm-mm"
+REINSTALL = "pip install --force-reinstall -c constraints.txt -e ."
 
 
 def checks() -> Iterator[Check]:

@@ -222,7 +222,7 @@ def _info(settings: ExperimentSettings, provenance: Provenance, job_type: str) -
         job_type=job_type,
         config=settings.as_mapping(),
         provenance=provenance,
-        tags=(*tags, "zero-shot"),
+        tags=(*tags, "zero-shot") if job_type == "transfer" else tuple(tags),
         notes=_notes(settings),
     )
 

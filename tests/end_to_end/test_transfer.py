@@ -183,6 +183,19 @@ def test_a_run_in_which_every_sample_fails_is_a_failed_run(
     assert "video_qa, full (full): all 1 samples failed" in capsys.readouterr().err
 
 
+def test_a_malformed_questions_file_is_refused_with_its_line(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tiny)
+    lines = (tiny / "clips" / "questions.jsonl").read_text().splitlines()
+    lines[1] = lines[1].replace('"answer": "green"', '"answer": "pink"')
+    (tmp_path / "questions.jsonl").write_text("\n".join(lines))
+    words = ["policies=[full]", f"cells.video.task.source={tmp_path}", "~cells.text"]
+    assert main([*COMMAND, f"output={tmp_path}", *words]) == 2
+    said = capsys.readouterr().err
+    assert "questions.jsonl, line 2: wrong answer: got 'pink'" in said
+
+
 def test_evaluate_runs_one_policy(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
