@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from namm_mm.kept_means import layer_means
 from namm_mm.records import Record
 from namm_mm.report import plots, words
 from namm_mm.report.blocks import (
@@ -23,7 +24,6 @@ from namm_mm.report.runs import Run
 from namm_mm.report.samples import samples
 from namm_mm.results import FULL, NAMM, Cell, Method, Row, failed, group, result_rows
 from namm_mm.statistics import Interval
-from namm_mm.tracking.tables import layer_means
 
 ANSWERS = 200
 """Answers that a report shows of one cell; of more, every so many-th."""

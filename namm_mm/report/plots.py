@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from namm_mm.kept_means import mean_by_index
 from namm_mm.records import Record
 from namm_mm.report import words
 from namm_mm.report.blocks import Column, Entry, Figure, Table
@@ -310,16 +311,6 @@ def apart(values: Sequence[float], step: float = 1.2) -> list[float]:
         for place, index in enumerate(sorted(members)):
             shifts[index] = step * (place - (len(members) - 1) / 2)
     return shifts
-
-
-def mean_by_index(lines: Sequence[Sequence[float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Mean of sequences of unequal length at each index, over those that reach it."""
-    longest = max((len(line) for line in lines), default=0)
-    total, count = np.zeros(longest), np.zeros(longest)
-    for line in lines:
-        total[: len(line)] += line
-        count[: len(line)] += 1
-    return total / np.maximum(count, 1)
 
 
 def binned(

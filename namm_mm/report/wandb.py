@@ -122,6 +122,7 @@ def _panels(runs: Sequence[Run], entity: str, project: str, wr: Any) -> Any:
             wr.WeavePanelSummaryTable(table_name="transfer_matrix"),
             wr.WeavePanelSummaryTable(table_name="predictions"),
             wr.WeavePanelSummaryTable(table_name="cache_by_layer"),
+            wr.WeavePanelSummaryTable(table_name="kept_by_index"),
         ],
     )
 

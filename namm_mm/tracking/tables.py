@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from namm_mm.records import Record
-from namm_mm.results import Cell, Method, Row, group
+from namm_mm.results import Cell, Method, Row
 
 PREDICTIONS = 10_000
 """Rows that W&B shows of a table; of more predictions, every so many-th is sent."""
+
+INDEXES = 200
+"""Frames or timesteps of one kind in a table."""
 
 Table = tuple[list[str], list[list[Any]]]
 
@@ -55,7 +56,7 @@ def predictions(records: Sequence[Record]) -> Table:
 
 
 def cache_by_layer(sizes: Mapping[tuple[Cell, Method], Sequence[float]]) -> Table:
-    """Columns and rows of the table of mean cache sizes, from :func:`layer_means`."""
+    """Columns and rows of the table of mean cache sizes, from `layer_means`."""
     columns = ["task", "model", "policy", "budget", "storage", "protocol", "interval"]
     rows = [
         [cell.task, cell.model, *method[1:], layer, tokens]
@@ -65,12 +66,16 @@ def cache_by_layer(sizes: Mapping[tuple[Cell, Method], Sequence[float]]) -> Tabl
     return [*columns, "layer", "tokens"], rows
 
 
-def layer_means(records: Sequence[Record]) -> dict[tuple[Cell, Method], list[float]]:
-    """Tokens kept at the end in each layer, mean over samples, for each cell and method."""
-    found = {}
-    for cell, methods in group(records).items():
-        for method, chosen in methods.items():
-            layers = [r.memory.kept_by_layer for r in chosen if r.memory is not None]
-            if layers and len({len(sizes) for sizes in layers}) == 1:
-                found[cell, method] = np.mean(layers, axis=0).tolist()
-    return found
+def kept_by_index(means: Mapping[tuple[Cell, Method], Mapping[str, Sequence[float]]]) -> Table:
+    """Columns and rows of the table of what is kept of each frame or timestep.
+
+    `means` is from :func:`namm_mm.kept_means.index_means`. Of a long episode, every so many-th.
+    """
+    columns = ["task", "model", "policy", "budget", "storage", "protocol", "interval"]
+    rows = [
+        [cell.task, cell.model, *method[1:], kind, index, kept]
+        for (cell, method), kinds in means.items()
+        for kind, line in kinds.items()
+        for index, kept in list(enumerate(line))[:: -(-len(line) // INDEXES)]
+    ]
+    return [*columns, "kind", "index", "kept_fraction"], rows

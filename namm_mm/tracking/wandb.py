@@ -8,7 +8,7 @@ Keys, where WHO is model, policy and budget (``pocket-video/h2o_match_namm``):
 - ``TASK/METRIC/WHO`` the mean so far, ``cache/kept_fraction/TASK/WHO``, ``errors/TASK/WHO``,
   ``perf/first_token_seconds/TASK/WHO``, along ``sample``;
 - ``cache/size_by_layer/TASK/WHO`` a histogram whose bins are the layers;
-- tables ``transfer_matrix``, ``predictions``, ``cache_by_layer``;
+- tables ``transfer_matrix``, ``predictions``, ``cache_by_layer``, ``kept_by_index``;
 - in the summary ``TASK/METRIC/WHO/{mean,low,high,n,errors}``.
 """
 
@@ -24,6 +24,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
+from namm_mm.kept_means import index_means, layer_means
 from namm_mm.records import Record
 from namm_mm.results import Cell, Method, cell_of, failed, method_of, result_rows
 from namm_mm.tracking import tables
@@ -96,7 +97,7 @@ class WandbTracker(FinishOnExit):
                 raise
             logger.warning(
                 "W&B cannot be reached (%s); recording offline instead. "
-                "After `wandb login`, send it with `wandb sync --sync-all` in %s.",
+                "After `wandb login`, send it with `wandb sync %s/wandb/offline-run-*`.",
                 str(error).splitlines()[0],
                 self.folder,
             )
@@ -190,10 +191,11 @@ class WandbTracker(FinishOnExit):
         if not records:
             return
         rows = result_rows(records)
-        layers = tables.layer_means(records)
+        layers = layer_means(records)
         self.table("transfer_matrix", *tables.transfer_matrix(rows))
         self.table("predictions", *tables.predictions(records))
         self.table("cache_by_layer", *tables.cache_by_layer(layers))
+        self.table("kept_by_index", *tables.kept_by_index(index_means(records)))
         self._run.log(
             {
                 f"cache/size_by_layer/{cell.task}/{self._who(cell, method)}": wandb.Histogram(

@@ -125,6 +125,15 @@ def test_predictions_and_cache_sizes_are_tables(folder: Path, run: OfflineRun) -
     sizes = [r.memory for r in RECORDS if (r.task, r.policy) == ("video_qa", "namm")]
     expected = [sum(m.kept_by_layer[i] for m in sizes if m) / SAMPLES for i in range(4)]
     assert histogram == pytest.approx(expected)
+    columns, rows = table(folder, run, "kept_by_index")
+    assert len(rows) == 5 * (8 + 3 * 20)  # methods, frames, and three kinds of timesteps
+    found = [dict(zip(columns, row, strict=True)) for row in rows]
+    (kept,) = [
+        r["kept_fraction"]
+        for r in found
+        if (r["policy"], r["kind"], r["index"]) == ("namm", "frame", 4)
+    ]
+    assert kept == pytest.approx(0.35 + 0.5 * 4 / 8)
     assert table(folder, run, "extra") == (["a", "b"], [[1, "x"], [None, 2.5]])
 
 
