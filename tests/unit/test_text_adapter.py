@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from text_checkpoints import CHARACTERS, save
 
 from namm_mm.adapters import ADAPTERS
 from namm_mm.adapters.base import AnsweringAdapter
@@ -20,25 +21,9 @@ from namm_mm.records import MemoryUse, Role, Sample
 from namm_mm.testing import check_adapter
 from namm_mm.testing.tiny import TINY
 
-CHARACTERS = ["\n", *map(chr, range(32, 127)), "<unk>"]  # 97, the vocabulary of the tiny models
 TEXT = "the quick brown fox jumps over the lazy dog and runs away from 40 angry wolves; "
 SAMPLE = Sample("a", "toy", context=TEXT, question="who runs? the ", answer="fox")
 CHOICE = Sample("b", "toy", TEXT[::-1], "\nwho? ", ("fox", "dog", "wolves", "x"), "fox")
-
-
-def save(folder: Path, family: str, **changes: Any) -> str:
-    """Save a tiny model with a tokenizer of one token per character, in hub layout."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = {character: index for index, character in enumerate(CHARACTERS)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    TINY[family](**changes).save_pretrained(folder)
-    fast: Any = PreTrainedTokenizerFast
-    fast(tokenizer_object=tokenizer, unk_token="<unk>").save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
