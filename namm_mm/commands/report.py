@@ -26,9 +26,8 @@ OPTIONS = {"output": True, "kind": True, "by-family": False}
 
 def main(call: Call) -> int:
     """Run the verb."""
-    from rich.console import Console
-
     from namm_mm import report
+    from namm_mm.commands.console import table_console
     from namm_mm.report.console import result_table
     from namm_mm.tracking import read_records, read_state
 
@@ -50,7 +49,7 @@ def main(call: Call) -> int:
         if kind == "wandb"
         else report.render(folders, Path(output).expanduser() if output else None, kind)
     )
-    out = Console(highlight=False)
+    out = table_console()
     records = [record for part, _ in found for record in part]
     notes = dict.fromkeys(note for folder in folders for note in read_state(folder).notes)
     problems = [problem for _, part in found for problem in part]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
     from namm_mm.experiment import Outcome
 
-LOG_WIDTH = 150
-
 
 def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -> int:
     """Run an experiment for a person at a console.
@@ -30,9 +27,8 @@ def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -
     """
     from rich.console import Console
 
-    # A log has no width of its own: give the table the room that it needs there.
-    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    out = Console(width=None if narrow else LOG_WIDTH)
+    from namm_mm.commands.console import table_console
+
     if show:
         import yaml
 
@@ -41,6 +37,7 @@ def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -
         return 0
     start = time.monotonic()
     outcome = _run(settings, job_type, Console(stderr=True))
+    out = table_console()
     _conclude(outcome, out)
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
     out.print(f"{len(outcome.records)} records in {minutes} min {seconds} s", highlight=False)
