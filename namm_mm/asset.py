@@ -99,7 +99,7 @@ def read_card(folder: Path) -> dict[str, Any]:
                 f"asset {folder.name!r} has no readable {CARD}",
                 given=f"{type(error).__name__}: {error}",
                 expected=f"a JSON object with `made_by` and `files` (name to SHA-256) in {folder}",
-                then=_remake(folder, {}),
+                then=f"Run `{_remake(folder, {})}` and try again.",
             )
         ) from error
     return dict(card)
@@ -123,7 +123,7 @@ def verify(folder: Path) -> dict[str, Any]:
                     f"asset {folder.name!r} is damaged: {path}",
                     given=found,
                     expected=f"SHA-256 {expected}",
-                    then=_remake(folder, card),
+                    then=f"Run `{_remake(folder, card)}` and try again.",
                 )
             )
     return card
@@ -200,10 +200,12 @@ def list_assets() -> tuple[AssetStatus, ...]:
 
 
 def _bundled_status(folder: Path) -> AssetStatus:
+    card: dict[str, Any] = {}
     try:
-        card = verify(folder)
+        card = read_card(folder)
+        verify(folder)
     except RunError as error:
-        return AssetStatus(folder.name, "damaged", str(error).split(":")[0], _remake(folder, {}))
+        return AssetStatus(folder.name, "damaged", str(error).split(":")[0], _remake(folder, card))
     return AssetStatus(folder.name, "bundled", str(card.get("about", "")))
 
 
@@ -261,9 +263,10 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _remake(folder: Path, card: Mapping[str, Any]) -> str:
+    """Command that makes a damaged asset again."""
     if not folder.is_relative_to(BUNDLED):
-        return f"Delete {folder}; it is made again at the next use."
-    return f"Make it again: `{card.get('made_by') or f'namm-mm build {folder.name}'}`."
+        return f"rm -r {folder}"  # a converted model: the next use converts it again
+    return str(card.get("made_by") or "namm-mm build")  # which lists what can be made
 
 
 def _files(folder: Path) -> list[Path]:
