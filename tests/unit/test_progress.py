@@ -1,0 +1,46 @@
+"""A long run says how far it is: lines in a log, a bar on a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from namm_mm.progress import Lines, showing
+
+
+def test_a_log_gets_few_lines_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 4))  # every record takes four seconds
+    monkeypatch.setattr("namm_mm.progress.time.monotonic", lambda: float(next(clock)))
+    out = io.StringIO()
+    lines = Lines(Console(file=out, width=100))
+    lines.begin("text", 10)
+    for _ in range(10):
+        lines.advance()
+    assert out.getvalue().splitlines() == [
+        "text: 3/10 records, 0:12 passed, 0:28 left",
+        "text: 6/10 records, 0:24 passed, 0:16 left",
+        "text: 9/10 records, 0:36 passed, 0:04 left",
+        "text: 10/10 records, 0:40 passed, 0:00 left",
+    ]
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    out = io.StringIO()
+    with showing(Console(file=out, width=100, force_terminal=True)) as shown:
+        shown.say("loading")
+        shown.begin("video", 2)
+        shown.detail("step 16, 3 alive")
+        shown.advance()
+        shown.advance()
+    said = out.getvalue()
+    for words in ("loading", "video", "2/2", "left"):
+        assert words in said
+
+
+def test_what_a_model_is_called_is_no_markup() -> None:
+    out = io.StringIO()
+    with showing(Console(file=out, width=100)) as shown:
+        shown.say("loading [bold]model[/]")
+    assert out.getvalue() == "loading [bold]model[/]\n"
