@@ -38,9 +38,8 @@ def ends(interval: Interval | None, places: int = 3, *, signed: bool = False) ->
         return ""
     if not interval.known:
         return f"[n = {interval.n}]"
-    low, high = (
-        number(end, min(places, 2), signed=signed) for end in (interval.low, interval.high)
-    )
+    enough = places if interval.high - interval.low < 0.05 else min(places, 2)
+    low, high = (number(end, enough, signed=signed) for end in (interval.low, interval.high))
     return f"[{low}, {high}]"
 
 
