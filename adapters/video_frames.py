@@ -1,0 +1,175 @@
+"""Frames to pixel values, as the Hugging Face video processors do it, without torchvision.
+
+Resize (bicubic with antialiasing, in uint8 steps), centre crop, rescale and normalise, with the
+sizes, mean and deviation of the checkpoint's own preprocessor configuration.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.errors import RunError, message
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_MODES = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
+
+
+@dataclass(frozen=True)
+class FramePreprocessor:
+    """What a checkpoint wants done to a frame.
+
+    Attributes
+    ----------
+    size
+        (height, width) to resize to, or one number for the shortest edge; None leaves the size.
+    crop
+        (height, width) of the centre crop; None crops nothing.
+    rescale
+        Factor from uint8 values to those that `mean` and `std` are in.
+    mean, std
+        Per channel; None skips the normalisation.
+    resample
+        PIL's number of the filter: 2 bilinear, 3 bicubic.
+    """
+
+    size: tuple[int, int] | int | None = 224
+    crop: tuple[int, int] | None = (224, 224)
+    rescale: float = 1 / 255
+    mean: tuple[float, ...] | None = _CLIP_MEAN
+    std: tuple[float, ...] | None = _CLIP_STD
+    resample: int = 3
+
+    def __call__(self, frames: NDArray[np.uint8]) -> Tensor:
+        """Turn (frame, height, width, 3) uint8 RGB into (frame, 3, height, width) float32."""
+        import torch
+
+        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+        pixels = _crop(self._resize(pixels), self.crop).float() * self.rescale
+        if self.mean is not None and self.std is not None:
+            mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+            pixels = (pixels - mean[:, None, None]) / std[:, None, None]
+        return pixels
+
+    def _resize(self, pixels: Tensor) -> Tensor:
+        """Resize uint8 frames; stays uint8, as torchvision's resize does."""
+        import torch
+
+        if self.size is None:
+            return pixels
+        height, width = pixels.shape[-2:]
+        if isinstance(self.size, int):
+            short, long = min(height, width), max(height, width)
+            other = int(self.size * long / short)
+            target = (other, self.size) if height > width else (self.size, other)
+        else:
+            target = self.size
+        if target == (height, width):
+            return pixels
+        mode = _MODES.get(self.resample, "bicubic")
+        exact = {"antialias": True, "align_corners": False} if mode != "nearest-exact" else {}
+        resized = torch.nn.functional.interpolate(pixels.float(), target, mode=mode, **exact)
+        return resized.clamp(0, 255).round().to(torch.uint8)
+
+
+def _crop(pixels: Tensor, size: tuple[int, int] | None) -> Tensor:
+    """Cut `size` out of the centre; frames that are smaller get a black border first."""
+    if size is None:
+        return pixels
+    import torch
+
+    height, width = pixels.shape[-2:]
+    if height < size[0] or width < size[1]:
+        more = max(size[1] - width, 0), max(size[0] - height, 0)
+        border = (more[0] // 2, (more[0] + 1) // 2, more[1] // 2, (more[1] + 1) // 2)
+        pixels = torch.nn.functional.pad(pixels, border)
+        height, width = pixels.shape[-2:]
+    top, left = round((height - size[0]) / 2.0), round((width - size[1]) / 2.0)
+    return pixels[..., top : top + size[0], left : left + size[1]]
+
+
+def read_preprocessor(config: Mapping[str, Any], model_type: str) -> FramePreprocessor:
+    """Read a preprocessor configuration; what it leaves out has the class's own default."""
+    square = model_type == "llava_onevision"
+    size = config.get("size", {"height": 384, "width": 384} if square else {"shortest_edge": 224})
+    if isinstance(size, int):
+        size = {"shortest_edge": size}
+    edge = size.get("shortest_edge")
+    target = int(edge) if edge else (int(size["height"]), int(size["width"]))
+    crop = config.get("crop_size") or {"height": 224, "width": 224}
+    if isinstance(crop, int):
+        crop = {"height": crop, "width": crop}
+    normalise = config.get("do_normalize", True)
+    return FramePreprocessor(
+        size=target if config.get("do_resize", True) else None,
+        crop=(int(crop["height"]), int(crop["width"]))
+        if config.get("do_center_crop", not square)
+        else None,
+        rescale=float(config.get("rescale_factor", 1 / 255))
+        if config.get("do_rescale", True)
+        else 1.0,
+        mean=tuple(config.get("image_mean") or _CLIP_MEAN) if normalise else None,
+        std=tuple(config.get("image_std") or _CLIP_STD) if normalise else None,
+        resample=int(config.get("resample", 3)),
+    )
+
+
+def processor_files(source: Path | str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the frame preprocessor's and the processor's configuration of a checkpoint.
+
+    The first is looked for where the versions of transformers have put it: in
+    ``video_preprocessor_config.json``, inside ``processor_config.json``, or in
+    ``preprocessor_config.json``. A chat template of its own file is added to the second.
+    """
+    processor = _json(source, "processor_config.json", name)
+    template = _json(source, "chat_template.json", name).get("chat_template")
+    if template:
+        processor.setdefault("chat_template", template)
+    video = (
+        _json(source, "video_preprocessor_config.json", name)
+        or processor.get("video_processor")
+        or _json(source, "preprocessor_config.json", name)
+    )
+    if not video:
+        raise RunError(
+            message(
+                f"the model {name!r} has no frame preprocessor",
+                given=str(source),
+                expected="video_preprocessor_config.json or preprocessor_config.json beside it",
+                then="Without the mean and size it was trained with, its answers mean nothing.",
+            )
+        )
+    return dict(video), processor
+
+
+def _json(source: Path | str, file: str, name: str) -> dict[str, Any]:
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(
+        source,
+        file,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if found is None:
+        return {}
+    try:
+        return dict(json.loads(Path(found).read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise RunError(
+            message(
+                f"{file} of {name!r} is not valid JSON ({error})",
+                given=str(found),
+                expected="a JSON object",
+            )
+        ) from error

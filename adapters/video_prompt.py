@@ -1,0 +1,23 @@
+"""How a multiple-choice question about a video is worded, for every model alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+#: The sentence of LongVideoBench and Video-MME, which the LLaVA family was tuned on.
+CHOOSE = "Answer with the option's letter from the given choices directly."
+
+
+def question_text(question: str, options: Sequence[str], *, context: str = "") -> str:
+    """Word the part of the user's turn that follows the video.
+
+    Options become lines ``A. ...``; without options the question stands alone.
+    """
+    lines = [context] if context else []
+    lines.append(question)
+    lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    if options:
+        lines.append(CHOOSE)
+    return "\n".join(lines)

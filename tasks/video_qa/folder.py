@@ -1,0 +1,155 @@
+"""A user's own videos: a folder with a ``questions.jsonl``, one question a line.
+
+Fields of a line: ``video`` (path, relative to the folder), ``question``, ``answer``; and optionally
+``options`` (a list of texts), ``id`` and ``family``. With options, the answer is the letter of one
+(``"B"``), its index from 0, or its text; without, the text that the model should write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from namm_mm.errors import UsageError, message
+from namm_mm.records import Sample
+
+QUESTIONS = "questions.jsonl"
+FIELDS = ("id", "video", "question", "options", "answer", "family", "context")
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def questions_file(folder: Path) -> Path:
+    """The questions file in `folder`; raise `UsageError` if there is none."""
+    path = folder / QUESTIONS
+    if not path.is_file():
+        raise UsageError(
+            message(
+                "no questions to ask",
+                given=str(folder),
+                expected=f"a folder that holds a {QUESTIONS}",
+                then='A line of it: {"video": "clip.mp4", "question": "...", '
+                '"options": ["...", "..."], "answer": "A"}',
+            )
+        )
+    return path
+
+
+def read_questions(folder: Path) -> list[Sample]:
+    """Read all questions, in order.
+
+    Raises
+    ------
+    UsageError
+        The file is missing or empty, or a line is malformed; the message names file and line.
+    """
+    path = questions_file(folder)
+    samples: list[Sample] = []
+    first_seen: dict[str, int] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            message(f"{path} is not text ({error})", given=str(path), expected="UTF-8")
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        sample = _read(line, folder, f"{path}, line {number}", number)
+        if sample.id in first_seen:
+            raise UsageError(
+                message(
+                    f"{path}, line {number}: the id is taken by line {first_seen[sample.id]}",
+                    given=sample.id,
+                    expected="ids that differ",
+                )
+            )
+        first_seen[sample.id] = number
+        samples.append(sample)
+    if not samples:
+        raise UsageError(
+            message("no questions to ask", given=str(path), expected="at least one line")
+        )
+    return samples
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Short hash of the questions file and of the size of every video that it names."""
+    hasher = hashlib.sha256(questions_file(folder).read_bytes())
+    for sample in read_questions(folder):
+        there = sample.video is not None and sample.video.is_file()
+        hasher.update(str(sample.video.stat().st_size if there and sample.video else -1).encode())
+    return hasher.hexdigest()[:12]
+
+
+def _read(line: str, folder: Path, where: str, number: int) -> Sample:
+    try:
+        fields = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            message(
+                f"{where}: not valid JSON ({error})", given=line[:60], expected="one object a line"
+            )
+        ) from error
+    if not isinstance(fields, dict):
+        raise UsageError(message(f"{where}: wrong line", given=fields, expected="a JSON object"))
+    for name in fields:
+        if name not in FIELDS:
+            raise UsageError(
+                message(f"{where}: unknown field", given=name, expected="a known one", valid=FIELDS)
+            )
+    video, question = (_text(fields, name, where) for name in ("video", "question"))
+    options = fields.get("options", [])
+    if (
+        not isinstance(options, list)
+        or not all(isinstance(o, str) and o for o in options)
+        or len(options) == 1
+        or len(set(options)) != len(options)
+        or len(options) > len(_LETTERS)
+    ):
+        raise UsageError(
+            message(
+                f"{where}: wrong options",
+                given=options,
+                expected="2 to 26 different texts, or none",
+            )
+        )
+    return Sample(
+        id=str(fields.get("id", f"line-{number}")),
+        family=str(fields.get("family", "video")),
+        context=str(fields.get("context", "")),
+        question=question,
+        options=tuple(options),
+        answer=_answer(fields, options, where),
+        video=folder / video,
+        seed=number,
+    )
+
+
+def _text(fields: dict[str, Any], name: str, where: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(message(f"{where}: wrong {name}", given=value, expected="a text"))
+    return value
+
+
+def _answer(fields: dict[str, Any], options: list[str], where: str) -> str:
+    """The text of the right option, however the line names it; a text wins over a letter."""
+    given = fields.get("answer")
+    if not options:
+        return _text(fields, "answer", where)
+    if isinstance(given, str) and given in options:
+        return given
+    if isinstance(given, str) and len(given) == 1 and given.upper() in _LETTERS[: len(options)]:
+        return options[_LETTERS.index(given.upper())]
+    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < len(options):
+        return options[given]
+    raise UsageError(
+        message(
+            f"{where}: wrong answer",
+            given=given,
+            expected=f"a letter from A to {_LETTERS[len(options) - 1]}, an index from 0 to "
+            f"{len(options) - 1}, or the text of an option",
+        )
+    )

@@ -1,0 +1,101 @@
+"""The generated question videos: which sample has which scene, and its file, rendered once.
+
+Everything follows from the generator's version, the split, the family and a number, so two machines
+make the same questions. Files are kept in a cache folder and rendered only where they are missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from namm_mm.errors import RunError, message
+from namm_mm.packaged_model import cache_root
+from namm_mm.records import Sample
+from namm_mm.tasks.video_qa.encode import write_mp4
+from namm_mm.tasks.video_qa.questions import FAMILIES, MOST_EVENTS, OPTIONS, ask
+from namm_mm.tasks.video_qa.scenes import (
+    FRAMES,
+    FRAMES_PER_SECOND,
+    SPLITS,
+    Renderer,
+    Scene,
+    make_scene,
+)
+
+VERSION = 1
+"""Part of every seed and file name; raised whenever a scene or a question would change."""
+
+
+def scene_of(family: str, split: str, seed: int, number: int) -> tuple[Scene, np.random.Generator]:
+    """The scene of one sample, and the generator that goes on to ask about it."""
+    key = (VERSION, list(FAMILIES).index(family), SPLITS.index(split), seed, number)
+    rng = np.random.default_rng(key)
+    events = None
+    if family == "count":
+        events = 1 + int(rng.integers(MOST_EVENTS))
+    elif FAMILIES[family] == "events":
+        events = int(rng.integers(3, MOST_EVENTS + 1))
+    return make_scene(FAMILIES[family], split, rng, events=events), rng
+
+
+def make_sample(family: str, split: str, seed: int, number: int, cache: Path) -> Sample:
+    """One question with its video; right letters are balanced over every four numbers."""
+    scene, rng = scene_of(family, split, seed, number)
+    turn = np.random.default_rng((VERSION, seed, list(FAMILIES).index(family), number // OPTIONS))
+    place = int(turn.permutation(OPTIONS)[number % OPTIONS])
+    question = ask(scene, family, rng, place=place)
+    name = f"{family}-{split}-{seed}-{number:05d}"
+    path = cache / f"v{VERSION}" / f"{name}.mp4"
+    if not path.is_file():
+        _render(scene, path)
+    return Sample(
+        id=name,
+        family=family,
+        question=question.text,
+        options=question.options,
+        answer=question.options[question.answer],
+        video=path,
+        seed=number,
+        metadata={
+            "letter": "ABCD"[question.answer],
+            "events": [
+                {"shape": e.shape, "color": e.color, "start": e.start, "length": e.length}
+                for e in scene.events
+            ],
+            "walls": [list(wall) for wall in scene.walls],
+        },
+    )
+
+
+def fingerprint(families: tuple[str, ...]) -> str:
+    """Short hash of the questions that the generator makes: of the first of every family."""
+    hasher = hashlib.sha256(f"generated video questions v{VERSION}".encode())
+    for family in families:
+        for split in SPLITS:
+            scene, rng = scene_of(family, split, 0, 0)
+            hasher.update(repr((scene, ask(scene, family, rng))).encode())
+            hasher.update(Renderer(scene).frame(FRAMES // 2).tobytes())
+    return hasher.hexdigest()[:12]
+
+
+def _render(scene: Scene, path: Path) -> None:
+    renderer = Renderer(scene)
+    try:
+        write_mp4(path, (renderer.frame(i) for i in range(FRAMES)), rate=FRAMES_PER_SECOND)
+    except OSError as error:
+        raise RunError(
+            message(
+                f"cannot write a generated video ({error})",
+                given=str(path.parent),
+                expected="a folder that can be written, with about 25 KB free per video",
+                then="Set NAMM_MM_CACHE, or the task's `cache`.",
+            )
+        ) from error
+
+
+def default_cache() -> Path:
+    """``$NAMM_MM_CACHE``, or ``~/.cache/namm-mm``, and in it ``video_qa``."""
+    return cache_root() / "video_qa"

@@ -1,0 +1,134 @@
+"""Video questions as a task: from the generator or a folder of one's own, scored by accuracy."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from namm_mm.errors import UsageError, message
+from namm_mm.records import Answer, Sample, Score
+from namm_mm.tasks.video_qa import folder as own
+from namm_mm.tasks.video_qa import generated
+from namm_mm.tasks.video_qa.questions import FAMILIES
+from namm_mm.tasks.video_qa.scenes import SPLITS
+
+GENERATED = "pocket"
+_PER_FAMILY = 200
+
+
+@dataclass(frozen=True)
+class VideoQaTask:
+    """Multiple-choice questions over video files on disk.
+
+    Parameters
+    ----------
+    source
+        ``pocket`` renders the bundled families of questions; anything else is a folder with a
+        ``questions.jsonl`` (see :mod:`namm_mm.tasks.video_qa.folder`), all of it one split.
+    families
+        Which generated families to ask, or which of a folder's; None asks all.
+    cache
+        Where generated files are kept; None is ``$NAMM_MM_CACHE/video_qa``.
+
+    Raises
+    ------
+    UsageError
+        An unknown family, or a folder without questions.
+    """
+
+    source: str = GENERATED
+    families: Sequence[str] | None = None
+    cache: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.source != GENERATED:
+            own.questions_file(self._folder)
+            return
+        for family in self.families or ():
+            if family not in FAMILIES:
+                raise UsageError(
+                    message(
+                        "unknown family of questions",
+                        given=family,
+                        expected="a generated one",
+                        valid=FAMILIES,
+                    )
+                )
+
+    def samples(self, split: str, limit: int | None, seed: int) -> Sequence[Sample]:
+        """Return at most `limit` samples, the families in turn; 200 of each if there is no limit.
+
+        Generated videos that are not in the cache yet are rendered now. For a folder, `seed`
+        chooses which questions a limit leaves; `split` makes no difference.
+        """
+        if limit is not None and limit < 1:
+            raise UsageError(message("wrong limit", given=limit, expected="1 or more, or null"))
+        if split not in SPLITS:
+            raise UsageError(
+                message("unknown split", given=split, expected="a known one", valid=SPLITS)
+            )
+        if self.source != GENERATED:
+            return self._of_folder(limit, seed)
+        families = tuple(self.families or FAMILIES)
+        count = len(families) * _PER_FAMILY if limit is None else limit
+        cache = Path(self.cache).expanduser() if self.cache else generated.default_cache()
+        return [
+            generated.make_sample(
+                families[i % len(families)], split, seed, i // len(families), cache
+            )
+            for i in range(count)
+        ]
+
+    def score(self, sample: Sample, answer: Answer) -> Score:
+        """1 for the right option, else 0; without options, 1 for the same words."""
+        if sample.options:
+            chosen = sample.options[answer.option] if answer.option is not None else ""
+            value = float(chosen == sample.answer)
+            details = {
+                "right": sample.answer,
+                "chosen": chosen,
+                "parsed": answer.option is not None,
+                "log_probabilities": list(answer.log_probabilities),
+            }
+            return Score(value, "accuracy", details)
+        value = float(_words(answer.text) == _words(sample.answer))
+        return Score(value, "exact_match", {"right": sample.answer, "said": answer.text})
+
+    def fingerprint(self) -> str:
+        """Short hash of the generator's output, or of a folder's questions and video sizes."""
+        if self.source == GENERATED:
+            return generated.fingerprint(tuple(self.families or FAMILIES))
+        return own.folder_fingerprint(self._folder)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.source).expanduser()
+
+    def _of_folder(self, limit: int | None, seed: int) -> list[Sample]:
+        samples = own.read_questions(self._folder)
+        found = sorted({s.family for s in samples})
+        for family in self.families or ():
+            if family not in found:
+                raise UsageError(
+                    message(
+                        "unknown family of questions",
+                        given=family,
+                        expected=f"one that {own.QUESTIONS} names",
+                        valid=found,
+                    )
+                )
+        groups = {f: [s for s in samples if s.family == f] for f in self.families or found}
+        if limit is None:
+            chosen = {s.id for group in groups.values() for s in group}
+            return [s for s in samples if s.id in chosen]
+        for group in groups.values():
+            random.Random(seed).shuffle(group)
+        rounds = zip_longest(*groups.values())
+        return [s for turn in rounds for s in turn if s is not None][:limit]
+
+
+def _words(text: str) -> list[str]:
+    return "".join(c if c.isalnum() else " " for c in text.lower()).split()

@@ -1,0 +1,188 @@
+"""Questions about generated videos and about a user's own: balanced, fair, and read with care."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from namm_mm.errors import UsageError
+from namm_mm.records import Answer, Sample
+from namm_mm.tasks.base import AnsweringTask
+from namm_mm.tasks.video_qa import VideoQaTask
+from namm_mm.tasks.video_qa.generated import make_sample, scene_of
+from namm_mm.tasks.video_qa.questions import FAMILIES, OPTIONS, ask
+from namm_mm.tasks.video_qa.scenes import SPLITS, Renderer, pairs_of, walls_split
+from namm_mm.video import sample_frames
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def questions(split: str, numbers: range) -> list[tuple[str, tuple[str, ...], int]]:
+    """Questions of every family without drawing a frame."""
+    found = []
+    for family in FAMILIES:
+        for number in numbers:
+            scene, rng = scene_of(family, split, 5, number)
+            asked = ask(scene, family, rng)
+            found.append((asked.text, asked.options, asked.answer))
+    return found
+
+
+def test_the_same_arguments_give_the_same_samples_and_files(cache: Path, tmp_path: Path) -> None:
+    task = VideoQaTask(cache=str(cache))
+    assert isinstance(task, AnsweringTask)
+    first = task.samples("test", 6, 0)
+    written = {s.video: s.video.stat().st_mtime_ns for s in first if s.video}
+    assert task.samples("test", 6, 0) == first
+    assert {s.video: s.video.stat().st_mtime_ns for s in first if s.video} == written
+    again = VideoQaTask(cache=str(tmp_path)).samples("test", 6, 0)
+    for one, other in zip(first, again, strict=True):
+        assert one.video is not None
+        assert other.video is not None
+        assert (one.question, one.options, one.answer) == (
+            other.question,
+            other.options,
+            other.answer,
+        )
+        assert one.video.read_bytes() == other.video.read_bytes()
+    assert VideoQaTask().fingerprint() == task.fingerprint()
+    assert VideoQaTask(families=["needle"]).fingerprint() != task.fingerprint()
+
+
+def test_families_and_letters_are_balanced(cache: Path) -> None:
+    samples = VideoQaTask(cache=str(cache), families=["needle", "start"]).samples("train", 16, 3)
+    assert Counter((s.family, s.metadata["letter"]) for s in samples) == {
+        (family, letter): 2 for family in ("needle", "start") for letter in "ABCD"
+    }
+    assert all(s.answer == s.options["ABCD".index(s.metadata["letter"])] for s in samples)
+    assert all(len(set(s.options)) == OPTIONS for s in samples)
+
+
+def test_splits_share_no_combination() -> None:
+    pairs = [set(pairs_of(split)) for split in SPLITS]
+    assert sum(map(len, pairs)) == len(set.union(*pairs)) == 48
+    for split in SPLITS:
+        for number in range(40):
+            scene, _ = scene_of("shown", split, 0, number)
+            assert {(e.color, e.shape) for e in scene.events} <= set(pairs_of(split))
+            scene, _ = scene_of("start", split, 0, number)
+            assert walls_split(tuple(color for _, color in scene.walls)) == split
+
+
+def test_the_file_shows_the_scene(cache: Path) -> None:
+    sample = make_sample("needle", "test", 0, 0, cache)
+    scene, _ = scene_of("needle", "test", 0, 0)
+    assert sample.video is not None
+    clip = sample_frames(sample.video, 32)
+    assert clip.total == 64
+    drawn = np.stack([Renderer(scene).frame(int(i)) for i in clip.indices])
+    assert np.abs(clip.frames.astype(int) - drawn).mean() < 4
+    change = np.abs(clip.frames.astype(int) - np.median(clip.frames, 0)).max((1, 2, 3))
+    assert int(change.argmax()) == sample.metadata["events"][0]["start"]
+    assert np.sort(change)[-2] < change.max() / 2, "the needle should be the one thing that happens"
+
+
+def test_without_the_video_the_answer_is_chance() -> None:
+    """The best guess from question and options alone, learned on 4000 questions, gains nothing.
+
+    On the splits with combinations of their own it even loses: what it saw is never the answer.
+    """
+    wins: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for text, options, answer in questions("train", range(800)):
+        for index, option in enumerate(options):
+            wins[text, option][index == answer] += 1
+    for split in SPLITS:
+        right = []
+        for text, options, answer in questions(split, range(1000, 1300)):
+            rates = [(wins[text, o][1] + 1) / (sum(wins[text, o]) + 4) for o in options]
+            right.append(int(np.argmax(rates)) == answer)
+        assert np.mean(right) < 1 / OPTIONS + 0.04, split  # 1500 questions: 3.6 standard errors
+        assert split != "train" or np.mean(right) > 1 / OPTIONS - 0.04
+
+
+def test_the_score_is_of_the_right_option() -> None:
+    sample = Sample("1", "f", options=("red", "blue"), answer="blue")
+    task = VideoQaTask()
+    assert task.score(sample, Answer("blue", option=1)).value == 1.0
+    assert task.score(sample, Answer("red", option=0)).value == 0.0
+    unread = task.score(sample, Answer("well, blue", option=None))
+    assert (unread.value, unread.details["parsed"]) == (0.0, False)
+    free = Sample("2", "f", answer="A red ball.")
+    assert task.score(free, Answer("a red ball")).value == 1.0
+    assert task.score(free, Answer("a red box")).metric == "exact_match"
+
+
+# -- a folder of one's own --------------------------------------------------------------------
+
+LINE: dict[str, Any] = {"video": "a.mp4", "question": "What?", "options": ["x", "y", "z"]}
+
+
+def folder(path: Path, *lines: object) -> Path:
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    (path / "questions.jsonl").write_text(text + "\n")
+    return path
+
+
+def test_a_folder_names_its_answers_by_letter_index_or_text(tmp_path: Path) -> None:
+    folder(
+        tmp_path,
+        LINE | {"answer": "B"},
+        "",
+        LINE | {"answer": 2, "id": "two", "family": "own"},
+        LINE | {"answer": "x", "context": "Subtitles."},
+        {"video": "b.mp4", "question": "Why?", "answer": "Because."},
+    )
+    task = VideoQaTask(source=str(tmp_path))
+    samples = task.samples("test", None, 0)
+    assert [s.answer for s in samples] == ["y", "z", "x", "Because."]
+    assert [s.id for s in samples] == ["line-1", "two", "line-4", "line-5"]
+    assert samples[0].video == tmp_path / "a.mp4", "a missing video is the adapter's business"
+    assert [s.family for s in task.samples("test", 2, 0)].count("own") == 1
+    before = task.fingerprint()
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    assert task.fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "a JSON object"),
+        ({"question": "What?", "answer": "x"}, "wrong video"),
+        ({"video": "a.mp4", "question": " ", "answer": "x"}, "wrong question"),
+        (LINE, "wrong answer"),
+        (LINE | {"answer": "D"}, "a letter from A to C"),
+        (LINE | {"answer": 3}, "an index from 0 to 2"),
+        (LINE | {"answer": True}, "wrong answer"),
+        (LINE | {"options": ["x", "x"], "answer": 0}, "wrong options"),
+        (LINE | {"options": "xyz", "answer": 0}, "wrong options"),
+        (LINE | {"awnser": "A"}, "Did you mean 'answer'"),
+        (LINE | {"answer": "A", "id": "first"}, "taken by line 1"),
+    ],
+)
+def test_a_malformed_line_is_named(tmp_path: Path, line: object, words: str) -> None:
+    folder(tmp_path, LINE | {"answer": "A", "id": "first"}, line)
+    with pytest.raises(UsageError, match=r"questions\.jsonl, line 2") as caught:
+        VideoQaTask(source=str(tmp_path)).samples("test", None, 0)
+    assert words in str(caught.value)
+
+
+def test_wrong_requests_are_usage_errors(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'needle'"):
+        VideoQaTask(families=["needel"])
+    with pytest.raises(UsageError, match=r"questions\.jsonl"):
+        VideoQaTask(source=str(tmp_path))
+    with pytest.raises(UsageError, match="Did you mean 'validation'"):
+        VideoQaTask().samples("valid", 4, 0)
+    with pytest.raises(UsageError, match="1 or more"):
+        VideoQaTask().samples("test", 0, 0)
+    with pytest.raises(UsageError, match="at least one line"):
+        VideoQaTask(source=str(folder(tmp_path))).samples("test", None, 0)
