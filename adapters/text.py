@@ -181,7 +181,7 @@ class TextAdapter:
     # -- the three ways to answer -------------------------------------------------------------
 
     def _likelihood(self, inputs: Inputs) -> Answer:
-        ids = self._continuation(inputs.sample, inputs.sample.answer)
+        ids = self.continuation(inputs.sample, inputs.sample.answer)
         start = self._clock()
         first, cache = self._prefill(inputs)
         first_seconds = self._clock() - start
@@ -197,7 +197,7 @@ class TextAdapter:
 
     def _choose(self, inputs: Inputs) -> Answer:
         options = inputs.sample.options
-        continuations = [self._continuation(inputs.sample, option) for option in options]
+        continuations = [self.continuation(inputs.sample, option) for option in options]
         start = self._clock()
         first, cache = self._prefill(inputs)
         first_seconds = self._clock() - start
@@ -285,8 +285,8 @@ class TextAdapter:
             "",
         )
 
-    def _continuation(self, sample: Sample, text: str) -> list[int]:
-        """Tokens of `text` as they come after the prompt."""
+    def continuation(self, sample: Sample, text: str) -> list[int]:
+        """Tokens of `text` (an answer, an option) as they come after the prompt of `sample`."""
         prompt, space = self._prompt(sample)
         tail = prompt[-_TAIL:]
         encode = self.tokenizer

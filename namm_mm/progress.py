@@ -23,12 +23,12 @@ class Progress(Protocol):
         """Say one line."""
         ...
 
-    def begin(self, name: str, total: int) -> None:
-        """Start to count `total` records of the cell `name`."""
+    def begin(self, name: str, total: int, unit: str = "records") -> None:
+        """Start to count the `total` records (or other units) of the cell `name`."""
         ...
 
     def advance(self) -> None:
-        """One more record."""
+        """One more record, or other unit."""
         ...
 
     def detail(self, text: str) -> None:
@@ -42,7 +42,7 @@ class Silent:
     def say(self, text: str) -> None:
         """See :class:`Progress`."""
 
-    def begin(self, name: str, total: int) -> None:
+    def begin(self, name: str, total: int, unit: str = "records") -> None:
         """See :class:`Progress`."""
 
     def advance(self) -> None:
@@ -58,14 +58,15 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._name, self._total, self._done, self._start, self._said = "", 0, 0, 0.0, 0.0
+        self._unit = "records"
 
     def say(self, text: str) -> None:
         """See :class:`Progress`."""
         self.console.print(text, markup=False, highlight=False)
 
-    def begin(self, name: str, total: int) -> None:
+    def begin(self, name: str, total: int, unit: str = "records") -> None:
         """See :class:`Progress`."""
-        self._name, self._total, self._done = name, total, 0
+        self._name, self._total, self._done, self._unit = name, total, 0, unit
         self._start = self._said = time.monotonic()
 
     def advance(self) -> None:
@@ -77,7 +78,7 @@ class Lines:
             passed = now - self._start
             left = passed / self._done * (self._total - self._done)
             times = f"{_clock(passed)} passed, {_clock(left)} left"
-            self.say(f"{self._name}: {self._done}/{self._total} records, {times}")
+            self.say(f"{self._name}: {self._done}/{self._total} {self._unit}, {times}")
 
     def detail(self, text: str) -> None:
         """Do nothing: a log needs no such detail."""
@@ -95,7 +96,7 @@ class Bar:
         """See :class:`Progress`."""
         self._bars.console.print(text, markup=False, highlight=False)
 
-    def begin(self, name: str, total: int) -> None:
+    def begin(self, name: str, total: int, unit: str = "records") -> None:
         """See :class:`Progress`."""
         self._name = name
         self._task = self._bars.add_task(name, total=total)

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from namm_mm.errors import NammError, UsageError, message
+from namm_mm.errors import NammError, UsageError
 from namm_mm.policies.base import KeepAll, Threshold
+from namm_mm.reader import Choice, Reader
 
 STORAGES = ("shared", "per_head")
 PROTOCOLS = ("streaming", "prune_after_prefill")
@@ -24,14 +25,6 @@ WANDB_MODES = ("offline", "online", "disabled")
 
 OWN_BUDGET = "own"
 """The budget of a policy that brings its rule with it: the full cache, or a NAMM's threshold."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A registered name and the options it is built with."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,7 +141,7 @@ def from_mapping(data: Mapping[str, Any]) -> ExperimentSettings:
     """
     from namm_mm import validation
 
-    reader = _Reader(data, "")
+    reader = Reader(data, "")
     reader.allow((*EXPERIMENT_KEYS, *CELL_DEFAULTS))
     cells = reader.mapping("cells", expected="at least one cell")
     settings = ExperimentSettings(
@@ -199,8 +192,8 @@ def listed(problems: Iterable[str]) -> str:
     return "\n".join([f"{len(found)} problems in the configuration:", *(f"- {p}" for p in found)])
 
 
-def _cell(name: str, data: Any, parent: _Reader) -> CellSettings:
-    reader = _Reader(data, f"cells.{name}.", parent.problems)
+def _cell(name: str, data: Any, parent: Reader) -> CellSettings:
+    reader = Reader(data, f"cells.{name}.", parent.problems)
     reader.allow(CELL_KEYS)
     inherited = {key: parent.data[key] for key in CELL_DEFAULTS if parent.data.get(key) is not None}
     reader.data = inherited | {k: v for k, v in reader.data.items() if v is not None}
@@ -218,7 +211,7 @@ def _cell(name: str, data: Any, parent: _Reader) -> CellSettings:
     )
 
 
-def _policies(reader: _Reader, checkpoint: Any) -> tuple[PolicySettings, ...]:
+def _policies(reader: Reader, checkpoint: Any) -> tuple[PolicySettings, ...]:
     """Every policy under every budget; those that bring their own rule run once, under it."""
     found: list[PolicySettings] = []
     budgets = [str(b) for b in reader.sequence("budgets", ("own",))]
@@ -244,91 +237,3 @@ def _brings_its_rule(name: str, options: Mapping[str, Any]) -> bool:
         return isinstance(create(name, **options).selection, KeepAll | Threshold)
     except NammError:  # said by the validation, with all other problems
         return True
-
-
-class _Reader:
-    """Reads one mapping, noting problems under their full key instead of raising."""
-
-    def __init__(self, data: Any, prefix: str, problems: list[str] | None = None) -> None:
-        self.problems: list[str] = [] if problems is None else problems
-        self.prefix = prefix
-        if not isinstance(data, Mapping):
-            self._problem("", data, "a mapping of keys to values")
-            data = {}
-        self.data: dict[str, Any] = dict(data)
-
-    def _problem(self, key: str, given: object, expected: str, valid: Iterable[str] = ()) -> None:
-        where = f"{self.prefix}{key}".rstrip(".") or "configuration"
-        self.problems.append(message(where, given=given, expected=expected, valid=valid))
-
-    def allow(self, keys: Iterable[str]) -> None:
-        for key in set(self.data) - set(keys):
-            where = self.prefix.rstrip(".") or "the configuration"
-            self.problems.append(
-                message(f"unknown key in {where}", given=key, expected="a known key", valid=keys)
-            )
-
-    def text(self, key: str, default: str) -> str:
-        value = self.data.get(key, default)
-        if not isinstance(value, str | Path) or not str(value):
-            self._problem(key, value, "a text that is not empty")
-            return default
-        return str(value)
-
-    def one_of(self, key: str, valid: Iterable[str], default: str) -> str:
-        value = self.data.get(key)
-        if value is None:
-            return default
-        if value not in valid:
-            self._problem(key, value, "one of the known words", valid)
-            return default
-        return str(value)
-
-    def integer(self, key: str, default: int | None, *, minimum: int) -> int | None:
-        value = self.data.get(key)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            self._problem(key, value, f"an integer of {minimum} or more")
-            return default
-        return value
-
-    def integers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        values = self.sequence(key, default)
-        if not all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in values):
-            self._problem(key, values, "a list of integers of 0 or more")
-            return default
-        if len(set(values)) != len(values):
-            self._problem(key, values, "a list of different integers")
-        return tuple(values)
-
-    def sequence(self, key: str, default: Iterable[Any]) -> list[Any]:
-        value = self.data.get(key)
-        if value is None:
-            return list(default)
-        if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-            self._problem(key, value, "a list, as in [a,b]")
-            return list(default)
-        if not (found := list(value)):
-            self._problem(key, found, "a list that is not empty")
-            return list(default)
-        return found
-
-    def mapping(self, key: str, *, expected: str) -> dict[str, Any]:
-        value = self.data.get(key)
-        if not isinstance(value, Mapping) or not value:
-            self._problem(key, value, expected)
-            return {}
-        return {str(name): inner for name, inner in value.items()}
-
-    def choice(self, key: str) -> Choice:
-        return self.as_choice(key, self.data.get(key))
-
-    def as_choice(self, key: str, value: Any) -> Choice:
-        """A bare name, or a mapping of `name` and options."""
-        if isinstance(value, str) and value:
-            return Choice(value)
-        if isinstance(value, Mapping) and isinstance(value.get("name"), str):
-            return Choice(value["name"], {str(k): v for k, v in value.items() if k != "name"})
-        self._problem(key, value, "a name, or a mapping with a `name` and options")
-        return Choice("")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from namm_mm import budgets
 from namm_mm.errors import NammError, RunError, UsageError, message
 from namm_mm.policies.base import Observation
+from namm_mm.reader import Choice
 from namm_mm.registry import Registry, build
-from namm_mm.settings import OWN_BUDGET, CellSettings, Choice, ExperimentSettings, PolicySettings
+from namm_mm.settings import OWN_BUDGET, CellSettings, ExperimentSettings, PolicySettings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -88,8 +88,8 @@ class LocalTracker(FinishOnExit):
         self._synced = time.monotonic()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._records = _open_to_append(folder / RECORDS)
-            self._events = _open_to_append(folder / EVENTS)
+            self._records = open_to_append(folder / RECORDS)
+            self._events = open_to_append(folder / EVENTS)
             self._write_state("running", {})
         except OSError as error:
             raise UsageError(
@@ -175,7 +175,7 @@ class LocalTracker(FinishOnExit):
         fresh.replace(self.folder / RUN)
 
 
-def _open_to_append(file: Path) -> TextIO:
+def open_to_append(file: Path) -> TextIO:
     """Open for appending, closing a line that an earlier process left unfinished."""
     broken = False
     if file.is_file() and file.stat().st_size:
