@@ -78,17 +78,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(given)
     except NammError as error:
+        caught: BaseException = error
         code, text = error.exit_code, str(error)
-    except KeyboardInterrupt:
-        code, text = 130, "stopped."
+    except KeyboardInterrupt as error:
+        caught, code, text = error, 130, "stopped."
     except Exception as error:
-        code = 1
+        caught, code = error, 1
         text = (
             f"internal error, {type(error).__name__}: {error}\n"
             "This is a fault of namm-mm: run it again with --debug and report what it shows."
         )
     if debug:
-        traceback.print_exc()
+        traceback.print_exception(caught)
     print(f"namm-mm: {text}", file=sys.stderr)
     return code
 
