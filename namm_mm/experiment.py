@@ -228,7 +228,8 @@ def _info(settings: ExperimentSettings, provenance: Provenance, job_type: str) -
 
 
 def _notes(settings: ExperimentSettings) -> tuple[str, ...]:
-    """What the cards of the NAMMs say about where they come from."""
+    """What the cards of the NAMMs and of the bundled models say about where they come from."""
+    from namm_mm import asset
     from namm_mm.policies import create
 
     notes = []
@@ -238,6 +239,12 @@ def _notes(settings: ExperimentSettings) -> tuple[str, ...]:
             about = getattr(network, "card", {}).get("about")
             if about:
                 notes.append(f"{policy.name}: {about}")
+    bundled = set(asset.bundled())
+    for cell in settings.cells:
+        model = cell.adapter.options.get("model")
+        if model in bundled:
+            kind = asset.read_card(asset.BUNDLED / str(model)).get("kind", "bundled model")
+            notes.append(f"{model}: {kind}; its scores are not those of any published model")
     return tuple(dict.fromkeys(notes))
 
 
