@@ -36,11 +36,11 @@ def attend(queries: Tensor, store: Store, *, scaling: float, window: int | None 
     count = queries.shape[2]
     if isinstance(store, PerHeadStore) and count > 1 and not store.even:
         return _attend_head_by_head(queries, store, scaling, window)
-    keys, values, positions = store.padded()
+    keys, values = store.padded()
     visible = visibility(count, store.lengths, store.device)
     plain = store.even and window is None
     if window is not None:
-        visible = visible & _inside(window, positions, count)
+        visible = visible & _inside(window, store.positions(), count)
     mask = None
     if not plain:
         mask = visible.flatten(0, 1)[:, None]
@@ -59,7 +59,7 @@ def weights(
     Tensor
         (row, kv_head, up to `tile` queries, slot) float32; each row of weights sums to 1.
     """
-    keys, _, positions = store.padded()
+    keys, _ = store.padded()
     rows, heads = keys.shape[:2]
     count, dim = queries.shape[2:]
     grouped = queries.view(rows, heads, -1, count, dim)
@@ -68,7 +68,7 @@ def weights(
     masked = slice(keys.shape[2] - count, None) if store.even and window is None else slice(None)
     hidden = ~visibility(count, store.lengths, store.device)[..., masked]
     if window is not None:
-        hidden = hidden | ~_inside(window, positions, count)
+        hidden = hidden | ~_inside(window, store.positions(), count)
     for start in range(0, count, tile):
         products = (grouped[:, :, :, start : start + tile] @ transposed).float() * scaling
         products[..., masked].masked_fill_(hidden[:, :, None, start : start + tile], float("-inf"))
@@ -123,14 +123,14 @@ def _attend_head_by_head(
     """For long calls over uneven heads: each head attends over exactly its own slots."""
     rows, query_heads, count, _ = queries.shape
     group = query_heads // store.heads
-    _, _, positions = store.padded()
+    positions = store.positions() if window is not None else None
     out = []
     for row in range(rows):
         for head in range(store.heads):
             keys, values = store.head(row, head)
             length = store.lengths[row : row + 1, head : head + 1]
             mask = visibility(count, length, store.device)
-            if window is not None:
+            if positions is not None and window is not None:
                 own = positions[row : row + 1, head : head + 1, : keys.shape[0]]
                 mask = mask & _inside(window, own, count)
             chosen = queries[row : row + 1, head * group : (head + 1) * group]

@@ -302,7 +302,7 @@ class EvictingCache(Cache):
     def kept(self, layer: int, row: int) -> list[Tensor]:
         """Positions that each head of `layer` still holds, ascending int64 on the CPU."""
         memory, place = self.find(layer, row)
-        positions = memory.store.padded()[2][place].cpu()
+        positions = memory.store.positions()[place].cpu()
         lengths: Sequence[int] = memory.store.lengths[place].tolist()
         return [head[:length] for head, length in zip(positions, lengths, strict=True)]
 

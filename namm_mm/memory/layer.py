@@ -162,13 +162,13 @@ class LayerMemory:
     def evict(self, memory: CohortMemory, seen: int, rows: Sequence[int]) -> None:
         """Score, select, and drop the rest for good."""
         store, policy = memory.store, self.rules.policy
-        keys, values, positions = store.padded()
+        keys, values = store.padded()
         view = LayerView(
             layer=self.layer,
             layers=self.layers,
             keys=keys,
             values=values,
-            positions=positions,
+            positions=store.positions(),
             lengths=store.lengths.to(store.device),
             seen=seen,
             statistics=memory.observer.statistics(store),

@@ -41,12 +41,16 @@ class Store(ABC):
         """Add (row, kv_head, token, head_dim) at the end of every head."""
 
     @abstractmethod
-    def padded(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys, values (row, kv_head, slot, head_dim) and int64 positions (row, kv_head, slot).
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """Keys and values: (row, kv_head, slot, head_dim).
 
-        `slot` is the longest head's length; what lies past a head's own length is arbitrary but
-        finite, with position -1.
+        `slot` is the longest head's length; past a head's own length lies what is arbitrary but
+        finite.
         """
+
+    @abstractmethod
+    def positions(self) -> Tensor:
+        """(row, kv_head, slot) int64: index of each token in its row; -1 in empty slots."""
 
     @abstractmethod
     def statistics(self) -> Statistics:
@@ -91,7 +95,9 @@ class SharedStore(Store):
         super().__init__(keys, values, room)
         self._keys = keys.new_zeros(*keys.shape[:2], 0, keys.shape[-1])
         self._values = values.new_zeros(*values.shape[:2], 0, values.shape[-1])
-        self._positions = torch.full((self.rows, self.heads, 0), -1, device=self.device)
+        self._positions = torch.empty(
+            self.rows, self.heads, 0, dtype=torch.int32, device=self.device
+        )
         self._statistics: Statistics = {}
 
     def _grow(self, capacity: int) -> None:
@@ -106,7 +112,9 @@ class SharedStore(Store):
     def append(self, keys: Tensor, values: Tensor, first_position: int) -> None:
         """Write behind each head's last token; make room first."""
         new = keys.shape[2]
-        positions = torch.arange(first_position, first_position + new, device=self.device)
+        positions = torch.arange(
+            first_position, first_position + new, dtype=torch.int32, device=self.device
+        )
         self._grow(self.width + new)
         if self.even:
             at = slice(self.width, self.width + new)
@@ -119,10 +127,13 @@ class SharedStore(Store):
             self._values.scatter_(2, slots[..., None].expand_as(values), values)
         self.lengths = self.lengths + new
 
-    def padded(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return keys, values and positions, cut to the longest head."""
-        width = self.width
-        return self._keys[:, :, :width], self._values[:, :, :width], self._positions[:, :, :width]
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """Return keys and values, cut to the longest head, without a copy."""
+        return self._keys[:, :, : self.width], self._values[:, :, : self.width]
+
+    def positions(self) -> Tensor:
+        """Return positions, cut to the longest head."""
+        return self._positions[:, :, : self.width].long()
 
     def statistics(self) -> Statistics:
         """Return the statistics, new slots at zero."""
@@ -178,7 +189,7 @@ class PerHeadStore(Store):
         self._capacity = torch.zeros(self.rows, self.heads, dtype=torch.int64)
         self._keys = keys.new_zeros(0, keys.shape[-1])
         self._values = values.new_zeros(0, values.shape[-1])
-        self._positions = torch.full((0,), -1, device=self.device)
+        self._positions = torch.empty(0, dtype=torch.int32, device=self.device)
         self._statistics: Statistics = {}
         self._statistics_lengths = self.lengths
 
@@ -211,7 +222,9 @@ class PerHeadStore(Store):
         slots = self._slots(self._starts(self._capacity) + self.lengths, new).flatten()
         self._keys[slots] = keys.reshape(-1, keys.shape[-1])
         self._values[slots] = values.reshape(-1, values.shape[-1])
-        positions = torch.arange(first_position, first_position + new, device=self.device)
+        positions = torch.arange(
+            first_position, first_position + new, dtype=torch.int32, device=self.device
+        )
         self._positions[slots] = positions.repeat(self.rows * self.heads)
         self.lengths = self.lengths + new
 
@@ -222,10 +235,15 @@ class PerHeadStore(Store):
         flat = starts[..., None] + torch.minimum(slots, (lengths[..., None] - 1).clamp(min=0))
         return flat.to(self.device), inside.to(self.device)
 
-    def padded(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return keys, values and positions, cut to the longest head."""
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """Gather keys and values of all heads into buffers as wide as the longest."""
+        flat, _ = self._view(self.lengths, self._starts(self._capacity), self.width)
+        return self._keys[flat], self._values[flat]
+
+    def positions(self) -> Tensor:
+        """Gather positions as :meth:`padded` does."""
         flat, inside = self._view(self.lengths, self._starts(self._capacity), self.width)
-        return self._keys[flat], self._values[flat], self._positions[flat].masked_fill(~inside, -1)
+        return self._positions[flat].masked_fill(~inside, -1).long()
 
     def head(self, row: int, head: int) -> tuple[Tensor, Tensor]:
         """Keys and values (slot, head_dim) of one head, without a copy."""

@@ -5,8 +5,8 @@ Fourier transform says how much (bin 0) and in which rhythm (the others) it is r
 by half, are reduced to magnitudes, and fade by ``gamma`` per token, so that a token carries 17
 numbers however long the sequence is.
 
-The transform is linear before the magnitude, so nothing of the past has to be kept but the
-transform of the last half window: this module folds attention into its state and forgets it.
+Nothing of the past has to be kept but the attention of the last half window, where the next frame
+begins: this module folds attention into its state and forgets it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ class SpectrogramState(NamedTuple):
     ----------
     ema
         (row, head, slot, bins) float32: exponential mean of the magnitudes.
-    half_real, half_imag
-        (row, head, slot, bins) float32: transform of the last `hop` queries without a window. It is
-        the first half of the next frame.
+    recent
+        (row, head, slot, hop) float32: attention of the last `hop` queries, the first half of the
+        next frame. Kept as it is: its transform would take twice the room.
     """
 
     ema: Tensor
-    half_real: Tensor
-    half_imag: Tensor
+    recent: Tensor
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,10 @@ class Spectrogram:
         self, rows: int, heads: int, slots: int, device: torch.device | str | None = None
     ) -> SpectrogramState:
         """State before any query: zeros."""
-        shape = (rows, heads, slots, self.bins)
-        return SpectrogramState(*(torch.zeros(shape, device=device) for _ in range(3)))
+        return SpectrogramState(
+            torch.zeros(rows, heads, slots, self.bins, device=device),
+            torch.zeros(rows, heads, slots, self.hop, device=device),
+        )
 
     def advance(self, state: SpectrogramState, attention: Tensor) -> SpectrogramState:
         """Fold the attention of new queries into the state.
@@ -132,15 +133,13 @@ class Spectrogram:
         if queries == 0:
             return state
         signal = attention.reshape(rows * heads, queries, slots).float()
-        ema = _bins_first(state.ema).clone(memory_format=torch.contiguous_format)
+        ema = _time_first(state.ema).clone(memory_format=torch.contiguous_format)
         for frame in self._magnitudes(state, signal):
             ema.lerp_(frame, 1.0 - self.decay)
-        half = torch.matmul(_transforms(self.n_fft, signal.device).half, signal[:, -self.hop :])
-        shape = (rows, heads, slots, self.bins)
+        recent = signal[:, -self.hop :]
         return SpectrogramState(
-            ema.transpose(1, 2).reshape(shape),
-            half[:, : self.bins].transpose(1, 2).reshape(shape),
-            half[:, self.bins :].transpose(1, 2).reshape(shape),
+            ema.transpose(1, 2).reshape(rows, heads, slots, self.bins),
+            recent.transpose(1, 2).reshape(rows, heads, slots, self.hop),
         )
 
     def frames(self, state: SpectrogramState, attention: Tensor) -> Tensor:
@@ -197,66 +196,33 @@ class Spectrogram:
     def _magnitudes(self, state: SpectrogramState, signal: Tensor) -> Iterator[Tensor]:
         """Magnitudes (sequence, bins, slot) of one frame after the other, all in the same buffer.
 
-        Inside a call a frame is one matrix product with the windowed transform. Only the first
-        frame has its earlier half in another call: there the window is put on the kept half
-        transform. Doing so for all frames halves the products, but CPUs multiply faster than they
-        read, and the sums around it make the whole two to three times slower.
+        A frame is one matrix product with the windowed transform; the first one begins in the call
+        before. Transforming every half window once and joining neighbours, with the window put on
+        afterwards, halves the products. But CPUs multiply faster than they read, and the sums
+        around it make the whole two to three times slower.
         """
         sequences, queries, slots = signal.shape
-        transforms = _transforms(self.n_fft, signal.device)
+        matrix = _transform(self.n_fft, signal.device).expand(sequences, -1, -1)
         spectrum = signal.new_empty(sequences, 2 * self.bins, slots)
         real, imag = spectrum[:, : self.bins], spectrum[:, self.bins :]
-
-        def transform(matrix: Tensor, part: Tensor) -> None:
-            torch.bmm(matrix.expand(sequences, -1, -1), part, out=spectrum)
-
-        transform(transforms.late, signal[:, : self.hop])
-        real.baddbmm_(transforms.hann_real.expand(sequences, -1, -1), _bins_first(state.half_real))
-        imag.baddbmm_(transforms.hann_imag.expand(sequences, -1, -1), _bins_first(state.half_imag))
+        torch.bmm(matrix[..., : self.hop], _time_first(state.recent), out=spectrum)
+        spectrum.baddbmm_(matrix[..., self.hop :], signal[:, : self.hop])
         yield real.square_().addcmul_(imag, imag).sqrt_()
         for start in range(0, queries - self.hop, self.hop):
-            transform(transforms.window, signal[:, start : start + self.n_fft])
+            torch.bmm(matrix, signal[:, start : start + self.n_fft], out=spectrum)
             yield real.square_().addcmul_(imag, imag).sqrt_()
 
 
-class _Transforms(NamedTuple):
-    """Matrices of the Fourier transforms; (2 * bins, queries) ones are real, then imaginary."""
-
-    window: Tensor  # of a whole window, Hann applied
-    late: Tensor  # its second half
-    half: Tensor  # of a first half without a window
-    hann_real: Tensor  # (bins, bins): the window, applied after the transform
-    hann_imag: Tensor
-
-
 @lru_cache(maxsize=8)
-def _transforms(n_fft: int, device: torch.device) -> _Transforms:
+def _transform(n_fft: int, device: torch.device) -> Tensor:
+    """Windowed Fourier transform, real rows and then imaginary ones: (2 * bins, n_fft)."""
     time = torch.arange(n_fft, dtype=torch.float64)
-    angle = (
-        -2.0 * math.pi / n_fft * torch.arange(n_fft // 2 + 1, dtype=torch.float64)[:, None] * time
-    )
-    plain = torch.cat([angle.cos(), angle.sin()])
-    window = plain * torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
-    hop = n_fft // 2
-    parts = (window, window[:, hop:], plain[:, :hop], _hann(hop + 1, 1.0), _hann(hop + 1, -1.0))
-    return _Transforms(*(part.float().contiguous().to(device) for part in parts))
+    bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64)
+    angle = -2.0 * math.pi / n_fft * bins[:, None] * time
+    window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
+    return (torch.cat([angle.cos(), angle.sin()]) * window).float().to(device)
 
 
-def _hann(bins: int, mirror: float) -> Tensor:
-    """The Hann window as three taps over the bins: (bins, bins).
-
-    ``w[n] = 1/2 - 1/4 exp(2 pi i n / n_fft) - 1/4 exp(-2 pi i n / n_fft)``, and each exponential
-    shifts the spectrum by one bin. Past both ends the spectrum of a real signal goes on mirrored:
-    equal in its real part (`mirror` = 1), with the other sign in its imaginary part (-1).
-    """
-    taps = 0.5 * torch.eye(bins, dtype=torch.float64)
-    taps.diagonal(1).fill_(-0.25)
-    taps.diagonal(-1).fill_(-0.25)
-    taps[0, 1] -= 0.25 * mirror
-    taps[-1, -2] -= 0.25 * mirror
-    return taps
-
-
-def _bins_first(tensor: Tensor) -> Tensor:
-    """(row, head, slot, bins) -> (row * head, bins, slot)."""
+def _time_first(tensor: Tensor) -> Tensor:
+    """(row, head, slot, n) -> (row * head, n, slot)."""
     return tensor.flatten(0, 1).transpose(1, 2)

@@ -73,7 +73,7 @@ def test_heads_of_their_own_size_free_what_they_drop() -> None:
         final[storage] = memory.usage()
         lengths = [len(head) for head in memory.kept(0)]
         assert lengths == ([512, 512] if storage == "shared" else [512, 1])
-    per_slot = 2 * 8 * 4 + 8  # keys, values, position
+    per_slot = 2 * 8 * 4 + 4  # keys, values, position
     assert final["shared"].bytes_final == 2 * 2 * (512 + 32) * per_slot
     assert final["per_head"].bytes_final == 2 * (512 + 32 + 1 + 32) * per_slot
 
