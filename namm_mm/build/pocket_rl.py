@@ -96,7 +96,9 @@ MODELS: Mapping[str, PocketModel] = {
             "pocket_rl_hopper_hidden",
             "Hopper-v5",
             hidden_velocities=True,
-            training=TrainingSettings(window=64, batch=16, updates=2500),
+            training=TrainingSettings(
+                window=64, batch=16, updates=1750, dropout=0.0, hidden_weight=0.5
+            ),
         ),
         PocketModel(
             "pocket_rl_halfcheetah", "HalfCheetah-v5", policy_steps=1_000_000, snapshot=100_000
@@ -160,14 +162,17 @@ def build_model(
     medium, expert, snapshots = behaviour(model, work, say)
     parts = datasets(model, work, medium, expert, snapshots, say)
     data = join(list(parts.values()))
+    hidden = None
     if model.hidden_velocities:
         seen = visible(data.observations, model.environment, hidden_velocities=True)
+        hidden = data.observations[:, seen.shape[1] :]
         data = replace(data, observations=seen)
     folder = work / model.asset
     updates = train(
         data,
         folder,
         model.training,
+        hidden=hidden,
         on_checkpoint=lambda update, loss: say(f"{model.asset}: update {update}, loss {loss:.4f}"),
     )
     task = OfflineRlTask(model.environment, hidden_velocities=model.hidden_velocities)

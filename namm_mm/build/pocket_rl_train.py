@@ -47,6 +47,10 @@ class TrainingSettings:
         Updates between two checkpoints.
     seed
         Seed of weights, batches and dropout.
+    hidden_weight
+        Weight of a second loss: the hidden part of the state, read off the state token by a linear
+        head that is thrown away afterwards. It teaches the model to look for velocities in the
+        past; at play the model sees positions only.
     """
 
     window: int = 20
@@ -63,6 +67,7 @@ class TrainingSettings:
     average: float = 0.99
     every: int = 250
     seed: int = 0
+    hidden_weight: float = 0.0
 
 
 class Windows:
@@ -72,7 +77,9 @@ class Windows:
     steps are.
     """
 
-    def __init__(self, data: Trajectories, window: int) -> None:
+    def __init__(
+        self, data: Trajectories, window: int, hidden: NDArray[np.float32] | None = None
+    ) -> None:
         self._steps = np.arange(window)
         self._start = np.empty(len(data), dtype=np.int64)
         self._to_go = np.empty(len(data), dtype=np.float32)
@@ -84,20 +91,26 @@ class Windows:
         self.deviation = data.observations.std(axis=0) + 1e-6
         self._states = ((data.observations - self.mean) / self.deviation).astype(np.float32)
         self._actions = data.actions
+        self._hidden = hidden
+        if hidden is not None:
+            self._hidden = (hidden - hidden.mean(axis=0)) / (hidden.std(axis=0) + 1e-6)
 
     def draw(self, count: int, generator: np.random.Generator) -> dict[str, NDArray[Any]]:
-        """One batch of `count` windows: the arguments of ``DecisionTransformerModel``."""
+        """One batch of `count` windows: arguments of ``DecisionTransformerModel``, and `hidden`."""
         last = generator.integers(len(self._start), size=count)
         index = last[:, None] - self._steps[::-1]
         start = self._start[last][:, None]
         index = np.maximum(index, start)
-        return {
+        batch = {
             "states": self._states[index],
             "actions": self._actions[index],
             "returns_to_go": self._to_go[index][..., None],
             "timesteps": index - start,
             "attention_mask": (last[:, None] - self._steps[::-1] >= start).astype(np.int64),
         }
+        if self._hidden is not None:
+            batch["hidden"] = self._hidden[index]
+        return batch
 
 
 def checkpoint_folder(folder: Path, update: int) -> Path:
@@ -110,6 +123,7 @@ def train(
     folder: Path,
     settings: TrainingSettings,
     *,
+    hidden: NDArray[np.float32] | None = None,
     on_checkpoint: Callable[[int, float], None] = lambda update, loss: None,
 ) -> list[int]:
     """Train, saving a checkpoint every `settings.every` updates; a second call resumes.
@@ -120,6 +134,8 @@ def train(
         Whole episodes.
     folder
         Holds one folder in hub layout per checkpoint, and what resuming needs.
+    hidden
+        (transition, number) part of the state that the model does not see, for `hidden_weight`.
     on_checkpoint
         Told the update and the mean loss since the last checkpoint.
 
@@ -130,15 +146,22 @@ def train(
     """
     import torch
 
-    windows = Windows(data, settings.window)
+    if not settings.hidden_weight:
+        hidden = None
+    windows = Windows(data, settings.window, hidden)
     torch.manual_seed(settings.seed)
     model = _new_model(data, settings)
+    head: torch.nn.Module = torch.nn.Identity()
+    if hidden is not None:
+        head = torch.nn.Linear(settings.width, hidden.shape[1])
     averaging = torch.optim.swa_utils.get_ema_multi_avg_fn(settings.average)  # type: ignore[no-untyped-call]
     mean = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=averaging)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        [*model.parameters(), *head.parameters()],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
     )
-    done = _resume(folder / STATE, settings, model, mean, optimizer)
+    done = _resume(folder / STATE, settings, model, mean, optimizer, head)
     for update in range(done, settings.updates, settings.every):
         until = min(update + settings.every, settings.updates)
         generator = np.random.default_rng((settings.seed, update))
@@ -148,14 +171,14 @@ def train(
         for number in range(update, until):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _rate(number, settings)
-            loss = _loss(model, windows.draw(settings.batch, generator))
+            loss = _loss(model, head, windows.draw(settings.batch, generator), settings)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             optimizer.step()
             mean.update_parameters(model)
             losses.append(loss.item())
-        _save(folder, until, settings, model, mean, optimizer, windows)
+        _save(folder, until, settings, model, mean, optimizer, head, windows)
         on_checkpoint(until, float(np.mean(losses)))
     return [*range(settings.every, settings.updates, settings.every), settings.updates]
 
@@ -212,12 +235,18 @@ def _new_model(data: Trajectories, settings: TrainingSettings) -> Any:
     return DecisionTransformerModel(config)
 
 
-def _loss(model: Any, batch: dict[str, NDArray[Any]]) -> Tensor:
+def _loss(
+    model: Any, head: Any, batch: dict[str, NDArray[Any]], settings: TrainingSettings
+) -> Tensor:
     import torch
 
     tensors = {name: torch.from_numpy(value) for name, value in batch.items()}
-    predicted = model(**tensors, return_dict=True).action_preds
-    wrong = ((predicted - tensors["actions"]) ** 2).mean(dim=-1)
+    hidden = tensors.pop("hidden", None)
+    output = model(**tensors, return_dict=True)
+    wrong = ((output.action_preds - tensors["actions"]) ** 2).mean(dim=-1)
+    if hidden is not None:
+        found = head(output.last_hidden_state[:, 1::3])  # of the state tokens
+        wrong = wrong + settings.hidden_weight * ((found - hidden) ** 2).mean(dim=-1)
     mask = tensors["attention_mask"]
     loss: Tensor = (wrong * mask).sum() / mask.sum()
     return loss
@@ -237,6 +266,7 @@ def _save(
     model: Any,
     mean: Any,
     optimizer: Any,
+    head: Any,
     windows: Windows,
 ) -> None:
     import torch
@@ -263,13 +293,16 @@ def _save(
             "model": model.state_dict(),
             "mean": mean.state_dict(),
             "optimizer": optimizer.state_dict(),
+            "head": head.state_dict(),
         },
         partial,
     )
     partial.replace(folder / STATE)
 
 
-def _resume(path: Path, settings: TrainingSettings, model: Any, mean: Any, optimizer: Any) -> int:
+def _resume(
+    path: Path, settings: TrainingSettings, model: Any, mean: Any, optimizer: Any, head: Any
+) -> int:
     """Load the last state if its settings are the same; return its update, or 0."""
     import torch
 
@@ -282,4 +315,5 @@ def _resume(path: Path, settings: TrainingSettings, model: Any, mean: Any, optim
     model.load_state_dict(state["model"])
     mean.load_state_dict(state["mean"])
     optimizer.load_state_dict(state["optimizer"])
+    head.load_state_dict(state["head"])
     return int(state["update"])

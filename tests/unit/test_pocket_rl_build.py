@@ -168,7 +168,12 @@ def test_a_small_build_goes_from_snapshots_to_a_verified_asset(
     assert any("loss" in line for line in said)
     control = json.loads((made / "control.json").read_text())
     assert len(control["state_mean"]) == 11
-    hidden = replace(model, hidden_velocities=True, asset="pocket_rl_test_hidden")
+    hidden = replace(
+        model,
+        hidden_velocities=True,
+        asset="pocket_rl_test_hidden",
+        training=replace(TINY, hidden_weight=0.5),
+    )
     card = verify(build_model(hidden, out=tmp_path / "b", work=work, episodes=1, say=said.append))
     assert card["hidden_velocities"]
     assert len(json.loads((tmp_path / "b" / "control.json").read_text())["state_mean"]) == 5
@@ -198,3 +203,14 @@ def test_what_cannot_be_built_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "broken.npz").write_bytes(b"PK")
     with pytest.raises(RunError, match=r"broken\.npz: not a behaviour policy"):
         BehaviourPolicy.load(tmp_path / "broken.npz")
+
+
+def test_the_loss_of_the_hidden_part_teaches_the_transformer_itself(tmp_path: Path) -> None:
+    data = slice_of_data()
+    seen, hidden = replace(data, observations=data.observations[:, :5]), data.observations[:, 5:]
+    weights = []
+    for name, factor, shown in (("a", 0.0, hidden), ("b", 0.5, hidden), ("c", 0.5, hidden[::-1])):
+        train(seen, tmp_path / name, replace(TINY, hidden_weight=factor), hidden=shown)
+        weights.append((checkpoint_folder(tmp_path / name, 4) / "model.safetensors").read_bytes())
+    assert len(set(weights)) == 3
+    assert len({len(content) for content in weights}) == 1  # the head is not shipped
