@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from namm_mm.cell import Cell, Stopwatch
 from namm_mm.errors import UnsupportedError
+from namm_mm.pictures import SAMPLES, save_frames
 from namm_mm.records import Inputs, Record, Sample, Trace
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def answer_samples(cell: Cell, samples: Sequence[Sample]) -> Iterator[Record]:
     UnsupportedError
         The model cannot carry a memory: no sample would do better.
     """
-    for sample in samples:
+    step = -(-len(samples) // SAMPLES)
+    for number, sample in enumerate(samples):
         try:
             inputs = cell.adapter.prepare(sample)
         except UnsupportedError:
@@ -33,8 +35,12 @@ def answer_samples(cell: Cell, samples: Sequence[Sample]) -> Iterator[Record]:
             yield from (cell.failed(sample, settings, error) for settings in cell.runs)
             continue
         traces: dict[str, tuple[Trace, ...]] = {}
+        details = {}
+        if cell.folder is not None and number % step == 0:
+            frames = save_frames(cell.folder, cell.settings.name, inputs)
+            details = {"frames": frames} if frames else {}
         for settings in cell.runs:
-            yield _answer(cell, sample, inputs, settings, traces)
+            yield _answer(cell, sample, inputs, settings, traces, details)
 
 
 def _answer(
@@ -43,6 +49,7 @@ def _answer(
     inputs: Inputs,
     settings: PolicySettings,
     traces: dict[str, tuple[Trace, ...]],
+    details: Mapping[str, Any],
 ) -> Record:
     watch = Stopwatch()
     try:
@@ -52,7 +59,14 @@ def _answer(
         score = cell.task.score(sample, answer)
         traces.setdefault(settings.name, (memory.trace(),))
         return cell.scored(
-            sample, policy, answer, score, memory, inputs.roles, seconds=watch.seconds
+            sample,
+            policy,
+            answer,
+            score,
+            memory,
+            inputs.roles,
+            seconds=watch.seconds,
+            details=details,
         )
     except UnsupportedError:
         raise

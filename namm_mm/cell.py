@@ -15,6 +15,7 @@ from namm_mm.settings import OWN_BUDGET, CellSettings, PolicySettings
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from namm_mm.memory import Memory
     from namm_mm.policies.base import Policy
@@ -32,6 +33,8 @@ class Cell:
         Fingerprint of the task's data.
     seed
         The experiment's seed: it draws the samples, and the scores of the random policy.
+    folder
+        The run folder, for pictures of some samples; None for none.
     """
 
     experiment: str
@@ -41,6 +44,7 @@ class Cell:
     dataset: str
     seed: int
     provenance: Provenance
+    folder: Path | None = None
 
     @property
     def runs(self) -> tuple[PolicySettings, ...]:

@@ -99,7 +99,7 @@ def run(
     records = []
     with tracking.open_run(folder, info, wandb_mode=settings.wandb) as tracker:
         _write_config(folder, settings)
-        for record in _records(settings, provenance, progress):
+        for record in _records(settings, provenance, progress, folder):
             tracker.record(record)
             records.append(record)
         places = dict(tracker.places)
@@ -135,7 +135,7 @@ def new_folder(parent: Path) -> Path:
 
 
 def _records(
-    settings: ExperimentSettings, provenance: Provenance, progress: Progress
+    settings: ExperimentSettings, provenance: Provenance, progress: Progress, folder: Path
 ) -> Iterator[Record]:
     for cell_settings in settings.cells:
         adapter, task = load(cell_settings, progress)
@@ -149,6 +149,7 @@ def _records(
                 dataset=task.fingerprint(),
                 seed=seed,
                 provenance=provenance,
+                folder=folder,
             )
             progress.begin(cell_settings.name, len(samples) * len(cell_settings.policies))
             for record in _run_cell(cell, samples, progress):

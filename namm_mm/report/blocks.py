@@ -109,12 +109,15 @@ class SampleView:
         Names and values: the question, and each policy's answer.
     rows, values
         For each row of the strip its label, and the kept fraction of each index in order.
+    frames
+        The frames side by side, as the data address of one picture; empty where there is none.
     """
 
     name: str
     about: tuple[tuple[str, str], ...]
     rows: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
+    frames: str = ""
 
 
 @dataclass(frozen=True)

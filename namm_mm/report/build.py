@@ -61,7 +61,7 @@ def build(runs: Sequence[Run]) -> Report:
             plots.by_family(families, styles),
         ]
         blocks: list[Block] = [figure for figure in figures if figure is not None]
-        viewer = samples(methods, styles)
+        viewer = samples(methods, styles, {run.name: run.folder for run in runs})
         if viewer is not None:
             blocks.append(viewer)
         blocks.append(_answers(methods, styles))

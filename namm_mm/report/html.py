@@ -149,7 +149,7 @@ def _samples(samples: Samples, anchor: str) -> str:
         f'<label for="{name}-slider">Sample</label>\n'
         f'<input id="{name}-slider" type="range" min="0" max="{len(views) - 1}" value="0">\n'
         f'<output for="{name}-slider">{escape(samples.views[0].name)}</output>\n'
-        f'<dl aria-live="polite"></dl>\n'
+        f'<dl aria-live="polite"></dl>\n<div class="tiles"></div>\n'
         f'<div class="strip" id="{name}" role="img" style="height:{110 + 26 * longest}px"></div>\n'
         f'<script type="application/json">{_inert(json.dumps(views, allow_nan=False))}</script>\n'
         "</figure>"

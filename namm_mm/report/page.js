@@ -49,6 +49,30 @@ function draw(box) {
 // Samples: a slider steps through them; each redraws the strip and what was asked and answered.
 const scale = "Cividis";
 
+// Frames, for each policy a row of them: what is forgotten is dark.
+async function tile(box, view) {
+  box.replaceChildren();
+  if (!view.frames) return;
+  const picture = new Image();
+  picture.src = view.frames;
+  await picture.decode();
+  box.replaceChildren(...view.rows.flatMap((row, i) => {
+    const [label, frames] = [document.createElement("span"), document.createElement("div")];
+    label.textContent = row;
+    frames.append(...view.values[i].map((kept, k, all) => {
+      const frame = document.createElement("i");
+      frame.title = `frame ${k}: ${Math.round(100 * kept)} % kept`;
+      frame.style.aspectRatio = `${picture.naturalWidth / all.length} / ${picture.naturalHeight}`;
+      frame.style.backgroundImage = `url(${view.frames})`;
+      frame.style.backgroundSize = `${100 * all.length}% 100%`;
+      frame.style.backgroundPosition = `${all.length > 1 ? (100 * k) / (all.length - 1) : 0}% 0`;
+      frame.style.filter = `brightness(${0.1 + 0.9 * kept})`;
+      return frame;
+    }));
+    return [label, frames];
+  }));
+}
+
 function show(figure) {
   const views = (figure.views ??= JSON.parse(figure.querySelector("script").textContent));
   const slider = figure.querySelector("input");
@@ -61,6 +85,7 @@ function show(figure) {
     return [term, text];
   });
   figure.querySelector("dl").replaceChildren(...terms);
+  tile(figure.querySelector(".tiles"), view);
   const box = figure.querySelector(".strip");
   box.setAttribute("aria-label", view.rows.map((row, i) =>
     `${row}: ${view.values[i].map((value) => `${Math.round(100 * value)} %`).join(", ")}`).join("; "));

@@ -21,11 +21,14 @@ class Run:
     ----------
     name
         Unique among the runs of a report; the `run` in the provenance of all its records.
+    folder
+        Where it is; the paths of pictures in records begin here.
     problems
         What was wrong with its files, one sentence each.
     """
 
     name: str
+    folder: Path
     state: RunState
     records: tuple[Record, ...]
     problems: tuple[str, ...]
@@ -71,7 +74,8 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
             name = next(
                 n for n in (folder.name, *(f"{name}-{i}" for i in range(2, 1000))) if n not in taken
             )
-        runs.append(Run(name, read_state(folder), _named(records, name), tuple(problems)))
+        folder = folder if folder.is_dir() else folder.parent
+        runs.append(Run(name, folder, read_state(folder), _named(records, name), tuple(problems)))
     return runs
 
 

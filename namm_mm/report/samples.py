@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from namm_mm.pictures import FOLDER
 from namm_mm.records import Record
 from namm_mm.report import words
 from namm_mm.report.blocks import Samples, SampleView
@@ -17,8 +20,13 @@ SAMPLES = 24
 """Samples of one cell that can be looked at; of more, every so many-th."""
 
 
-def samples(methods: Mapping[Method, Sequence[Record]], styles: Styles) -> Samples | None:
-    """Make the viewer of one cell; None where records do not tell frames or timesteps apart."""
+def samples(
+    methods: Mapping[Method, Sequence[Record]], styles: Styles, folders: Mapping[str, Path]
+) -> Samples | None:
+    """Make the viewer of one cell; None where records do not tell frames or timesteps apart.
+
+    `folders` maps a run to its folder, where the pictures of frames are.
+    """
     by_sample: dict[str, list[tuple[Method, Record]]] = {}
     for method, found in methods.items():
         for record in found:
@@ -26,9 +34,12 @@ def samples(methods: Mapping[Method, Sequence[Record]], styles: Styles) -> Sampl
                 by_sample.setdefault(record.sample, []).append((method, record))
     if not by_sample:
         return None
-    step = math.ceil(len(by_sample) / SAMPLES)
-    views = [_view(name, by_sample[name], styles) for name in list(by_sample)[::step]]
-    shown = f" {len(views)} of {len(by_sample)} samples are here." if step > 1 else ""
+    pictured = [n for n, found in by_sample.items() if found[0][1].details.get("frames")]
+    candidates = pictured or list(by_sample)
+    names = candidates[:: math.ceil(len(candidates) / SAMPLES)]
+    views = [_view(name, by_sample[name], styles, folders) for name in names]
+    shown = f" {len(views)} of {len(by_sample)} samples are here."
+    shown = shown if len(views) < len(by_sample) else ""
     kinds = dict.fromkeys(
         kind for found in by_sample.values() for _, r in found for kind in r.kept_by_index
     )
@@ -40,7 +51,9 @@ def samples(methods: Mapping[Method, Sequence[Record]], styles: Styles) -> Sampl
     )
 
 
-def _view(name: str, found: Sequence[tuple[Method, Record]], styles: Styles) -> SampleView:
+def _view(
+    name: str, found: Sequence[tuple[Method, Record]], styles: Styles, folders: Mapping[str, Path]
+) -> SampleView:
     first = found[0][1]
     about = [("family", first.family)]
     for key in ("question", "options", "right"):
@@ -65,4 +78,14 @@ def _view(name: str, found: Sequence[tuple[Method, Record]], styles: Styles) -> 
                 label = styles.label(method)
                 rows.append(f"{kind}: {label}" if several else label)
                 values.append(tuple(round(float(v), 4) for v in binned(line, width)))
-    return SampleView(name, (*about, *answers), tuple(rows), tuple(values))
+    pictures = filter(None, (picture(record, folders[method.run]) for method, record in found))
+    return SampleView(name, (*about, *answers), tuple(rows), tuple(values), next(pictures, ""))
+
+
+def picture(record: Record, folder: Path) -> str:
+    """Return the frames of a record as a data address; empty where their file is not there."""
+    name = Path(str(record.details.get("frames") or "")).name
+    file = folder / FOLDER / name
+    if not name or not file.is_file():
+        return ""
+    return "data:image/jpeg;base64," + base64.b64encode(file.read_bytes()).decode("ascii")

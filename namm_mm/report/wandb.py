@@ -119,6 +119,13 @@ def _panels(runs: Sequence[Run], entity: str, project: str, wr: Any) -> Any:
                 )
                 for task in tasks
             ),
+            *(
+                wr.MediaBrowser(title=f"{task}: frames", media_keys=[f"frames/{task}"])
+                for task in tasks
+                if any(
+                    r.details.get("frames") for run in runs for r in run.records if r.task == task
+                )
+            ),
             wr.WeavePanelSummaryTable(table_name="transfer_matrix"),
             wr.WeavePanelSummaryTable(table_name="predictions"),
             wr.WeavePanelSummaryTable(table_name="cache_by_layer"),

@@ -8,6 +8,7 @@ Keys, where WHO is model, policy and budget (``pocket-video/h2o_match_namm``):
 - ``TASK/METRIC/WHO`` the mean so far, ``cache/kept_fraction/TASK/WHO``, ``errors/TASK/WHO``,
   ``perf/first_token_seconds/TASK/WHO``, along ``sample``;
 - ``cache/size_by_layer/TASK/WHO`` a histogram whose bins are the layers;
+- ``frames/TASK`` pictures of some samples;
 - tables ``transfer_matrix``, ``predictions``, ``cache_by_layer``, ``kept_by_index``;
 - in the summary ``TASK/METRIC/WHO/{mean,low,high,n,errors}``.
 """
@@ -196,6 +197,7 @@ class WandbTracker(FinishOnExit):
         self.table("predictions", *tables.predictions(records))
         self.table("cache_by_layer", *tables.cache_by_layer(layers))
         self.table("kept_by_index", *tables.kept_by_index(index_means(records)))
+        self._send_frames(records)
         self._run.log(
             {
                 f"cache/size_by_layer/{cell.task}/{self._who(cell, method)}": wandb.Histogram(
@@ -210,6 +212,21 @@ class WandbTracker(FinishOnExit):
                 for part, value in dataclasses.asdict(row.score).items():
                     self._run.summary[f"{key}/{part}"] = value
                 self._run.summary[f"{key}/errors"] = row.errors
+
+    def _send_frames(self, records: Sequence[Record]) -> None:
+        """Send the pictured samples of each task: what the model saw, with question and answer."""
+        import wandb
+
+        pictures: dict[str, dict[str, Any]] = defaultdict(dict)
+        for record in records:
+            file = self.folder / str(record.details.get("frames") or "")
+            if file.is_file():
+                asked = f"{record.details.get('question', '')} {record.details.get('right', '')}"
+                pictures[record.task].setdefault(
+                    file.name, wandb.Image(str(file), caption=f"{record.sample}: {asked}")
+                )
+        if pictures:
+            self._run.log({f"frames/{task}": list(f.values()) for task, f in pictures.items()})
 
     def _who(self, cell: Cell, method: Method) -> str:
         """Model, policy and budget as part of a key; more only where that is not enough."""

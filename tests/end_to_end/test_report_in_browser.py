@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from synthetic_records import PROVENANCE, make_records
 
 from namm_mm import report
+from namm_mm.pictures import save_frames
+from namm_mm.records import Inputs, Sample
 from namm_mm.tracking import RunInfo, open_run
 
 if TYPE_CHECKING:
@@ -36,7 +40,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     info = RunInfo("pocket", "transfer", {}, PROVENANCE)
     with open_run(folder, info, wandb_mode="disabled") as tracker:
+        frames = torch.linspace(-1, 1, 8).reshape(1, 8, 1, 1, 1).expand(1, 8, 3, 24, 24)
+        sample = Sample("s000", "colour")
+        inputs = Inputs({"pixel_values_videos": frames}, (), sample)
+        details = {"frames": save_frames(folder, "video", inputs)}
         for record in make_records(8):
+            if record.task == "video_qa":
+                record = dataclasses.replace(record, details=details)
             if record.task != "offline_rl":
                 tracker.record(record)
     return report.render([folder])
@@ -106,6 +116,7 @@ def test_a_slider_steps_through_samples_by_keyboard(page: Page) -> None:
     second = strip.get_attribute("aria-label"), name.text_content()
     assert "2 of 8" in (second[1] or "")
     assert page.evaluate("document.querySelector('.strip').data[0].z.length") == 5
+    viewer.locator(".tiles i").nth(5 * 8 - 1).wait_for()
     page.keyboard.press("End")
     assert "8 of 8" in (name.text_content() or "")
     assert "h2o match:namm" in (viewer.locator("dl").text_content() or "")

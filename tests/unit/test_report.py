@@ -7,15 +7,19 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 from plotly import graph_objects as go
 from rich.console import Console
 from synthetic_records import PROVENANCE, make_record, make_records
 
 from namm_mm import report
 from namm_mm.errors import RunError, UsageError
-from namm_mm.records import Record
+from namm_mm.pictures import save_frames
+from namm_mm.records import Inputs, Record, Sample
 from namm_mm.report import html, markdown
 from namm_mm.report.blocks import Figure, Report, Samples, Table
 from namm_mm.report.build import build
@@ -189,6 +193,33 @@ def test_single_samples_show_what_was_asked_and_what_each_policy_kept(tmp_path: 
     page, document = html.render(made), markdown.render(made)
     assert "Which </script>" not in page
     assert "- namm: 100% 50% 25%" in document
+
+
+def test_frames_are_pictured_as_the_model_got_them(tmp_path: Path) -> None:
+    frames = torch.zeros(1, 3, 3, 20, 10)
+    frames[0, 1] = 1.0  # black, white, black, whatever the normalisation was
+    inputs = Inputs({"pixel_values_videos": 2 * frames - 1}, (), Sample("a/b.mp4", "video"))
+    name = save_frames(tmp_path, "video", inputs)
+    assert name == "frames/video-a_b.mp4.jpg"
+    with Image.open(tmp_path / name) as picture:
+        assert picture.size == (3 * 32, 64)
+        assert [picture.getpixel((16 + 32 * k, 32)) for k in range(3)] == [
+            (0, 0, 0),
+            (255, 255, 255),
+            (0, 0, 0),
+        ]
+    assert save_frames(tmp_path, "text", Inputs({}, (), Sample("c", "text"))) == ""
+
+    kept: dict[str, Any] = {"kept_by_index": {"frame": [1.0, 0.5, 0.0]}}
+    records = [
+        make_record(sample="a", details={"frames": name}, **kept),
+        make_record(sample="b", details={"frames": "../../outside.jpg"}, **kept),
+        make_record(sample="c", **kept),
+    ]
+    made = make_report(tmp_path, records)
+    (viewer,) = [b for s in made.sections for b in s.blocks if isinstance(b, Samples)]
+    assert [(view.name, bool(view.frames)) for view in viewer.views] == [("a", True), ("b", False)]
+    assert "data:image/jpeg;base64," in html.render(made)
 
 
 def test_an_unfinished_run_is_reported_as_one(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from synthetic_records import PROVENANCE, make_records
 
 from namm_mm.errors import RunError
@@ -32,10 +34,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         notes=("NAMM: provisional",),
     )
     folders = ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")
+    (folder / "frames").mkdir()
+    Image.new("RGB", (64, 8), "red").save(folder / "frames/video-s000.jpg")
     before = [os.environ.get(name) for name in folders]
     with open_run(folder, info, wandb_mode="offline") as tracker:
         for record in RECORDS:
-            tracker.record(record)
+            pictured = (record.task, record.sample) == ("video_qa", "s000")
+            details = {"frames": "frames/video-s000.jpg"} if pictured else {}
+            tracker.record(dataclasses.replace(record, details=details))
         tracker.log({"fitness/best": 0.5, "scores/layer_0": [0.1, 0.2]}, axis="gen", at=7)
         tracker.table("extra", ["a", "b"], [[1, "x"], [None, 2.5]])
         tracker.artifact("namm-best", [weights], "model", {"parameters": 4172})
@@ -135,6 +141,12 @@ def test_predictions_and_cache_sizes_are_tables(folder: Path, run: OfflineRun) -
     ]
     assert kept == pytest.approx(0.35 + 0.5 * 4 / 8)
     assert table(folder, run, "extra") == (["a", "b"], [[1, "x"], [None, 2.5]])
+
+
+def test_a_pictured_sample_is_sent_once(folder: Path, run: OfflineRun) -> None:
+    (row,) = [row for row in run.history if "frames/video_qa/filenames" in row]
+    (name,) = row["frames/video_qa/filenames"]
+    assert len(list((folder / "wandb").glob(f"offline-run-*/files/{name}"))) == 1
 
 
 def test_artifacts_are_staged_under_the_run_folder(folder: Path, run: OfflineRun) -> None:
