@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ class Normalization:
     scale: float = 1000.0
 
 
-class _Agent:
+class _Agent(ABC):
     """What both agents share: checks, normalisation, the return still to go, the timestep."""
 
     def __init__(
@@ -91,8 +92,9 @@ class _Agent:
     def _clipped(self, steps: Tensor) -> Tensor:
         return steps.clamp(max=self._model.config.max_ep_len - 1)
 
+    @abstractmethod
     def _choose(self, states: Tensor, returns: Tensor, alive: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Actions (environment, action_dim) for states, returns-to-go and a mask of the living."""
 
 
 class StreamingAgent(_Agent):
