@@ -25,7 +25,7 @@ from namm_mm.tasks.video_qa.scenes import (
     make_scene,
 )
 
-VERSION = 1
+VERSION = 3
 """Part of every seed and file name; raised whenever a scene or a question would change."""
 
 
@@ -65,6 +65,7 @@ def make_sample(family: str, split: str, seed: int, number: int, cache: Path) ->
                 {"shape": e.shape, "color": e.color, "start": e.start, "length": e.length}
                 for e in scene.events
             ],
+            "evidence": list(question.evidence),
             "walls": [list(wall) for wall in scene.walls],
         },
     )

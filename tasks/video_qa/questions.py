@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from namm_mm.tasks.video_qa.scenes import COLORS, SHAPES, SPLITS, Scene, pair_split
+from namm_mm.tasks.video_qa.scenes import COLORS, SHAPES, SLOTS, Event, Scene
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -26,12 +26,16 @@ FAMILIES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its options in order, and the index of the right one."""
+    """A question, its options in order, and the index of the right one.
+
+    `evidence` are the slots that show the answer: a memory that keeps nothing of them cannot know.
+    """
 
     family: str
     text: str
     options: tuple[str, ...]
     answer: int
+    evidence: tuple[int, ...]
 
 
 def families_of(scene: Scene) -> list[str]:
@@ -49,63 +53,69 @@ def ask(scene: Scene, family: str, rng: Generator, *, place: int | None = None) 
 
     Wrong options come first from what the clip shows elsewhere, so that seeing it is not enough.
     """
-    text, answer, near, pool = _FORM[family](scene, rng)
-    wrong = [str(v) for v in rng.permutation([v for v in near if v != answer])]
-    rest = [v for v in pool if v != answer and v not in wrong]
+    form = _FORM[family](scene, rng)
+    wrong = [str(v) for v in rng.permutation([v for v in form.near if v != form.answer])]
+    rest = [v for v in form.pool if v != form.answer and v not in wrong]
     wrong = (wrong + [str(v) for v in rng.permutation(rest)])[: OPTIONS - 1]
     wrong = [str(v) for v in rng.permutation(wrong)]
     at = int(rng.integers(OPTIONS)) if place is None else place
-    return Question(family, text, (*wrong[:at], answer, *wrong[at:]), at)
+    options = (*wrong[:at], form.answer, *wrong[at:])
+    return Question(family, form.text, options, at, tuple(form.evidence))
 
 
-Form = tuple[str, str, list[str], list[str]]
+class _Form(NamedTuple):
+    """A question before its options: wrong ones are taken from `near` first, then from `pool`."""
+
+    text: str
+    answer: str
+    near: list[str]
+    pool: list[str]
+    evidence: list[int]
 
 
-def _shown(scene: Scene, rng: Generator) -> Form:
+def _slots(*events: Event) -> list[int]:
+    return [slot for e in events for slot in range(e.start, e.start + e.length)]
+
+
+def _shown(scene: Scene, rng: Generator) -> _Form:
     events = scene.events
     event = events[int(rng.integers(len(events)))]
-    # Options stay among what the split pairs with the asked value: otherwise the pairs that are
-    # never trained could be ruled out, or in, without looking.
-    split = pair_split(event.color, event.shape)
     if rng.random() < 0.5:
-        fits = [c for c in COLORS if _fair(c, event.shape, split)]
-        near = [e.color for e in events if e.color in fits]
-        return f"What color was the {event.shape}?", event.color, near, fits
-    fits = [s for s in SHAPES if _fair(event.color, s, split)]
-    near = [e.shape for e in events if e.shape in fits]
-    return f"What shape was {event.color}?", event.shape, near, fits
+        near, text = [e.color for e in events], f"What color was the {event.shape}?"
+        return _Form(text, event.color, near, list(COLORS), _slots(event))
+    near, text = [e.shape for e in events], f"What shape was {event.color}?"
+    return _Form(text, event.shape, near, list(SHAPES), _slots(event))
 
 
-def _fair(color: str, shape: str, split: str) -> bool:
-    return split != SPLITS[0] or pair_split(color, shape) == split
-
-
-def _order(scene: Scene, rng: Generator) -> Form:
-    count = min(len(scene.events), len(ORDINALS))
-    which = int(rng.integers(count))
+def _order(scene: Scene, rng: Generator) -> _Form:
+    which = int(rng.integers(min(len(scene.events), len(ORDINALS))))
     kind = "color" if rng.random() < 0.5 else "shape"
     values = [getattr(e, kind) for e in scene.events]
     pool = list(COLORS) if kind == "color" else list(SHAPES)
-    return f"Which {kind} appeared {ORDINALS[which]}?", values[which], values, pool
+    text = f"Which {kind} appeared {ORDINALS[which]}?"
+    return _Form(text, values[which], values, pool, _slots(scene.events[which]))
 
 
-def _count(scene: Scene, rng: Generator) -> Form:
+def _count(scene: Scene, rng: Generator) -> _Form:
     numbers = [str(n) for n in range(1, MOST_EVENTS + 1)]
-    return "How many objects appeared?", str(len(scene.events)), [], numbers
+    answer = str(len(scene.events))
+    return _Form("How many objects appeared?", answer, [], numbers, _slots(*scene.events))
 
 
-def _needle(scene: Scene, rng: Generator) -> Form:
+def _needle(scene: Scene, rng: Generator) -> _Form:
     event = scene.events[0]
     if rng.random() < 0.5:
-        return "Which color flashed by?", event.color, [], list(COLORS)
-    return "Which shape flashed by?", event.shape, [], list(SHAPES)
+        return _Form("Which color flashed by?", event.color, [], list(COLORS), _slots(event))
+    return _Form("Which shape flashed by?", event.shape, [], list(SHAPES), _slots(event))
 
 
-def _start(scene: Scene, rng: Generator) -> Form:
-    colors = [color for _, color in scene.walls]
-    if len(colors) > 2 and rng.random() < 0.4:
-        return "What color was the wall in the middle?", colors[1], colors, list(COLORS)
-    return "What color was the wall at the start?", colors[0], colors, list(COLORS)
+def _start(scene: Scene, rng: Generator) -> _Form:
+    starts, colors = [start for start, _ in scene.walls], [color for _, color in scene.walls]
+    middle = len(colors) > 2 and rng.random() < 0.4
+    which, words = (1, "in the middle") if middle else (0, "at the start")
+    evidence = list(range(starts[which], (*starts, SLOTS)[which + 1]))
+    text = f"What color was the wall {words}?"
+    return _Form(text, colors[which], colors, list(COLORS), evidence)
 
 
 _FORM = {

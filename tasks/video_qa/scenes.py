@@ -81,47 +81,64 @@ class Scene:
         return [color for start, color in self.walls if start <= slot][-1]
 
 
-def pair_split(color: str, shape: str) -> str:
-    """The split that owns a pair: of a shape's colours six train, one validates, one tests."""
-    residue = (list(COLORS).index(color) + SHAPES.index(shape)) % len(COLORS)
-    return "test" if residue == 7 else "validation" if residue == 6 else "train"
+def combination(scene: Scene) -> str:
+    """What a scene shows, in words that leave out time, light and noise.
+
+    The objects of a scene with their colours; for a needle also its place; for a wall its colours
+    in order.
+    """
+    if scene.world == "wall":
+        return " ".join(color for _, color in scene.walls)
+    objects = sorted(f"{event.color} {event.shape}" for event in scene.events)
+    if scene.world == "needle":
+        objects += [f"{round(4 * v / SIZE)}" for v in (scene.events[0].x, scene.events[0].y)]
+    return " ".join(objects)
 
 
-def walls_split(colors: tuple[str, ...]) -> str:
-    """The split that owns a sequence of wall colours: a stable hash, about 70 : 15 : 15."""
-    bucket = zlib.crc32(" ".join(colors).encode()) % 20
+def split_of(scene: Scene) -> str:
+    """The split that owns a combination: a stable hash of it, 70 : 15 : 15."""
+    bucket = zlib.crc32(f"{scene.world} {combination(scene)}".encode()) % 20
     return "test" if bucket >= 17 else "validation" if bucket >= 14 else "train"
 
 
-def pairs_of(split: str) -> list[tuple[str, str]]:
-    """All (colour, shape) pairs of a split."""
-    return [(c, s) for c in COLORS for s in SHAPES if pair_split(c, s) == split]
-
-
 def make_scene(world: str, split: str, rng: Generator, *, events: int | None = None) -> Scene:
-    """Draw a scene whose combinations belong to `split`; `events` fixes how many objects appear."""
+    """Draw a scene whose combination belongs to `split`; `events` fixes how many objects appear."""
+    count = events if events is not None else int(rng.choice(4, p=(0.1, 0.2, 0.35, 0.35))) + 1
+    while True:
+        scene = _draw(world, rng, count)
+        if split_of(scene) == split:
+            return scene
+
+
+def _draw(world: str, rng: Generator, count: int) -> Scene:
     seed = int(rng.integers(2**31))
     if world == "wall":
-        return Scene(world, _walls(split, rng), (), seed)
+        return Scene(world, _walls(rng), (), seed)
     if world == "needle":
-        color, shape = _choose(pairs_of(split), 1, rng)[0]
-        radius = float(rng.uniform(9, 10))
-        x, y = _place(rng)
-        needle = Event(shape, color, int(rng.integers(1, SLOTS - 1)), 1, x, y, radius)
+        color, shape = str(rng.choice(list(COLORS))), str(rng.choice(SHAPES))
+        needle = Event(
+            shape,
+            color,
+            int(rng.integers(1, SLOTS - 1)),
+            1,
+            *_place(rng),
+            float(rng.uniform(9, 10)),
+        )
         return Scene(world, ((0, "gray"),), (needle,), seed)
-    count = events if events is not None else int(rng.choice(4, p=(0.1, 0.2, 0.35, 0.35))) + 1
+    # No two objects share a colour or a shape, so that one tells the other.
+    colors, shapes = rng.permutation(list(COLORS))[:count], rng.permutation(SHAPES)[:count]
     lengths = rng.integers(1, 4, count)
     # Gaps of at least one empty slot, the rest spread at random before, between and after.
     spare = SLOTS - int(lengths.sum()) - (count + 1)
     cuts = np.sort(rng.integers(0, spare + 1, count))
     starts = cuts + np.concatenate([[0], np.cumsum(lengths)[:-1]]) + np.arange(1, count + 1)
-    found = []
-    for (color, shape), start, length in zip(
-        _choose(pairs_of(split), count, rng), starts, lengths, strict=True
-    ):
-        radius = float(rng.uniform(12, 14))
-        x, y = _place(rng)
-        found.append(Event(shape, color, int(start), int(length), x, y, radius))
+    found = [
+        Event(
+            str(shapes[i]), str(colors[i]), int(starts[i]), int(lengths[i]),
+            *_place(rng), float(rng.uniform(12, 14)),
+        )
+        for i in range(count)
+    ]  # fmt: skip
     return Scene(world, ((0, "gray"),), tuple(found), seed)
 
 
@@ -131,25 +148,10 @@ def _place(rng: Generator) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _choose(pairs: list[tuple[str, str]], count: int, rng: Generator) -> list[tuple[str, str]]:
-    """`count` pairs that share neither a colour nor a shape."""
-    while True:
-        chosen: list[tuple[str, str]] = []
-        for index in rng.permutation(len(pairs)):
-            color, shape = pairs[index]
-            if all(color != c and shape != s for c, s in chosen):
-                chosen.append((color, shape))
-            if len(chosen) == count:
-                return chosen
-
-
-def _walls(split: str, rng: Generator) -> tuple[tuple[int, str], ...]:
+def _walls(rng: Generator) -> tuple[tuple[int, str], ...]:
     """Two or three wall colours; the first ends in the first three quarters of the video."""
-    while True:
-        count = int(rng.integers(2, 4))
-        colors = tuple(str(c) for c in rng.choice(list(COLORS), count, replace=False))
-        if walls_split(colors) == split:
-            break
+    count = int(rng.integers(2, 4))
+    colors = [str(c) for c in rng.permutation(list(COLORS))[:count]]
     first = int(rng.integers(4, 18 if count == 3 else 24))
     starts = [0, first] if count == 2 else [0, first, int(rng.integers(first + 4, 25))]
     return tuple(zip(starts, colors, strict=True))

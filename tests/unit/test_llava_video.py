@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import video_checkpoints
 
 from namm_mm import attach, policy
 from namm_mm.adapters.base import AnsweringAdapter
@@ -22,14 +22,6 @@ from namm_mm.errors import RunError, UsageError
 from namm_mm.policies import Budget
 from namm_mm.records import Role, Sample
 from namm_mm.tasks.video_qa.encode import write_mp4
-
-_spec = importlib.util.spec_from_file_location(
-    "video_checkpoints", Path(__file__).with_name("video_checkpoints.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-video_checkpoints = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(video_checkpoints)
 
 FRAMES = 5
 
