@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -85,4 +86,8 @@ def _conclude(outcome: Outcome, out: Console) -> None:
 
 
 def _places(places: Mapping[str, str], report: Path) -> dict[str, str]:
-    return {"report": str(report), **places}
+    """Where to look; files below the working directory are named from there."""
+    here = f"{Path.cwd()}{os.sep}"
+    return {
+        name: place.removeprefix(here) for name, place in {"report": str(report), **places}.items()
+    }
