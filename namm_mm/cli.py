@@ -23,6 +23,7 @@ CONFIGS = "namm_mm.configs"
 
 VERBS = {
     "transfer": "run one NAMM and its baselines on every modality of an experiment",
+    "evolve": "evolve a NAMM on text, in stages; the same command goes on with a stopped run",
     "evaluate": "run one adapter on one task under one policy",
     "report": "make a report from the records of runs",
     "build": "make a bundled asset again, from nothing",
@@ -34,6 +35,7 @@ USAGE = f"""\
 namm-mm {__version__}: one attention memory, evolved on text, plugged into other modalities.
 
   namm-mm transfer  [experiment=pocket] [KEY=VALUE ...]
+  namm-mm evolve    [evolution=smollm2_pocket] [folder=FOLDER] [KEY=VALUE ...]
   namm-mm evaluate  [adapter=NAME] [task=NAME] [policy=NAME] [KEY=VALUE ...]
   namm-mm report    RUN ...
   namm-mm build     NAME [KEY=VALUE ...]
@@ -152,7 +154,7 @@ def compose(name: str, overrides: Sequence[str], folder: Path | None = None) -> 
     Parameters
     ----------
     name
-        ``transfer`` or ``evaluate``.
+        ``transfer``, ``evolve`` or ``evaluate``.
     overrides
         Hydra's grammar: ``group=option`` and ``key.of.a.value=value``. Unknown keys pass, so that
         the settings can name all of them at once, with the nearest right one.

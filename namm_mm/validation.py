@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def problems(settings: ExperimentSettings) -> Iterator[str]:
     """Yield one sentence or two for everything that is wrong."""
-    yield from _output(settings.output)
+    yield from output_problems(settings.output)
     for cell in settings.cells:
         yield from _components(cell)
         yield from _policies(cell)
@@ -35,7 +35,7 @@ def is_acting(component: object) -> bool:
     return hasattr(type(component), "agent") or hasattr(type(component), "play")
 
 
-def _output(folder: Path) -> Iterator[str]:
+def output_problems(folder: Path) -> Iterator[str]:
     """Look at the nearest parent that exists: nothing is created for a run that may not start."""
     place = folder.absolute()
     while not place.exists() and place != place.parent:
@@ -59,12 +59,13 @@ def _components(cell: CellSettings) -> Iterator[str]:
         if not choice.name:  # said when the mapping was read
             continue
         yield from _device(cell, registry, choice)
-        component = _built(registry, choice)
+        component = try_build(registry, choice)
         if isinstance(component, str):
             yield _at(cell, registry.kind, component)
         else:
             built.append(component)
-    yield from _model(cell)
+    for what in model_problems(cell.adapter):
+        yield _at(cell, "adapter.model", what)
     if len(built) == 2 and is_acting(built[0]) != is_acting(built[1]):
         shapes = {True: "acts in environments", False: "answers questions"}
         yield _at(
@@ -80,7 +81,7 @@ def _of_task(task: object) -> str:
     return "wants an agent for its environments" if is_acting(task) else "asks questions"
 
 
-def _built(registry: Registry[Any], choice: Choice) -> Any:
+def try_build(registry: Registry[Any], choice: Choice) -> Any:
     """Return the component, or what is wrong with it."""
     try:
         return build(registry, choice.name, choice.options)
@@ -88,22 +89,20 @@ def _built(registry: Registry[Any], choice: Choice) -> Any:
         return str(error)
 
 
-def _model(cell: CellSettings) -> Iterator[str]:
+def model_problems(adapter: Choice) -> Iterator[str]:
     """Look for a model of ours by name; whether its files are whole is seen when it loads."""
     from namm_mm.adapters import ADAPTERS
     from namm_mm.asset import resolve
     from namm_mm.packaged_model import MODELS
 
-    name = cell.adapter.options.get("model")
-    ours = cell.adapter.name in ADAPTERS and ADAPTERS.source(cell.adapter.name).startswith(
-        "namm_mm."
-    )
+    name = adapter.options.get("model")
+    ours = adapter.name in ADAPTERS and ADAPTERS.source(adapter.name).startswith("namm_mm.")
     if not ours or not isinstance(name, str) or name in MODELS or "/" in name:
         return
     try:
         resolve(name)
     except UsageError as error:
-        yield _at(cell, "adapter.model", str(error))
+        yield str(error)
     except RunError:  # said with the way to mend it, when the model loads
         return
 

@@ -63,6 +63,9 @@ class Bam:
         return _reorder(scores[..., None], order)[..., 0]
 
     def _score_newest_first(self, z: Tensor) -> Tensor:
+        if not bool(self.output_weight.any()):  # what tokens tell each other is not listened to
+            residual, gate = self.output_bias.chunk(2, dim=-1)
+            return ((z * (1.0 + gate) + residual) @ self.score_weight + self.score_bias)[..., 0]
         projected = z @ self.query_key_value_weight + self.query_key_value_bias
         query, key, value = projected.chunk(3, dim=-1)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)

@@ -1,0 +1,64 @@
+"""Evolve a NAMM on text with a real language model, stage by stage.
+
+  namm-mm evolve                                    SmolLM2-135M, from the bundled NAMM
+  namm-mm evolve folder=FOLDER                      start in FOLDER, or go on with the run there
+  namm-mm evolve folder=FOLDER minutes=10           stop after ten minutes, to be gone on with
+  namm-mm evolve stages.score.generations=200 stages.score.sigma=0.2
+  namm-mm evolve start.checkpoint=FILE.safetensors  from another NAMM
+  namm-mm evolve start.checkpoint=null start.bias=1 from zeros that keep everything
+
+Options:
+  --configs FOLDER   search a folder of your own configurations too
+  --show             print the resolved configuration and its hash, and stop
+  --anyway           go on with a run although settings were changed
+
+A run may be killed at any moment: the same command goes on, and no evaluation is done twice. Its
+folder is `folder`, or OUTPUT/NAME/TIME (output=runs): best.safetensors is the best NAMM by
+validation, for `namm-mm transfer checkpoint=FOLDER/best.safetensors`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from namm_mm.cli import Call
+
+OPTIONS = {"configs": True, "show": False, "anyway": False}
+
+
+def main(call: Call) -> int:
+    """Run the verb."""
+    from rich.console import Console
+
+    from namm_mm.evolution.loop import run
+    from namm_mm.evolution.stages import from_mapping
+    from namm_mm.experiment import new_folder
+    from namm_mm.progress import showing
+
+    settings = from_mapping(call.compose("evolve"))
+    if "show" in call.options:
+        import yaml
+
+        text = yaml.safe_dump(settings.as_mapping(), sort_keys=False, allow_unicode=True)
+        sys.stdout.write(f"# config hash {settings.config_hash}\n{text}")
+        return 0
+    folder = settings.folder or new_folder(settings.output / settings.name)
+    console = Console(stderr=True)
+    with showing(console) as progress:
+        progress.say(f"evolution {settings.name}, in {folder}")
+        outcome = run(settings, folder, progress=progress, anyway="anyway" in call.options)
+    out = Console(soft_wrap=True, highlight=False, markup=False)
+    here = outcome.position
+    out.print(
+        f"{here.total} generations. Validation fitness: {here.start_fitness:.4f} at the start of "
+        f"the stage ({here.start_kept:.1%} of the tokens kept), {here.best_fitness:.4f} at best "
+        f"({here.best_kept:.1%} kept), after {here.best_generation} generations of it."
+    )
+    out.print(f"best:     {outcome.namm}")
+    for name, place in outcome.places.items():
+        out.print(f"{name + ':':<10}{place}")
+    if not outcome.finished:
+        out.print(f"To go on: the same command with folder={outcome.folder}")
+    return 0

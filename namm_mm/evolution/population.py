@@ -1,0 +1,71 @@
+"""A policy that is many: every row of the batch is scored by a NAMM of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from namm_mm.errors import UsageError, message
+from namm_mm.namm import Namm
+from namm_mm.namm.bam import Bam
+from namm_mm.namm.features import features
+from namm_mm.namm.mlp import Linear, Mlp
+from namm_mm.namm.network import Scorer
+from namm_mm.namm.spectrogram import Spectrogram
+from namm_mm.policies.base import THRESHOLD, LayerView, Observation, Selection
+
+_SCORERS: Mapping[str, Callable[..., Scorer]] = {"bam": Bam, "mlp": Mlp, "linear": Linear}
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Candidates side by side: row ``i`` forgets as ``vectors[i]`` says.
+
+    Attributes
+    ----------
+    namm
+        What candidates share: layout, statistics, spectrogram.
+    vectors
+        (candidate, parameter) float32, on the device of the model.
+    selection
+        The rule that turns scores into kept tokens.
+    """
+
+    namm: Namm
+    vectors: Tensor
+    selection: Selection = THRESHOLD
+    name: str = "population"
+    needs: Observation = Observation.SPECTROGRAM
+    scorer: Scorer = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        split: list[dict[str, Tensor]] = [self.namm.layout.split(v) for v in self.vectors]
+        # (candidate, 1, ...): one candidate for each row, the same one for all of its heads.
+        parts: dict[str, Any] = {}
+        for name, shape in self.namm.layout.shapes.items():
+            stacked = torch.stack([part[name] for part in split])
+            parts[name] = stacked.reshape(len(split), 1, *([1] if len(shape) == 1 else []), *shape)
+        object.__setattr__(self, "scorer", _SCORERS[self.namm.scorer](**parts))
+
+    @property
+    def spectrogram(self) -> Spectrogram:
+        """The observation that all candidates share."""
+        return self.namm.spectrogram
+
+    def score(self, view: LayerView) -> Tensor:
+        """Score each row with its own candidate."""
+        if view.positions.shape[0] != len(self.vectors):
+            raise UsageError(
+                message(
+                    "wrong batch for a population",
+                    given=view.positions.shape[0],
+                    expected=f"{len(self.vectors)} rows of equal length, one for each candidate",
+                )
+            )
+        namm = self.namm.to(view.positions.device)
+        observed = features(view.statistics["spectrogram"], view.age, namm.mean, namm.variance)
+        return self.scorer.score(observed, view.lengths)

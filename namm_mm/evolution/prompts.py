@@ -1,0 +1,129 @@
+"""Prompts of a task: tokenised once, drawn anew for every generation, and a fixed batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.errors import UsageError, message
+from namm_mm.records import Inputs, Sample
+
+if TYPE_CHECKING:
+    from namm_mm.tasks.base import AnsweringTask
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A sample as the model takes it.
+
+    Attributes
+    ----------
+    inputs
+        The tokens of the prompt, and the sample they come from.
+    answer
+        Tokens of the right answer.
+    digest
+        Hash of both.
+    """
+
+    inputs: Inputs
+    answer: tuple[int, ...]
+    digest: str
+
+    @property
+    def family(self) -> str:
+        """The task that it counts for: fitness is a mean over tasks."""
+        return self.inputs.sample.family
+
+
+class Prompts:
+    """The prompts of one split.
+
+    Parameters
+    ----------
+    adapter
+        Loaded, with a ``continuation(sample, text)`` that tokenises answers.
+    samples
+        What to ask.
+    """
+
+    def __init__(self, adapter: Any, samples: Sequence[Sample]) -> None:
+        self.adapter = adapter
+        self.samples = tuple(samples)
+        self.families = tuple(dict.fromkeys(sample.family for sample in samples))
+        self._made: dict[str, Prompt] = {}
+
+    def all(self) -> list[Prompt]:
+        """Every prompt, in the order of the task."""
+        return [self.prompt(sample) for sample in self.samples]
+
+    def draw(self, count: int, generation: int, seed: str) -> list[Prompt]:
+        """Draw `count` prompts for a generation, without repetition and evenly from all families.
+
+        Where the families do not divide `count`, the rest goes round with the generations. The same
+        arguments always draw the same prompts.
+        """
+        random = Random(f"{seed} {generation}")
+        chosen = []
+        for index, family in enumerate(self.families):
+            share, rest = divmod(count, len(self.families))
+            turn = (index - generation * rest) % len(self.families)
+            members = [sample for sample in self.samples if sample.family == family]
+            chosen += random.sample(members, share + (turn < rest))
+        return [self.prompt(sample) for sample in chosen]
+
+    def prompt(self, sample: Sample) -> Prompt:
+        """Tokenise a sample, the first time that it is asked for."""
+        if sample.id not in self._made:
+            inputs = self.adapter.prepare(sample)
+            answer = tuple(self.adapter.continuation(sample, sample.answer))
+            tokens = [inputs.tensors["input_ids"].flatten().tolist(), answer]
+            digest = hashlib.sha256(repr((sample.id, tokens)).encode()).hexdigest()
+            self._made[sample.id] = Prompt(inputs, answer, digest)
+        return self._made[sample.id]
+
+
+def load(
+    adapter: Any, task: AnsweringTask, split: str, size: int | None, per_draw: int, seed: int
+) -> Prompts:
+    """Take the samples of a split.
+
+    Parameters
+    ----------
+    size
+        How many; None takes all that there are.
+    per_draw
+        How many are drawn at once.
+
+    Raises
+    ------
+    UsageError
+        The task has fewer than `size`, or too few of a family for a draw.
+    """
+    samples = task.samples(split, size, seed)
+    if size is not None and len(samples) < size:
+        raise UsageError(
+            message(
+                f"the task has too few prompts to {split} on",
+                given=f"{len(samples)} prompts",
+                expected=f"the {size} that are asked for",
+                then="Ask for fewer, or let the task make more (samples_per_family).",
+            )
+        )
+    prompts = Prompts(adapter, samples)
+    needed = -(-per_draw // max(1, len(prompts.families)))
+    for family in prompts.families or ("any",):
+        found = sum(sample.family == family for sample in samples)
+        if found < needed:
+            raise UsageError(
+                message(
+                    f"the task has too few {split} prompts of the family {family!r}",
+                    given=f"{found} prompts",
+                    expected=f"{needed} for a generation of {per_draw}",
+                    then="Ask for fewer prompts, or for a larger pool.",
+                )
+            )
+    return prompts

@@ -1,0 +1,236 @@
+"""What candidates do to a model's answers: one unit of work is one prompt with all candidates.
+
+Candidates of a generation run together, as rows of one batch. Up to the first eviction they cannot
+differ, so that part of the prompt runs once, for all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from namm_mm.evolution.population import Population
+from namm_mm.evolution.prompts import Prompt
+from namm_mm.execution.journal import Result
+from namm_mm.memory import attach
+from namm_mm.namm import Namm
+from namm_mm.policies.base import Selection
+from namm_mm.policies.namm import NammPolicy
+
+if TYPE_CHECKING:
+    from namm_mm.tasks.base import AnsweringTask
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One prompt for some candidates, or with the full cache.
+
+    Attributes
+    ----------
+    key
+        Hash of all that the result depends on.
+    vectors
+        (candidate, parameter) float32; None asks for the full cache.
+    """
+
+    key: str
+    prompt: Prompt
+    vectors: Tensor | None = None
+
+
+class Scorer(Protocol):
+    """Does evaluations. A result holds ``values`` (candidate) and ``kept`` (candidate, layer)."""
+
+    def unit(self, prompt: Prompt, vectors: Tensor | None = None) -> Evaluation:
+        """Make the unit of work of a prompt."""
+        ...
+
+    def __call__(self, unit: Evaluation) -> Result:
+        """Do it.
+
+        ``kept`` are the parts of the tokens that are cached at the end; the result also holds
+        ``tokens``, over all candidates, and ``seconds``.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How candidates are run.
+
+    Attributes
+    ----------
+    namm
+        What they share: statistics, spectrogram, interval.
+    selection
+        The rule that turns scores into kept tokens.
+    storage
+        ``shared`` or ``per_head``.
+    """
+
+    namm: Namm
+    selection: Selection
+    storage: str = "shared"
+
+    def describe(self) -> Mapping[str, Any]:
+        """Plain values, for a key."""
+        namm = self.namm
+        return {
+            "selection": self.selection.describe(),
+            "storage": self.storage,
+            "scorer": namm.scorer,
+            "spectrogram": [namm.n_fft, namm.hop, namm.gamma, namm.interval],
+            "statistics": digest(torch.stack([namm.mean, namm.variance])),
+        }
+
+
+class _Keyed:
+    kind: str
+
+    def __init__(self, adapter: Any, conditions: Conditions) -> None:
+        self.adapter = adapter
+        self.conditions = conditions
+        weights = next(adapter.backbone.parameters())
+        self._model = {
+            "kind": self.kind,
+            "model": adapter.model_name,
+            "dtype": str(weights.dtype),
+            "device": weights.device.type,
+        }
+
+    def unit(self, prompt: Prompt, vectors: Tensor | None = None) -> Evaluation:
+        """See :class:`Scorer`."""
+        content: dict[str, Any] = {**self._model, "prompt": prompt.digest}
+        if vectors is not None:
+            content |= {**self.conditions.describe(), "vectors": digest(vectors)}
+        text = json.dumps(content, sort_keys=True)
+        return Evaluation(hashlib.sha256(text.encode()).hexdigest()[:32], prompt, vectors)
+
+
+class Likelihood(_Keyed):
+    """Log-probability of the right answer, teacher-forced: a mean over its tokens, in nats.
+
+    Smoother than a score, and all it takes is the prompt. Needs a causal language model.
+
+    Parameters
+    ----------
+    adapter
+        A loaded text adapter.
+    conditions
+        How candidates are run.
+    """
+
+    kind = "likelihood"
+
+    def __call__(self, unit: Evaluation) -> Result:
+        """See :class:`Scorer`."""
+        model, prompt = self.adapter.backbone, unit.prompt
+        asked = prompt.inputs.tensors["input_ids"]
+        answer = torch.tensor([prompt.answer], device=asked.device)
+        tokens = torch.cat([asked, answer[:, :-1]], dim=1)
+        kept: list[list[float]] = []
+        start = time.perf_counter()
+        with torch.no_grad():
+            if unit.vectors is None:
+                rows = 1
+                logits = model(
+                    input_ids=tokens, use_cache=False, logits_to_keep=answer.shape[1]
+                ).logits
+            else:
+                rows = len(unit.vectors)
+                logits, kept = self._evicting(tokens, answer.shape[1], unit.vectors)
+            found = logits.float().log_softmax(-1)
+            values = found.gather(2, answer[..., None].expand(rows, -1, -1))[..., 0].mean(1)
+        return {
+            "values": values.tolist(),
+            "kept": kept,
+            "tokens": rows * tokens.shape[1],
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+
+    def _evicting(
+        self, tokens: Tensor, answers: int, vectors: Tensor
+    ) -> tuple[Tensor, list[list[float]]]:
+        """Logits (candidate, answer, vocabulary), and the parts kept."""
+        model, namm = self.adapter.backbone, self.conditions.namm
+        rows, length = len(vectors), tokens.shape[1]
+        policy = Population(namm, vectors.to(tokens.device), self.conditions.selection)
+        shared = namm.interval - 1 if rows > 1 and namm.interval < length - answers else 0
+        with attach(model, policy, interval=namm.interval, storage=self.conditions.storage) as held:
+            if shared:
+                model(input_ids=tokens[:, :shared], use_cache=True, logits_to_keep=1)
+                held.cache.batch_repeat_interleave(rows)
+            logits = model(
+                input_ids=tokens[:, shared:].expand(rows, -1),
+                attention_mask=tokens.new_ones(rows, length),
+                past_key_values=held.cache,
+                use_cache=True,
+                logits_to_keep=answers,
+            ).logits
+            kept = [kept_parts(held.usage(row)) for row in range(rows)]
+        return logits, kept
+
+
+class TaskScore(_Keyed):
+    """The task's own score of the adapter's answer, as published: one candidate after the other.
+
+    Parameters
+    ----------
+    adapter
+        Loaded; any that answers.
+    conditions
+        How candidates are run.
+    task
+        Scores the answers.
+    """
+
+    kind = "score"
+
+    def __init__(self, adapter: Any, conditions: Conditions, task: AnsweringTask) -> None:
+        super().__init__(adapter, conditions)
+        self.task = task
+        self._model["answer_by"] = str(getattr(adapter, "answer_by", ""))
+
+    def __call__(self, unit: Evaluation) -> Result:
+        """See :class:`Scorer`."""
+        inputs, conditions = unit.prompt.inputs, self.conditions
+        values, kept, tokens = [], [], 0
+        start = time.perf_counter()
+        for vector in (None,) if unit.vectors is None else unit.vectors:
+            if vector is None:
+                answer = self.adapter.answer(inputs, None)
+            else:
+                policy = NammPolicy(
+                    replace(conditions.namm, parameters=vector.cpu()),
+                    selection=conditions.selection,
+                )
+                with attach(
+                    self.adapter.backbone,
+                    policy,
+                    interval=conditions.namm.interval,
+                    storage=conditions.storage,
+                ) as held:
+                    answer = self.adapter.answer(inputs, held)
+                    kept.append(kept_parts(held.usage()))
+            values.append(self.task.score(inputs.sample, answer).value)
+            tokens += answer.tokens
+        seconds = round(time.perf_counter() - start, 3)
+        return {"values": values, "kept": kept, "tokens": tokens, "seconds": seconds}
+
+
+def kept_parts(use: Any) -> list[float]:
+    """Part of the tokens that each layer still holds."""
+    return [round(kept / use.seen, 5) for kept in use.kept_by_layer]
+
+
+def digest(tensor: Tensor) -> str:
+    """Hash of the numbers of a tensor."""
+    content: Sequence[Any] = tensor.detach().cpu().contiguous().numpy().tobytes()
+    return hashlib.sha256(bytes(content)).hexdigest()[:32]

@@ -1,0 +1,108 @@
+"""The NAMM that a search starts from, and one written from where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from namm_mm.errors import UsageError, message
+from namm_mm.namm import Namm, load
+from namm_mm.namm.params import LAYOUTS, Layout
+from namm_mm.namm.spectrogram import Spectrogram
+
+if TYPE_CHECKING:
+    from namm_mm.adapters.base import AnsweringAdapter
+    from namm_mm.evolution.stages import StartSettings
+    from namm_mm.records import Sample
+
+LICENCE = "Apache-2.0"
+
+
+def check_start(settings: StartSettings) -> Layout:
+    """Return the layout of the start's parameters.
+
+    Raises
+    ------
+    UsageError
+        There is no such checkpoint, it has another layout, or gamma and interval do not fit.
+    RunError
+        The checkpoint is damaged.
+    """
+    if settings.checkpoint is not None:
+        return load(settings.checkpoint).layout
+    if not settings.gamma < 1:
+        raise UsageError(message("wrong gamma", given=settings.gamma, expected="below 1"))
+    Spectrogram(gamma=settings.gamma).check_interval(settings.interval)
+    return LAYOUTS["bam"]
+
+
+def make_start(
+    settings: StartSettings, adapter: AnsweringAdapter, samples: Sequence[Sample]
+) -> Namm:
+    """Load the start, or make one of zeros with statistics of the full cache on `samples`."""
+    if settings.checkpoint is not None:
+        return load(settings.checkpoint)
+    from namm_mm.build.provisional import measure
+
+    spectrogram = Spectrogram(gamma=settings.gamma)
+    statistics = measure(adapter, samples, spectrogram, settings.interval)
+    mean, variance = statistics.freeze()
+    layout = LAYOUTS["bam"]
+    parts = {name: torch.zeros(shape) for name, shape in layout.shapes.items()}
+    parts["score_bias"] += settings.bias
+    return Namm(
+        parameters=layout.join(parts),
+        mean=mean,
+        variance=variance,
+        gamma=settings.gamma,
+        interval=settings.interval,
+        card={
+            "about": f"zeros with a bias of {settings.bias:g}: keeps everything; a start",
+            "made_by": "namm-mm evolve",
+            "licence": LICENCE,
+            "statistics": f"full cache of {adapter.model_name}, {len(samples)} training prompts, "
+            f"{statistics.count} spectra",
+        },
+    )
+
+
+def evolved_card(
+    start: Namm,
+    *,
+    generations: int,
+    model: str,
+    origin: str,
+    made_by: str,
+    training: Mapping[str, Any],
+    scores: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Say how a NAMM was made, and what it was before.
+
+    Parameters
+    ----------
+    generations
+        Of CMA-ES that led to it; 0 if none was better than the start.
+    model, origin
+        The model it was evolved on, and what the search started from.
+    made_by
+        The command.
+    training, scores
+        Further facts (JSON values).
+    """
+    if generations:
+        about = f"evolved on text: {generations} generations of CMA-ES on {model}, from {origin}"
+    else:
+        about = f"{origin}, unchanged: no generation was better on the validation prompts"
+    card: dict[str, Any] = {
+        "about": about,
+        "evolved": bool(generations),
+        "made_by": made_by,
+        "licence": LICENCE,
+        "training": dict(training),
+        "scores": dict(scores),
+    }
+    if "statistics" in start.card:
+        card["statistics"] = start.card["statistics"]
+    return card

