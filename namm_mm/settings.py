@@ -171,12 +171,19 @@ def from_evaluation(data: Mapping[str, Any]) -> ExperimentSettings:
         key: data.pop(key) for key in ("adapter", "task", "interval", "split") if key in data
     }
     if "policy" in data:
-        cell["policies"] = [data.pop("policy")]
+        cell["policies"] = [_with_checkpoint(data.pop("policy"), data.pop("checkpoint", None))]
     if (budget := data.pop("budget", None)) is not None:
         cell["budgets"] = [budget]
     task = cell.get("task")
     name = task.get("name") if isinstance(task, Mapping) else task
     return from_mapping({"name": "evaluate", **data, "cells": {str(name): cell}})
+
+
+def _with_checkpoint(policy: Any, checkpoint: Any) -> Any:
+    """Of one policy alone, the experiment's checkpoint is an option like any other."""
+    if checkpoint is None or not isinstance(policy, Mapping):
+        return policy
+    return {**policy, "checkpoint": checkpoint}
 
 
 def listed(problems: Iterable[str]) -> str:

@@ -157,6 +157,7 @@ class LayerMemory:
             if block.evict:
                 memory.observer.settle(memory.store, scaling, window)
                 self.evict(memory, segment.seen + block.stop, segment.rows.tolist())
+                memory.mark()  # room for the next interval may be more than was freed
         return out[0] if len(out) == 1 else torch.cat(out, dim=2)
 
     def evict(self, memory: CohortMemory, seen: int, rows: Sequence[int]) -> None:

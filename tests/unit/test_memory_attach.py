@@ -87,6 +87,13 @@ def test_one_layer_at_a_time_is_larger_than_its_budget() -> None:
     assert memory.usage().tokens_final == 40
 
 
+def test_the_peak_counts_the_room_made_by_an_eviction() -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, 32)
+    with torch.no_grad(), attach(model, h2o(tokens=40), interval=32) as memory:
+        model(tokens)
+    assert memory.usage().bytes_peak >= memory.usage().bytes_final
+
+
 def test_the_model_is_left_as_it_was_found() -> None:
     model, tokens = tiny_llama(), tiny_tokens(1, 60)
     with torch.no_grad():

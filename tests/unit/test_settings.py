@@ -93,6 +93,19 @@ def test_an_evaluation_is_an_experiment_of_one_cell() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="only without CUDA can it be absent")
+def test_the_checkpoint_of_an_evaluation_is_the_one_that_was_given() -> None:
+    data = {
+        "adapter": "text",
+        "task": "long_text",
+        "policy": {"name": "namm", "checkpoint": "provisional"},
+        "checkpoint": "mine.safetensors",
+    }
+    with pytest.raises(UsageError, match=r"mine\.safetensors"):
+        from_evaluation(data)
+    with pytest.raises(UsageError, match="unknown option of the policy 'h2o'"):
+        from_evaluation({**data, "policy": {"name": "h2o"}, "budget": "tokens:9"})
+
+
 def test_cuda_that_is_absent_is_told_before_anything_loads() -> None:
     with pytest.raises(UsageError, match=r"cells\.text\.adapter\.device: CUDA is not available"):
         make(cells={"text": {**CELL, "adapter": {**CELL["adapter"], "device": "cuda"}}})  # type: ignore[dict-item]
