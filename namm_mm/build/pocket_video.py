@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 ASSET = "pocket_video"
 CHECKPOINT = "training.pt"
 LOOKS = 400
-STEPS = 3000
+STEPS = 4000
 CLIPS, QUESTIONS = 8, 6
 PEAK = 2e-3
-EVERY = 50
+EVERY = 100
 VALIDATION, REPORTED = 20, 100
 
 
 def build(
-    output: Path | None = None,
+    out: Path | None = None,
     *,
     seed: int = 0,
     steps: int = STEPS,
@@ -44,7 +44,7 @@ def build(
 
     Parameters
     ----------
-    output
+    out
         Folder of the asset; None is the bundled one, which is replaced.
     seed
         Of weights and training data.
@@ -64,12 +64,12 @@ def build(
     """
     from namm_mm.asset import BUNDLED
 
-    output = output or BUNDLED / ASSET
+    out = out or BUNDLED / ASSET
     work = work or cache_root() / "build" / f"{ASSET}-{seed}-{steps}"
     model, tokenizer, seconds = train(work, seed=seed, steps=steps, resume=resume, say=say)
     say("scoring on validation and test videos")
-    save(output, model, tokenizer, seed=seed, steps=steps, seconds=seconds)
-    return output
+    save(out, model, tokenizer, seed=seed, steps=steps, seconds=seconds)
+    return out
 
 
 def train(
@@ -96,7 +96,7 @@ def train(
     if resume and saved.is_file():
         state = torch.load(saved, weights_only=True)
         model.load_state_dict(state["model"])
-        heads.load_state_dict(state["heads"], strict=False)
+        heads.load_state_dict(state["heads"])
         say(f"resuming at step {state['step']} of {steps}")
     begun = time.monotonic() - state["seconds"]
     if "model" not in state:
@@ -169,7 +169,7 @@ def accuracy(
 
 
 def save(
-    output: Path,
+    out: Path,
     model: Any,
     tokenizer: PreTrainedTokenizerFast,
     *,
@@ -184,17 +184,17 @@ def save(
     from namm_mm.build.pocket_video_model import save_layout
 
     model = model.to(torch.bfloat16)
-    for file in output.glob("*"):
+    for file in out.glob("*"):
         file.unlink()
-    save_layout(output, model, tokenizer)
+    save_layout(out, model, tokenizer)
     scores = {
         split: accuracy(model, tokenizer, _samples(split, REPORTED))
         for split in ("validation", "test")
     }
     write_card(
-        output,
+        out,
         made_by="namm-mm build pocket-video",
-        about="LlavaNextVideo, 1.2 M parameters, trained on generated question videos",
+        about="LlavaNextVideo, 1.3 M parameters, trained on generated question videos",
         licence="Apache-2.0",
         model_class="LlavaNextVideoForConditionalGeneration",
         parameters=sum(p.numel() for p in model.parameters()),

@@ -1,0 +1,30 @@
+"""Ask a video model about an MP4 file through a NAMM; see what each layer kept of each frame."""
+
+import sys
+from pathlib import Path
+
+from namm_mm import attach, load, policy
+from namm_mm.adapters.llava_video import LlavaVideoAdapter
+from namm_mm.records import Sample
+from namm_mm.tasks.video_qa import VideoQaTask
+
+adapter = LlavaVideoAdapter(model="pocket_video")
+adapter.load()
+sample = VideoQaTask(families=["shown"]).samples("test", limit=1, seed=0)[0]
+if len(sys.argv) > 2:  # video.py CLIP.mp4 "Which shape appeared first?" circle square ring bar
+    clip, question, *options = sys.argv[1:]
+    sample = Sample("mine", "mine", question=question, options=tuple(options), video=Path(clip))
+inputs = adapter.prepare(sample)
+
+with attach(
+    adapter.backbone, policy("namm", checkpoint=load("provisional")), interval=16
+) as memory:
+    answer = adapter.answer(inputs, memory)
+
+print(f"{sample.question} {answer.text}" + (f"; it was {sample.answer}" if sample.answer else ""))
+print(f"kept {memory.usage().tokens_final:.0f} of {memory.usage().seen} tokens; by frame:")
+frames = max(role.index for role in inputs.roles) + 1
+for layer in range(memory.layers):
+    held = [inputs.roles[at] for head in memory.kept(layer) for at in head.tolist()]
+    counts = [sum(role == ("frame", frame) for role in held) for frame in range(frames)]
+    print(f"layer {layer}:", *counts)
