@@ -97,7 +97,12 @@ MODELS: Mapping[str, PocketModel] = {
             "Hopper-v5",
             hidden_velocities=True,
             training=TrainingSettings(
-                window=64, batch=16, updates=1750, dropout=0.0, hidden_weight=0.5
+                window=64,
+                batch=16,
+                updates=1250,
+                dropout=0.0,
+                hidden_weight=0.5,
+                shifted=True,
             ),
         ),
         PocketModel(
@@ -106,6 +111,7 @@ MODELS: Mapping[str, PocketModel] = {
         PocketModel("pocket_rl_walker2d", "Walker2d-v5", policy_steps=1_000_000, snapshot=100_000),
     )
 }
+"""What can be built. Those that are not in ``namm_mm/assets`` are recipes still being tried."""
 
 
 def build(

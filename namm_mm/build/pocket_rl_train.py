@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 STATE = "training.pt"
 SCALE = 1000.0
+MAX_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class TrainingSettings:
         Weight of a second loss: the hidden part of the state, read off the state token by a linear
         head that is thrown away afterwards. It teaches the model to look for velocities in the
         past; at play the model sees positions only.
+    shifted
+        Place each training window at a random time of the episode. Episodes begin nearly alike, and
+        a model that knows the time may recite actions by the clock, and fall; this one has to look.
     """
 
     window: int = 20
@@ -68,6 +72,7 @@ class TrainingSettings:
     every: int = 250
     seed: int = 0
     hidden_weight: float = 0.0
+    shifted: bool = False
 
 
 class Windows:
@@ -78,7 +83,12 @@ class Windows:
     """
 
     def __init__(
-        self, data: Trajectories, window: int, hidden: NDArray[np.float32] | None = None
+        self,
+        data: Trajectories,
+        window: int,
+        hidden: NDArray[np.float32] | None = None,
+        *,
+        shifted: bool = False,
     ) -> None:
         self._steps = np.arange(window)
         self._start = np.empty(len(data), dtype=np.int64)
@@ -91,6 +101,7 @@ class Windows:
         self.deviation = data.observations.std(axis=0) + 1e-6
         self._states = ((data.observations - self.mean) / self.deviation).astype(np.float32)
         self._actions = data.actions
+        self._shifted = shifted
         self._hidden = hidden
         if hidden is not None:
             self._hidden = (hidden - hidden.mean(axis=0)) / (hidden.std(axis=0) + 1e-6)
@@ -100,13 +111,19 @@ class Windows:
         last = generator.integers(len(self._start), size=count)
         index = last[:, None] - self._steps[::-1]
         start = self._start[last][:, None]
+        mask = index >= start
         index = np.maximum(index, start)
+        steps = index - start
+        if self._shifted:
+            steps = steps - steps.min(axis=1, keepdims=True)
+            latest = MAX_STEPS - steps.max(axis=1)
+            steps = steps + generator.integers(latest)[:, None]
         batch = {
             "states": self._states[index],
             "actions": self._actions[index],
             "returns_to_go": self._to_go[index][..., None],
-            "timesteps": index - start,
-            "attention_mask": (last[:, None] - self._steps[::-1] >= start).astype(np.int64),
+            "timesteps": steps,
+            "attention_mask": mask.astype(np.int64),
         }
         if self._hidden is not None:
             batch["hidden"] = self._hidden[index]
@@ -148,7 +165,7 @@ def train(
 
     if not settings.hidden_weight:
         hidden = None
-    windows = Windows(data, settings.window, hidden)
+    windows = Windows(data, settings.window, hidden, shifted=settings.shifted)
     torch.manual_seed(settings.seed)
     model = _new_model(data, settings)
     head: torch.nn.Module = torch.nn.Identity()
@@ -225,7 +242,7 @@ def _new_model(data: Trajectories, settings: TrainingSettings) -> Any:
         n_layer=settings.layers,
         n_head=settings.heads,
         n_positions=1,  # positions are always zero: time comes from the timestep embedding
-        max_ep_len=1000,
+        max_ep_len=MAX_STEPS,
         resid_pdrop=settings.dropout,
         embd_pdrop=settings.dropout,
         attn_pdrop=settings.dropout,

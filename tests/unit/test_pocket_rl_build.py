@@ -214,3 +214,16 @@ def test_the_loss_of_the_hidden_part_teaches_the_transformer_itself(tmp_path: Pa
         weights.append((checkpoint_folder(tmp_path / name, 4) / "model.safetensors").read_bytes())
     assert len(set(weights)) == 3
     assert len({len(content) for content in weights}) == 1  # the head is not shipped
+
+
+def test_shifted_windows_keep_their_order_and_lose_their_time() -> None:
+    data = slice_of_data()
+    plain, moved = (
+        Windows(data, window=5, shifted=shifted).draw(400, np.random.default_rng(0))
+        for shifted in (False, True)
+    )
+    np.testing.assert_array_equal(plain["states"], moved["states"])
+    np.testing.assert_array_equal(np.diff(plain["timesteps"]), np.diff(moved["timesteps"]))
+    assert moved["timesteps"].min() >= 0
+    assert 950 < moved["timesteps"].max() < 1000
+    assert abs(np.corrcoef(plain["timesteps"][:, -1], moved["timesteps"][:, -1])[0, 1]) < 0.2
