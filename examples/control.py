@@ -2,7 +2,7 @@
 
 from namm_mm import attach, policy
 from namm_mm.adapters.decision_transformer import DecisionTransformerAdapter
-from namm_mm.kept import by_role, kept_fractions
+from namm_mm.experiment.kept import by_role, kept_fractions
 from namm_mm.tasks.offline_rl import OfflineRlTask
 
 adapter = DecisionTransformerAdapter("pocket_rl_hopper")

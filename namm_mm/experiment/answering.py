@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.cell import Cell, Stopwatch
 from namm_mm.errors import UnsupportedError
+from namm_mm.experiment.cell import Cell, Stopwatch
 from namm_mm.pictures import SAMPLES, save_frames
 from namm_mm.records import Inputs, Record, Sample, Trace
 

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.acting import act_samples
-from namm_mm.answering import answer_samples
-from namm_mm.cell import Cell
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.experiment.acting import act_samples
+from namm_mm.experiment.answering import answer_samples
+from namm_mm.experiment.cell import Cell
 from namm_mm.progress import Progress, Silent
 from namm_mm.records import Provenance, Record, Sample
 from namm_mm.registry import build

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from namm_mm.cell import Cell, Stopwatch
-from namm_mm.errors import UsageError, message
+from namm_mm.errors import RunError, UsageError, message
+from namm_mm.experiment.cell import Cell, Stopwatch
 from namm_mm.records import Answer, Record, Role, Sample, Trace
 
 if TYPE_CHECKING:
@@ -106,6 +106,10 @@ def _play(
         )
         episode: Episode
         for episode in cell.task.play(samples, agent, on_step=on_step):
+            if episode.error:
+                record = cell.failed(episode.sample, settings, RunError(episode.error))
+                yield record, episode.row, memory.trace(episode.row)
+                continue
             first, *later = agent.seconds
             seen = memory.usage(episode.row).seen
             answer = Answer(
