@@ -8,12 +8,12 @@ position: the option whose letter is the most probable. With ``generate`` the mo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.adapters import loading
+from namm_mm.adapters.timing import TokenTimes, now
 from namm_mm.adapters.video_loading import LoadedVideoModel, load_video_model
 from namm_mm.adapters.video_prompt import LETTERS, question_text
 from namm_mm.asset import resolve
@@ -22,9 +22,7 @@ from namm_mm.records import Answer, Inputs, Role, Sample
 from namm_mm.video import BACKENDS, sample_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor, nn
+    from torch import nn
 
     from namm_mm.memory import Memory
 
@@ -77,10 +75,7 @@ class LlavaVideoAdapter:
                 raise UsageError(
                     message(f"unknown {name}", given=given, expected="a known one", valid=valid)
                 )
-        if self.device.partition(":")[0] not in ("auto", "cpu", "cuda"):
-            raise UsageError(
-                message("unknown device", given=self.device, expected="auto, cpu, cuda or cuda:N")
-            )
+        loading.check_device(self.device)
         for name, number in (("frames", self.frames), ("max_new_tokens", self.max_new_tokens)):
             if number < 1:
                 raise UsageError(message(f"wrong {name}", given=number, expected="1 or more"))
@@ -187,8 +182,8 @@ class LlavaVideoAdapter:
         )
 
     def _generate(self, inputs: Inputs) -> Answer:
-        ready, times = self.loaded, _Times(self._clock)
-        start = self._clock()
+        ready = self.loaded
+        times = TokenTimes(ready.model.device)
         cache, _ = self._watch(inputs)
         output = ready.model.generate(
             input_ids=inputs.tensors["input_ids"],
@@ -200,14 +195,12 @@ class LlavaVideoAdapter:
             streamer=times,
         )
         new = output[0, len(inputs.roles) :]
-        seconds = times.seen[1:]
-        later = len(seconds) - 1
         text = ready.tokenizer.decode(new, skip_special_tokens=True).strip()
         return Answer(
             text=text,
             option=_letter_in(text, inputs.sample.options),
-            first_token_seconds=seconds[0] - start,
-            token_seconds=(seconds[-1] - seconds[0]) / later if later else 0.0,
+            first_token_seconds=times.first_token_seconds,
+            token_seconds=times.token_seconds,
             tokens=int(output.shape[1]),
         )
 
@@ -284,26 +277,7 @@ class LlavaVideoAdapter:
         return self._loaded
 
     def _clock(self) -> float:
-        """Wall time in seconds, after all work on the device."""
-        import torch
-
-        if self.loaded.model.device.type == "cuda":
-            torch.cuda.synchronize(self.loaded.model.device)
-        return time.perf_counter()
-
-
-class _Times:
-    """A streamer that notes when each token came; the first call hands the prompt over."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.seen: list[float] = []
-
-    def put(self, value: Tensor) -> None:
-        self.seen.append(self._clock())
-
-    def end(self) -> None:
-        """Nothing is held back."""
+        return now(self.loaded.model.device)
 
 
 def _letter_in(text: str, options: Sequence[str]) -> int | None:

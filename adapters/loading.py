@@ -7,11 +7,33 @@ from typing import TYPE_CHECKING, Any
 from namm_mm.errors import RunError, UsageError, message
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import torch
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def check_device(name: str) -> None:
+    """Raise `UsageError` unless `name` can name a device at all; it may still be absent."""
+    if name.partition(":")[0] not in ("auto", "cpu", "cuda"):
+        raise UsageError(
+            message("unknown device", given=name, expected="auto, cpu, cuda or cuda:N")
+        )
+
+
+def check_weights(info: Mapping[str, Any], source: Path | str, name: str, kind: str) -> None:
+    """Raise `RunError` if weights are missing: transformers fills them with random numbers."""
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise RunError(
+            message(
+                f"{name!r} lacks {len(missing)} weights",
+                given=missing[0],
+                expected=f"all weights of {kind} in {source}",
+            )
+        )
 
 
 def choose_device(name: str) -> torch.device:
@@ -95,15 +117,7 @@ def causal_model(source: Path | str, name: str, dtype: torch.dtype) -> Any:
                 then="`namm-mm list` shows what is cached and how to get the rest.",
             )
         ) from error
-    missing = sorted(info["missing_keys"])
-    if missing:  # transformers would fill them with random numbers and go on
-        raise RunError(
-            message(
-                f"{name!r} lacks {len(missing)} weights",
-                given=missing[0],
-                expected=f"all weights of {type(model).__name__} in {source}",
-            )
-        )
+    check_weights(info, source, name, type(model).__name__)
     return model
 
 

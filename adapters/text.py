@@ -22,17 +22,17 @@ In all three the numbers of the memory are those of the prompt and, for ``likeli
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.adapters import loading
+from namm_mm.adapters.timing import TokenTimes, now
 from namm_mm.asset import resolve
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Inputs, Role, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor, nn
 
@@ -88,10 +88,7 @@ class TextAdapter:
                 raise UsageError(
                     message(f"unknown {name}", given=given, expected="a known one", valid=valid)
                 )
-        if self.device.partition(":")[0] not in ("auto", "cpu", "cuda"):
-            raise UsageError(
-                message("unknown device", given=self.device, expected="auto, cpu, cuda or cuda:N")
-            )
+        loading.check_device(self.device)
         if self.max_new_tokens < 1:
             raise UsageError(
                 message("wrong max_new_tokens", given=self.max_new_tokens, expected="1 or more")
@@ -229,18 +226,15 @@ class TextAdapter:
             eos_token_id=end,
             pad_token_id=pad,
         )
-        times = _Times(self._clock)
-        start = self._clock()
+        times = TokenTimes(self._ready.model.device)
         output = self._ready.model.generate(
             **inputs.tensors, generation_config=settings, streamer=times
         )
         new = output[0, len(inputs.roles) :]
-        seconds = times.seen[1:]  # the first call hands the prompt over
-        later = len(seconds) - 1
         return Answer(
             text=self.tokenizer.decode(new, skip_special_tokens=True).strip(),
-            first_token_seconds=seconds[0] - start,
-            token_seconds=(seconds[-1] - seconds[0]) / later if later else 0.0,
+            first_token_seconds=times.first_token_seconds,
+            token_seconds=times.token_seconds,
             tokens=int(output.shape[1]),
         )
 
@@ -330,32 +324,13 @@ class TextAdapter:
         return self._loaded
 
     def _clock(self) -> float:
-        """Wall time in seconds, after all work on the device."""
-        import torch
-
-        if self._ready.model.device.type == "cuda":
-            torch.cuda.synchronize(self._ready.model.device)
-        return time.perf_counter()
+        return now(self._ready.model.device)
 
 
 @dataclass(frozen=True)
 class _Loaded:
     model: Any
     tokenizer: Any
-
-
-class _Times:
-    """A streamer that notes when each token came."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock = clock
-        self.seen: list[float] = []
-
-    def put(self, value: Tensor) -> None:
-        self.seen.append(self.clock())
-
-    def end(self) -> None:
-        """Nothing is held back."""
 
 
 def _log_probability(logits: Tensor, ids: Sequence[int]) -> float:

@@ -84,15 +84,7 @@ def load_video_model(
         "load the weights",
         name,
     )
-    missing = sorted(info["missing_keys"])
-    if missing:  # transformers would fill them with random numbers and go on
-        raise RunError(
-            message(
-                f"{name!r} lacks {len(missing)} weights",
-                given=missing[0],
-                expected=f"all weights of {kind.model_class} in {source}",
-            )
-        )
+    loading.check_weights(info, source, name, kind.model_class)
     token = int(config.video_token_id)
     placeholder = tokenizer.convert_ids_to_tokens(token) if token < len(tokenizer) else None
     if placeholder is None:

@@ -56,7 +56,7 @@ def test_tokens_keep_their_signal_across_evictions() -> None:
         index = torch.rand(1, 2, kept.shape[2]).argsort(-1)[..., :20].sort(-1).values
         kept = kept.gather(2, index)
         state = SpectrogramState(
-            *(part.gather(2, index[..., None].expand(-1, -1, -1, 17)) for part in state)
+            *(part.gather(2, index[..., None].expand(-1, -1, -1, part.shape[3])) for part in state)
         )
     wanted = reference_ema(spectrogram, signals.transpose(2, 3))
     wanted = wanted.gather(2, kept[..., None].expand(-1, -1, -1, 17))
