@@ -136,7 +136,8 @@ class Spectrogram:
         ema = _time_first(state.ema).clone(memory_format=torch.contiguous_format)
         for frame in self._magnitudes(state, signal):
             ema.lerp_(frame, 1.0 - self.decay)
-        recent = signal[:, -self.hop :]
+        # A copy, not a view: a view would keep all attention of the call alive.
+        recent = signal[:, -self.hop :].clone()
         return SpectrogramState(
             ema.transpose(1, 2).reshape(rows, heads, slots, self.bins),
             recent.transpose(1, 2).reshape(rows, heads, slots, self.hop),

@@ -63,6 +63,14 @@ def test_tokens_keep_their_signal_across_evictions() -> None:
     torch.testing.assert_close(state.ema, wanted, atol=1e-5, rtol=0)
 
 
+def test_the_state_holds_nothing_but_itself() -> None:
+    """No view into the attention of the call: that would keep all of it alive."""
+    spectrogram = Spectrogram()
+    state = spectrogram.advance(spectrogram.initial(1, 2, 40), torch.rand(1, 2, 96, 40))
+    for part in state:
+        assert part.untyped_storage().nbytes() == part.numel() * part.element_size()
+
+
 def test_advance_leaves_its_state_alone() -> None:
     spectrogram = Spectrogram()
     state = spectrogram.advance(spectrogram.initial(1, 1, 4), torch.rand(1, 1, 32, 4))
