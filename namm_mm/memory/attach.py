@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import causal_mask_function
 
 from namm_mm.errors import RunError, UnsupportedError, UsageError, message
-from namm_mm.memory.cache import EvictingCache, take_pending
+from namm_mm.memory.cache import EvictingCache, forget_pending, take_pending
 from namm_mm.memory.layer import Rules
 from namm_mm.policies.base import Observation, Policy
 from namm_mm.records import MemoryUse, Trace
@@ -145,6 +145,7 @@ def attach(
     finally:
         config._attn_implementation_internal = before
         hook.remove()
+        forget_pending()
 
 
 def _check_options(policy: Policy, interval: int, storage: str, protocol: str) -> None:

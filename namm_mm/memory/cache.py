@@ -35,6 +35,11 @@ def take_pending(keys: Tensor) -> EvictingLayer | None:
     return pending[0] if pending is not None and pending[1] is keys else None
 
 
+def forget_pending() -> None:
+    """Drop keys that no attention call picked up, after an error on the way to it."""
+    _PENDING.set(None)
+
+
 class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """Hands new keys and values to the attention call, which does the rest."""
 

@@ -119,6 +119,8 @@ def test_an_interrupted_call_does_not_spoil_the_next() -> None:
 
     with attach(model, Broken(), interval=32), pytest.raises(UsageError, match="NaN in layer 0"):
         model(tokens)
+    with attach(model, h2o(), interval=32) as memory:  # keys that reach no attention call
+        memory.cache.update(torch.ones(1, 2, 4, 8), torch.ones(1, 2, 4, 8), layer_idx=0)
     with torch.no_grad(), attach(model, h2o(), interval=32) as memory:
         model(tokens)
     assert memory.usage().updates == 1
