@@ -100,6 +100,10 @@ def attach(
 ) -> Iterator[Memory]:
     """Give `model` a forgetting memory.
 
+    Inside the block, a call of the model that brings no cache begins new sequences; one that brings
+    ``past_key_values=memory.cache`` goes on with them, as ``generate`` does by itself after its
+    first step.
+
     Parameters
     ----------
     model
