@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+STORAGES = ("shared", "per_head")
+"""Whether the heads of a layer keep equally many tokens, or each its own number."""
+
+PROTOCOLS = ("streaming", "prune_after_prefill")
+"""Whether a memory evicts at every interval, or once after the prompt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Role:

@@ -17,9 +17,8 @@ from typing import Any
 from namm_mm.errors import NammError, UsageError
 from namm_mm.policies.base import KeepAll, Threshold
 from namm_mm.reader import Choice, Reader
+from namm_mm.records import PROTOCOLS, STORAGES
 
-STORAGES = ("shared", "per_head")
-PROTOCOLS = ("streaming", "prune_after_prefill")
 SPLITS = ("train", "validation", "test")
 WANDB_MODES = ("offline", "online", "disabled")
 

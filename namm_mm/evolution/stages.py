@@ -17,7 +17,8 @@ from namm_mm.errors import UsageError
 from namm_mm.evolution import fitness
 from namm_mm.evolution.search import STEPS, SUBSPACES
 from namm_mm.reader import Choice, Reader
-from namm_mm.settings import STORAGES, WANDB_MODES, listed
+from namm_mm.records import STORAGES
+from namm_mm.settings import WANDB_MODES, listed
 
 STRATEGIES = ("cma", "cma_official", "sep_cma")
 

@@ -8,6 +8,7 @@ arXiv 1604.00772). They differ in how a covariance is held, sampled and updated.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -75,7 +76,7 @@ class Strategy(Protocol):
         ...
 
 
-class GaussianStrategy:
+class GaussianStrategy(ABC):
     """The part that CMA-ES and separable CMA-ES share.
 
     Parameters
@@ -200,21 +201,21 @@ class GaussianStrategy:
         scale = size / white.square().sum(1).clamp_min(1e-12)
         self._adapt(keep, torch.where(weights >= 0, weights, weights * scale), steps)
 
+    @abstractmethod
     def _prepare(self) -> None:
         """Make the covariance ready for `_colour` and `_whiten`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _colour(self, noise: Tensor) -> Tensor:
         """White noise (population, n) to noise of the covariance."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _whiten(self, steps: Tensor) -> Tensor:
         """Steps (population, n) to what they are for an identity covariance."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _adapt(self, keep: float, weights: Tensor, steps: Tensor) -> None:
         """Decay the covariance by `keep` and add the path's and the weighted steps' products."""
-        raise NotImplementedError
 
     def _remember(self, member: Tensor, fitness: float) -> None:
         if self._best is None or fitness > self._best.fitness:

@@ -21,12 +21,10 @@ from namm_mm.errors import RunError, UnsupportedError, UsageError, message
 from namm_mm.memory.cache import EvictingCache, forget_pending, take_pending
 from namm_mm.memory.layer import Rules
 from namm_mm.policies.base import Observation, Policy
-from namm_mm.records import MemoryUse, Trace
+from namm_mm.records import PROTOCOLS, STORAGES, MemoryUse, Trace
 
 # "sdpa" or "flash" must not be part of the name: transformers dispatches on substrings.
 ATTENTION = "namm_memory"
-STORAGES = ("shared", "per_head")
-PROTOCOLS = ("streaming", "prune_after_prefill")
 # Extra arguments of attention functions that change what is computed.
 _CHANGES_ATTENTION = ("softcap", "s_aux", "position_bias", "head_mask", "block_table")
 

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from namm_mm.memory.store import PerHeadStore, Store
 
+MASKED = 512
+"""Queries that share one mask."""
+
 
 def attend(queries: Tensor, store: Store, *, scaling: float, window: int | None = None) -> Tensor:
     """Attention output of the newest tokens; their own keys are in the store already.
@@ -37,16 +40,10 @@ def attend(queries: Tensor, store: Store, *, scaling: float, window: int | None 
     if isinstance(store, PerHeadStore) and count > 1 and not store.even:
         return _attend_head_by_head(queries, store, scaling, window)
     keys, values = store.padded()
-    visible = visibility(count, store.lengths, store.device)
-    plain = store.even and window is None
-    if window is not None:
-        visible = visible & _inside(window, store.positions(), count)
-    mask = None
-    if not plain:
-        mask = visible.flatten(0, 1)[:, None]
-    elif 1 < count < keys.shape[2]:
-        mask = visible[0, 0]
-    return _sdpa(queries, keys, values, mask, scaling, causal=plain and count == keys.shape[2])
+    if store.even and window is None and count in (1, keys.shape[2]):
+        return _sdpa(queries, keys, values, None, scaling, causal=count > 1)
+    positions = store.positions() if window is not None else None
+    return _masked(queries, keys, values, _distinct(store), positions, scaling, window)
 
 
 def weights(
@@ -66,27 +63,66 @@ def weights(
     transposed = keys[:, :, None].transpose(-1, -2)
     # What came before the new tokens is visible to all of them; only even stores can skip its mask.
     masked = slice(keys.shape[2] - count, None) if store.even and window is None else slice(None)
-    hidden = ~visibility(count, store.lengths, store.device)[..., masked]
-    if window is not None:
-        hidden = hidden | ~_inside(window, store.positions(), count)
+    positions = store.positions() if window is not None else None
     for start in range(0, count, tile):
-        products = (grouped[:, :, :, start : start + tile] @ transposed).float() * scaling
-        products[..., masked].masked_fill_(hidden[:, :, None, start : start + tile], float("-inf"))
+        part = range(start, min(count, start + tile))
+        products = (grouped[:, :, :, start : part.stop] @ transposed).float() * scaling
+        seen = _seen(part, count, _distinct(store), positions, window, store.device)
+        hidden = ~seen[:, :, None, :, masked]
+        products[..., masked].masked_fill_(hidden, float("-inf"))
         yield products.softmax(-1).mean(2)
 
 
-def visibility(count: int, lengths: Tensor, device: torch.device) -> Tensor:
-    """(row, kv_head, query, slot) bool: what each of the `count` newest tokens may look at."""
+def visibility(part: range, count: int, lengths: Tensor, device: torch.device) -> Tensor:
+    """(row, kv_head, query, slot) bool: what queries `part` of the `count` newest may look at."""
     first = lengths.to(device)[..., None] - count + 1
-    seen = first + torch.arange(count, device=device)
+    seen = first + torch.arange(part.start, part.stop, device=device)
     return torch.arange(int(lengths.max()), device=device) < seen[..., None]
 
 
-def _inside(window: int, positions: Tensor, count: int) -> Tensor:
+def _inside(window: int, part: range, count: int, positions: Tensor) -> Tensor:
     """(row, kv_head, query, slot) bool: slots less than `window` positions before each query."""
-    newest = positions.amax(-1, keepdim=True)
-    queries = newest - torch.arange(count - 1, -1, -1, device=positions.device)
+    before_newest = count - 1 - torch.arange(part.start, part.stop, device=positions.device)
+    queries = positions.amax(-1, keepdim=True) - before_newest
     return positions[:, :, None] > (queries - window)[..., None]
+
+
+def _seen(
+    part: range,
+    count: int,
+    lengths: Tensor,
+    positions: Tensor | None,
+    window: int | None,
+    device: torch.device,
+) -> Tensor:
+    seen = visibility(part, count, lengths, device)
+    if positions is None or window is None:
+        return seen
+    return seen & _inside(window, part, count, positions)
+
+
+def _distinct(store: Store) -> Tensor:
+    """Lengths that differ: one for all rows and heads of an even store, so that masks are small."""
+    return store.lengths[:1, :1] if store.even else store.lengths
+
+
+def _masked(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    lengths: Tensor,
+    positions: Tensor | None,
+    scaling: float,
+    window: int | None,
+) -> Tensor:
+    """Attention under a mask, some queries at a time, so that no mask is prompt x prompt."""
+    count, out = queries.shape[2], []
+    for start in range(0, count, MASKED):
+        part = range(start, min(count, start + MASKED))
+        seen = _seen(part, count, lengths, positions, window, queries.device)
+        mask = seen.flatten(0, 1)[:, None]
+        out.append(_sdpa(queries[:, :, start : part.stop], keys, values, mask, scaling))
+    return out[0] if len(out) == 1 else torch.cat(out, dim=2)
 
 
 def _sdpa(
@@ -129,10 +165,11 @@ def _attend_head_by_head(
         for head in range(store.heads):
             keys, values = store.head(row, head)
             length = store.lengths[row : row + 1, head : head + 1]
-            mask = visibility(count, length, store.device)
-            if positions is not None and window is not None:
+            own = None
+            if positions is not None:
                 own = positions[row : row + 1, head : head + 1, : keys.shape[0]]
-                mask = mask & _inside(window, own, count)
             chosen = queries[row : row + 1, head * group : (head + 1) * group]
-            out.append(_sdpa(chosen, keys[None, None], values[None, None], mask[0], scaling))
+            out.append(
+                _masked(chosen, keys[None, None], values[None, None], length, own, scaling, window)
+            )
     return torch.cat(out, dim=1).view(rows, query_heads, count, -1)

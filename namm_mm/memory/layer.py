@@ -78,6 +78,8 @@ class Segment:
 
 def cut(count: int, seen: int, rules: Rules) -> tuple[Block, ...]:
     """Cut `count` new tokens at the update boundaries of a row that has seen `seen` already."""
+    if count == 0:  # a row that is finished, or padding alone
+        return ()
     if isinstance(rules.policy.selection, KeepAll):
         return (Block(0, count, False),)
     if not rules.streaming:

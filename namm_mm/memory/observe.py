@@ -18,9 +18,9 @@ from namm_mm.memory.store import Store
 from namm_mm.namm.spectrogram import Spectrogram, SpectrogramState
 from namm_mm.policies.base import Observation, Policy
 
-# Rows of attention weights that exist at one time, per layer. Larger is faster up to the point
-# where a tile leaves the processor's cache; 64 was best of 16 to 256 on CPU.
-TILE = 64
+# Rows of attention weights that exist at one time, per layer. `benchmarks/prefill_decode.py --tile`
+# compares sizes: on a CPU larger ones are faster, with nothing left to gain above 128.
+TILE = 128
 
 
 class Observer(Protocol):

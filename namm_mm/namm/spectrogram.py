@@ -200,7 +200,7 @@ class Spectrogram:
         A frame is one matrix product with the windowed transform; the first one begins in the call
         before. Transforming every half window once and joining neighbours, with the window put on
         afterwards, halves the products. But CPUs multiply faster than they read, and the sums
-        around it make the whole two to three times slower.
+        around it cost more than is saved.
         """
         sequences, queries, slots = signal.shape
         matrix = _transform(self.n_fft, signal.device).expand(sequences, -1, -1)

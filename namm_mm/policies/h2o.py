@@ -17,8 +17,7 @@ class H2O:
 
     Sums are of the pruned softmax, as in the authors' code that really drops tokens. The `recents`
     newest tokens are protected: what nobody could look at yet has no sum to be judged by. The
-    authors give half of the budget to recent tokens; a fixed few leave more room to heavy hitters,
-    which made H2O the stronger baseline in our trials.
+    authors give half of the budget to recent tokens; a fixed few leave more room to heavy hitters.
     """
 
     selection: Selection = QUARTER

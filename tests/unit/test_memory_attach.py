@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import StaticCache, T5Config, T5ForConditionalGeneration
 from transformers.cache_utils import DynamicCache
 
@@ -92,6 +93,32 @@ def test_the_peak_counts_the_room_made_by_an_eviction() -> None:
     with torch.no_grad(), attach(model, h2o(tokens=40), interval=32) as memory:
         model(tokens)
     assert memory.usage().bytes_peak >= memory.usage().bytes_final
+
+
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the largest tensor that any operation makes."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return made
+
+
+@pytest.mark.parametrize("protocol", ["streaming", "prune_after_prefill"])
+@pytest.mark.parametrize("name", ["full", "h2o", "namm"])
+def test_nothing_of_a_prompt_is_as_large_as_the_prompt_squared(name: str, protocol: str) -> None:
+    """Neither weights nor masks, however attention is run: they grow with the prompt alone."""
+    length, model = 2048, tiny_llama(max_position_embeddings=4096)
+    policy = create(name) if name == "full" else create(name, selection=Budget(tokens=1500))
+    largest = Largest()  # type: ignore[no-untyped-call]
+    with torch.no_grad(), attach(model, policy, interval=256, protocol=protocol) as memory, largest:
+        model(tiny_tokens(1, length // 2))
+        model(tiny_tokens(1, length // 2), past_key_values=memory.cache)
+    assert 0 < largest.numbers <= 512 * length
 
 
 def test_the_model_is_left_as_it_was_found() -> None:

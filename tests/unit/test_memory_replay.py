@@ -103,9 +103,9 @@ def _physical_length(self: Any) -> int:
     return cohorts[0].store.width if cohorts else 0
 
 
-def _sees_one_ahead(count: int, lengths: torch.Tensor, device: Any) -> torch.Tensor:
+def _sees_one_ahead(part: range, count: int, lengths: torch.Tensor, device: Any) -> torch.Tensor:
     first = lengths.to(device)[..., None] - count + 2
-    seen = first + torch.arange(count, device=device)
+    seen = first + torch.arange(part.start, part.stop, device=device)
     return torch.arange(int(lengths.max()), device=device) < seen[..., None]
 
 

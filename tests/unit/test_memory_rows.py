@@ -56,9 +56,12 @@ def test_a_padded_row_gives_what_it_gives_alone(name: str, storage: str) -> None
             ]
 
 
-def test_a_row_without_new_tokens_stays_frozen() -> None:
+@pytest.mark.parametrize("protocol", ["streaming", "prune_after_prefill"])
+@pytest.mark.parametrize("name", ["full", "h2o", "namm"])
+def test_a_row_without_new_tokens_stays_frozen(name: str, protocol: str) -> None:
     model, tokens = tiny_llama(), tiny_tokens(2, 90)
-    with attach(model, policy(), interval=INTERVAL) as memory, torch.no_grad():
+    options: Any = {"interval": INTERVAL, "protocol": protocol}
+    with attach(model, policy(name), **options) as memory, torch.no_grad():
         model(tokens[:, :70], attention_mask=torch.ones(2, 70))
         before, kept = memory.usage(1), memory.kept(0, 1)
         mask = torch.ones(2, 90)
@@ -66,8 +69,9 @@ def test_a_row_without_new_tokens_stays_frozen() -> None:
         grown = model(tokens[:, 70:], past_key_values=memory.cache, attention_mask=mask).logits
         assert memory.usage(1) == before
         assert [a.tolist() for a in memory.kept(0, 1)] == [a.tolist() for a in kept]
-    with attach(model, policy(), interval=INTERVAL), torch.no_grad():
-        alone = model(tokens[:1]).logits[:, 70:]
+    with attach(model, policy(name), **options) as single, torch.no_grad():
+        model(tokens[:1, :70])
+        alone = model(tokens[:1, 70:], past_key_values=single.cache).logits
     torch.testing.assert_close(grown[:1], alone, atol=2e-5, rtol=1e-5)
 
 
@@ -157,7 +161,12 @@ def test_batches_can_be_repeated_and_selected() -> None:
         assert memory.usage(0) == usages[1]
 
 
-def test_sliding_windows_are_those_of_the_model() -> None:
+@pytest.mark.parametrize("masked", [512, 24])
+def test_sliding_windows_are_those_of_the_model(
+    masked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one mask, and in masks of a few queries each."""
+    monkeypatch.setattr("namm_mm.memory.attention.MASKED", masked)
     model, tokens = tiny_mistral(sliding_window=48), tiny_tokens(1, 130)
     with torch.no_grad():
         expected = model(tokens).logits
