@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import ASSETS, PREFIX, save
-from namm_mm.namm.features import RunningStatistics
+from namm_mm.namm.features import ClippedStatistics, RunningStatistics
 from namm_mm.namm.provisional import GAMMA, INTERVAL, PRICE, RECENCY, provisional
 from namm_mm.namm.spectrogram import Spectrogram
 from namm_mm.policies.base import THRESHOLD as KEEP_AT_ZERO
@@ -34,7 +34,7 @@ class Measuring:
     """A policy that keeps everything and pools the spectra it is shown."""
 
     spectrogram: Spectrogram
-    statistics: RunningStatistics = field(default_factory=RunningStatistics)
+    statistics: RunningStatistics | ClippedStatistics = field(default_factory=RunningStatistics)
     selection: Selection = KEEP_AT_ZERO
     name: str = "measuring"
     needs: Observation = Observation.SPECTROGRAM
@@ -47,10 +47,19 @@ class Measuring:
 
 
 def measure(
-    adapter: AnsweringAdapter, samples: Sequence[Sample], spectrogram: Spectrogram, interval: int
-) -> RunningStatistics:
-    """Pool the spectra of a full cache, at every update, over the prompts of `samples`."""
-    policy = Measuring(spectrogram)
+    adapter: AnsweringAdapter,
+    samples: Sequence[Sample],
+    spectrogram: Spectrogram,
+    interval: int,
+    *,
+    clip: float | None = None,
+) -> RunningStatistics | ClippedStatistics:
+    """Pool the spectra of a full cache, at every update, over the prompts of `samples`.
+
+    `clip` is the quantile of :class:`ClippedStatistics`; None pools all values, as published.
+    """
+    pooled = RunningStatistics() if clip is None else ClippedStatistics(clip)
+    policy = Measuring(spectrogram, pooled)
     _run(adapter, samples, policy, interval)
     return policy.statistics
 

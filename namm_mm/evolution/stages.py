@@ -40,6 +40,9 @@ class StartSettings:
     statistics_prompts
         Without a checkpoint: prompts of the first stage on which the features are measured, with
         the full cache.
+    statistics_clip
+        Without a checkpoint: quantile at which the features are cut off before their mean and
+        variance are taken; None pools all of them, as published, and lets sinks set the scale.
     """
 
     checkpoint: str | None = None
@@ -47,6 +50,7 @@ class StartSettings:
     gamma: float = 0.999
     interval: int = 128
     statistics_prompts: int = 10
+    statistics_clip: float | None = 0.98
 
 
 @dataclass(frozen=True)
@@ -226,6 +230,11 @@ def _start(parent: Reader) -> StartSettings:
             "statistics_prompts", default.statistics_prompts, minimum=1
         )
         or 1,
+        statistics_clip=(
+            reader.optional("statistics_clip")
+            if "statistics_clip" in reader.data
+            else default.statistics_clip
+        ),
     )
 
 

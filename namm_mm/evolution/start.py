@@ -47,7 +47,9 @@ def make_start(
     from namm_mm.build.provisional import measure
 
     spectrogram = Spectrogram(gamma=settings.gamma)
-    statistics = measure(adapter, samples, spectrogram, settings.interval)
+    statistics = measure(
+        adapter, samples, spectrogram, settings.interval, clip=settings.statistics_clip
+    )
     mean, variance = statistics.freeze()
     layout = LAYOUTS["bam"]
     parts = {name: torch.zeros(shape) for name, shape in layout.shapes.items()}
