@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from copy import copy
 from typing import Protocol
 
 import torch
@@ -120,17 +121,22 @@ class WaitingObserver(ABC):
             chosen.pending = self.pending.index_select(0, rows.to(self.pending.device))
 
 
-class ColumnSums(WaitingObserver):
-    """Attention received so far, summed over all queries (H2O, arXiv 2306.14048, section 4)."""
+class ColumnStatistic(WaitingObserver):
+    """One number for each slot, made from the attention that it received."""
 
     batch = 16
+    name: str
+
+    @abstractmethod
+    def merge(self, held: Tensor, tile: Tensor) -> Tensor:
+        """Fold weights (row, kv_head, query, slot) into the statistic (row, kv_head, slot)."""
 
     def fold(self, tiles: Iterator[Tensor], store: Store) -> None:
-        """Add each tile's column sums."""
-        sums = self.statistics(store)["column_sums"]
+        """Merge tile by tile."""
+        held = self.statistics(store)[self.name]
         for tile in tiles:
-            sums = sums + tile.sum(2)
-        store.set_statistics({"column_sums": sums})
+            held = self.merge(held, tile)
+        store.set_statistics({self.name: held})
 
     def settle(self, store: Store, scaling: float, window: int | None) -> None:
         """Fold the rest, however few."""
@@ -140,17 +146,54 @@ class ColumnSums(WaitingObserver):
             self.fold(self._tiles(queries, store, scaling, window, count), store)
 
     def statistics(self, store: Store) -> dict[str, Tensor]:
-        """Return the sums so far: (row, kv_head, slot)."""
+        """Return the statistic so far: (row, kv_head, slot)."""
         held = store.statistics()
         return held or {
-            "column_sums": torch.zeros(store.rows, store.heads, store.width, device=store.device)
+            self.name: torch.zeros(store.rows, store.heads, store.width, device=store.device)
         }
 
-    def select_rows(self, rows: Tensor) -> ColumnSums:
+    def select_rows(self, rows: Tensor) -> ColumnStatistic:
         """Return an observer with these rows' waiting queries."""
-        chosen = ColumnSums()
+        chosen = copy(self)
+        chosen.pending = None
         self.take_rows(chosen, rows)
         return chosen
+
+
+class ColumnSums(ColumnStatistic):
+    """Attention received so far, summed over all queries (H2O, arXiv 2306.14048, section 4)."""
+
+    name = Observation.COLUMN_SUMS.value
+
+    def merge(self, held: Tensor, tile: Tensor) -> Tensor:
+        """Add the tile's column sums."""
+        return held + tile.sum(2)
+
+
+class ColumnMaxima(ColumnStatistic):
+    """The most attention that one query ever gave."""
+
+    name = Observation.COLUMN_MAXIMA.value
+
+    def merge(self, held: Tensor, tile: Tensor) -> Tensor:
+        """Take the larger one."""
+        return torch.maximum(held, tile.amax(2))
+
+
+class DecayedSums(ColumnStatistic):
+    """Attention received, of which each further query leaves the part `decay`."""
+
+    name = Observation.DECAYED_SUMS.value
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+
+    def merge(self, held: Tensor, tile: Tensor) -> Tensor:
+        """Let the sum fade and add the tile's, the newest query in full."""
+        queries = tile.shape[2]
+        left = self.decay ** torch.arange(queries - 1, -1, -1, device=tile.device)
+        return held * self.decay**queries + torch.einsum("rhqs,q->rhs", tile, left)
 
 
 class SpectrogramObserver(WaitingObserver):
@@ -193,6 +236,10 @@ def observer_for(policy: Policy) -> Observer:
     """Build the observer that `policy` needs."""
     if policy.needs is Observation.COLUMN_SUMS:
         return ColumnSums()
+    if policy.needs is Observation.COLUMN_MAXIMA:
+        return ColumnMaxima()
+    if policy.needs is Observation.DECAYED_SUMS:
+        return DecayedSums(policy.decay)  # type: ignore[attr-defined]
     if policy.needs is Observation.SPECTROGRAM:
         return SpectrogramObserver(getattr(policy, "spectrogram", Spectrogram()))
     return NoObserver()

@@ -23,6 +23,8 @@ class Observation(Enum):
 
     NONE = "none"
     COLUMN_SUMS = "column_sums"
+    COLUMN_MAXIMA = "column_maxima"
+    DECAYED_SUMS = "decayed_sums"
     SPECTROGRAM = "spectrogram"
 
 
@@ -46,8 +48,10 @@ class LayerView:
     seen
         Tokens that these rows have processed so far; the newest has position ``seen - 1``.
     statistics
-        What was observed, each (row, kv_head, slot, ...) float32: ``column_sums`` (...,) the
-        attention received so far, mean over the query group; ``spectrogram`` (..., bins).
+        What was observed, each (row, kv_head, slot, ...) float32, of attention that is a mean over
+        the query group: ``column_sums`` (...,) all that was received so far; ``column_maxima``
+        (...,) the most from one query; ``decayed_sums`` (...,) a sum that fades with every query,
+        by the policy's ``decay``; ``spectrogram`` (..., bins).
     """
 
     layer: int

@@ -61,7 +61,9 @@ def test_ragged_eviction_equals_the_dense_replay(name: str, storage: str) -> Non
         assert len({len(head) for layer in range(2) for head in memory.kept(layer)}) > 1
 
 
-@pytest.mark.parametrize("policy", ["h2o", "l2", "recency", "namm"])
+@pytest.mark.parametrize(
+    "policy", ["h2o", "l2", "recency", "attention_max", "attention_ema", "namm"]
+)
 @pytest.mark.parametrize("storage", ["shared", "per_head"])
 def test_every_policy_equals_its_replay(policy: str, storage: str) -> None:
     built = create(policy) if policy == "namm" else create(policy, selection=Budget(tokens=40))
@@ -69,9 +71,9 @@ def test_every_policy_equals_its_replay(policy: str, storage: str) -> None:
 
 
 @pytest.mark.parametrize("storage", ["shared", "per_head"])
-@pytest.mark.parametrize("policy", ["h2o", "namm"])
+@pytest.mark.parametrize("policy", ["h2o", "attention_max", "attention_ema", "namm"])
 def test_statistics_survive_evictions(policy: str, storage: str) -> None:
-    """Column sums and spectra of kept tokens equal those of the replayed attention matrix."""
+    """Statistics of kept tokens equal those of the replayed attention matrix."""
     built: Any = create(policy, selection=Budget(tokens=40))
     model, tokens = tiny_llama(), tiny_tokens(1, 6 * INTERVAL + 16)
     visible = visible_after(model, tokens, built, interval=INTERVAL, storage=storage)
@@ -87,6 +89,11 @@ def test_statistics_survive_evictions(policy: str, storage: str) -> None:
             columns = weights[layer][0, head][:, kept]
             if policy == "h2o":
                 expected, got = columns.sum(0), held["column_sums"][0, head, : len(kept)]
+            elif policy == "attention_max":
+                expected, got = columns.amax(0), held["column_maxima"][0, head, : len(kept)]
+            elif policy == "attention_ema":
+                left = built.decay ** torch.arange(len(columns) - 1, -1, -1)
+                expected, got = left @ columns, held["decayed_sums"][0, head, : len(kept)]
             else:
                 signal = torch.nn.functional.pad(columns.T, (16, 0))
                 frames = built.spectrogram.frames_reference(signal)

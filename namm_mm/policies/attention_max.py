@@ -1,0 +1,31 @@
+"""Running maximum: what one query once looked at hard, however long ago."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class AttentionMax:
+    """The most attention that any query gave so far, plus the newest tokens.
+
+    Nothing is learned, and nothing fades: a burst of attention, such as the second mention of a key
+    that reads the first, is remembered for ever. A hard baseline for long text.
+    """
+
+    selection: Selection = QUARTER
+    recents: int = 16
+    name: str = "attention_max"
+    needs: Observation = Observation.COLUMN_MAXIMA
+
+    def score(self, view: LayerView) -> Tensor:
+        """Column maxima; the newest tokens score above them, the newest highest."""
+        maxima = view.statistics["column_maxima"]
+        bonus = 1.0 + (self.recents - view.age).float()
+        return maxima.where(view.age >= self.recents, maxima + bonus)
