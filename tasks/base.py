@@ -19,6 +19,61 @@ if TYPE_CHECKING:
     from namm_mm.adapters.base import Agent
 
 
+@dataclass(frozen=True)
+class Download:
+    """Files that a run would fetch, or has.
+
+    Attributes
+    ----------
+    what
+        Hub id or URL.
+    files
+        Which files of it, in words.
+    bytes
+        Their size; None where it is not known.
+    cached
+        Whether they are on this machine.
+    where
+        Folder that they are expected in.
+    command
+        What gets them on a machine with a network.
+    note
+        Anything to do first, such as to accept a licence.
+    """
+
+    what: str
+    files: str
+    bytes: int | None
+    cached: bool
+    where: str = ""
+    command: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a plan can know of a task before anything of it is fetched or made.
+
+    A task that has a method ``outlook(split) -> Outlook`` is planned with it; it is optional.
+
+    Attributes
+    ----------
+    samples
+        Size of the split; None where it is not known.
+    tokens
+        Tokens of a long prompt, where the model does not cut it; None where it is not known.
+    new_tokens
+        Tokens that are generated at most; 0 leaves it to the adapter.
+    downloads
+        Data files.
+    """
+
+    samples: int | None = None
+    tokens: int | None = None
+    new_tokens: int = 0
+    downloads: tuple[Download, ...] = ()
+
+
 @runtime_checkable
 class Task(Protocol):
     """What both shapes of task share."""

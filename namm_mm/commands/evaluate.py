@@ -10,22 +10,28 @@ on the same samples: `namm-mm transfer` runs them together.
 Options:
   --configs FOLDER   search a folder of your own configurations too
   --show             print the resolved configuration and its hash, and stop
+  --plan             print what would run: downloads, memory, time; nothing is fetched
+  --gpu NAME         plan for another device: h100, a100, l4, rtx4090 ..., or several: h100x4
+  --json             the plan as JSON
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from namm_mm.commands.planning import PLAN_OPTIONS, print_plan
 from namm_mm.commands.running import run_and_report
 from namm_mm.settings import from_evaluation
 
 if TYPE_CHECKING:
     from namm_mm.cli import Call
 
-OPTIONS = {"configs": True, "show": False}
+OPTIONS = {"configs": True, "show": False, **PLAN_OPTIONS}
 
 
 def main(call: Call) -> int:
     """Run the verb."""
     settings = from_evaluation(call.compose("evaluate"))
+    if "plan" in call.options:
+        return print_plan(settings, call.options)
     return run_and_report(settings, "eval", show="show" in call.options)

@@ -1,0 +1,143 @@
+"""Facts of a model from its ``config.json`` alone: the model is built without any weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.errors import RunError, message
+from namm_mm.plan.models import KNOWN, ModelFacts
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TOKENS_PER_STEP = 3
+"""A Decision Transformer reads return, state and action at every step."""
+
+
+def facts_of(name: str) -> ModelFacts | None:
+    """Facts of a model by its name in a configuration; None where nothing is known of it.
+
+    Nothing is fetched: the table of published models, else a configuration that is on this machine.
+
+    Raises
+    ------
+    RunError
+        A local configuration cannot be read.
+    """
+    if name in KNOWN:
+        return KNOWN[name]
+    folder = local_folder(name)
+    return None if folder is None else read_facts(folder)
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder that holds the model's ``config.json``, if one is on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    from namm_mm.asset import BUNDLED
+
+    for folder in (Path(name).expanduser(), BUNDLED / name):
+        if (folder / "config.json").is_file():
+            return folder
+    try:
+        found = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def read_facts(folder: Path) -> ModelFacts:
+    """Build the model of a configuration on the ``meta`` device and count it.
+
+    Raises
+    ------
+    RunError
+        The configuration cannot be read, or is of a class that transformers does not know.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    try:
+        config: Any = AutoConfig.from_pretrained(folder)
+        with torch.device("meta"):
+            model: nn.Module = _class_of(config)(config)
+    except Exception as error:  # whatever a configuration can be wrong in
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise RunError(
+            message(
+                f"cannot plan with {folder / 'config.json'} ({type(error).__name__}: {first})",
+                given=folder.name,
+                expected="the configuration of a model of transformers",
+            )
+        ) from error
+    parameters, unquantized = count(model)
+    text = config.get_text_config(decoder=True)
+    heads = int(text.num_attention_heads)
+    hidden = int(text.hidden_size)
+    frame, trailing = _frame_tokens(folder, config)
+    return ModelFacts(
+        parameters=parameters,
+        unquantized=unquantized,
+        layers=int(text.num_hidden_layers),
+        query_heads=heads,
+        kv_heads=int(getattr(text, "num_key_value_heads", None) or heads),
+        head_dim=int(getattr(text, "head_dim", None) or hidden // heads),
+        hidden=hidden,
+        inner=int(getattr(text, "intermediate_size", None) or 4 * hidden),
+        context=_context(config, text),
+        stored_bytes=_stored_bytes(config),
+        tokens_per_frame=frame,
+        trailing=trailing,
+    )
+
+
+def count(model: nn.Module) -> tuple[int, int]:
+    """Numbers in all weights, and in those that 4-bit loading leaves as they are."""
+    from torch import nn
+
+    total = sum(parameter.numel() for parameter in model.parameters())
+    packed = sum(
+        module.weight.numel()
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and "lm_head" not in name
+    )
+    return total, total - packed
+
+
+def _class_of(config: Any) -> Any:
+    import transformers
+
+    for name in config.architectures or ():
+        if hasattr(transformers, name):
+            return getattr(transformers, name)
+    return transformers.AutoModel.from_config
+
+
+def _context(config: Any, text: Any) -> int:
+    if config.model_type == "decision_transformer":
+        return int(config.max_ep_len) * TOKENS_PER_STEP
+    return int(getattr(text, "max_position_embeddings", 0) or 0)
+
+
+def _stored_bytes(config: Any) -> int:
+    import torch
+
+    dtype = getattr(config, "dtype", None)
+    return int(dtype.itemsize) if isinstance(dtype, torch.dtype) else 4
+
+
+def _frame_tokens(folder: Path, config: Any) -> tuple[int, int]:
+    """Tokens of a frame, and those after the last; zeros for a model without video."""
+    from namm_mm.adapters.video_kinds import KINDS
+
+    if config.model_type not in KINDS:
+        return 0, 0
+    from namm_mm.adapters.video_frames import processor_files
+
+    size = int(config.vision_config.image_size)
+    layout = KINDS[config.model_type].layout(
+        size, size, processor_files(folder, folder.name)[1], config
+    )
+    return layout.tokens_per_frame, layout.trailing

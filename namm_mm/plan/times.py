@@ -1,0 +1,50 @@
+"""How long a plan may take: rooflines of prefill and decoding, the simulator's speed for control.
+
+An order of magnitude, no promise: a run reports what it measured.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from namm_mm.policies.base import Observation
+
+if TYPE_CHECKING:
+    from namm_mm.plan.devices import Device
+    from namm_mm.plan.models import ModelFacts
+
+USED = 0.4  # of a device's operations and bandwidth, in an eager model
+LAYER_SECONDS = 0.0006  # to launch one layer's kernels for one token
+STEPS_PER_SECOND = {"Hopper": 4000.0, "HalfCheetah": 11000.0, "Walker2d": 4000.0}
+"""Environment steps per second of one processor core, measured on a busy machine."""
+
+OBSERVED = {Observation.NONE: 1.0, Observation.COLUMN_SUMS: 1.5}
+"""Attention work with a second pass over queries and keys; a spectrogram takes twice that."""
+
+
+def answering_seconds(
+    facts: ModelFacts,
+    device: Device,
+    *,
+    context: int,
+    held: int,
+    new_tokens: int,
+    needs: Observation,
+    number_bytes: int,
+    weights: float,
+) -> float:
+    """Seconds of one sample: a prompt of `context` tokens, then `new_tokens`."""
+    attention = 2.0 * facts.layers * facts.query_heads * facts.head_dim * context * context
+    work = 2.0 * facts.parameters * context + attention * OBSERVED.get(needs, 2.0)
+    prefill = work / (device.flops * USED)
+    read = weights + held * facts.kv_per_token(number_bytes)
+    token = max(read / (device.bandwidth * USED), facts.layers * LAYER_SECONDS)
+    return prefill + new_tokens * token
+
+
+def acting_seconds(
+    facts: ModelFacts, body: str, *, episodes: int, steps: int, cores: int = 1
+) -> float:
+    """Seconds of `episodes` that run side by side for `steps` each."""
+    simulator = episodes / (STEPS_PER_SECOND.get(body, 4000.0) * cores)
+    return steps * (simulator + 4 * facts.layers * LAYER_SECONDS)
