@@ -47,30 +47,46 @@ def attend(queries: Tensor, store: Store, *, scaling: float, window: int | None 
 
 
 def weights(
-    queries: Tensor, store: Store, *, scaling: float, tile: int, window: int | None = None
+    queries: Tensor,
+    store: Store,
+    *,
+    scaling: float,
+    tile: int,
+    window: int | None = None,
+    out: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Attention weights of the newest tokens, a few queries at a time, mean over each query group.
+
+    Parameters
+    ----------
+    out
+        (row, query_head, query, head_dim), like `queries`: filled with the attention output, which
+        costs one more product now that the weights are there.
 
     Yields
     ------
     Tensor
         (row, kv_head, up to `tile` queries, slot) float32; each row of weights sums to 1.
     """
-    keys, _ = store.padded()
+    keys, values = store.padded()
     rows, heads = keys.shape[:2]
     count, dim = queries.shape[2:]
     grouped = queries.view(rows, heads, -1, count, dim)
+    filled = None if out is None else out.view(rows, heads, -1, count, values.shape[-1])
     transposed = keys[:, :, None].transpose(-1, -2)
     # What came before the new tokens is visible to all of them; only even stores can skip its mask.
     masked = slice(keys.shape[2] - count, None) if store.even and window is None else slice(None)
     positions = store.positions() if window is not None else None
     for start in range(0, count, tile):
         part = range(start, min(count, start + tile))
-        products = (grouped[:, :, :, start : part.stop] @ transposed).float() * scaling
+        products = (grouped[:, :, :, start : part.stop] @ transposed).float().mul_(scaling)
         seen = _seen(part, count, _distinct(store), positions, window, store.device)
         hidden = ~seen[:, :, None, :, masked]
         products[..., masked].masked_fill_(hidden, float("-inf"))
-        yield products.softmax(-1).mean(2)
+        spent = products.softmax(-1)
+        if filled is not None:
+            filled[:, :, :, start : part.stop] = spent.to(values.dtype) @ values[:, :, None]
+        yield spent.mean(2)
 
 
 def visibility(part: range, count: int, lengths: Tensor, device: torch.device) -> Tensor:

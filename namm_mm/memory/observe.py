@@ -27,8 +27,22 @@ TILE = 128
 class Observer(Protocol):
     """Folds the attention of new queries into the statistics of a store."""
 
-    def observe(self, queries: Tensor, store: Store, scaling: float, window: int | None) -> None:
-        """Take in (row, query_head, query, head_dim) of the newest tokens, already in the store."""
+    def attends(self, queries: Tensor) -> bool:
+        """Whether `observe` may as well make the attention output of these queries."""
+        ...
+
+    def observe(
+        self,
+        queries: Tensor,
+        store: Store,
+        scaling: float,
+        window: int | None,
+        out: Tensor | None = None,
+    ) -> None:
+        """Take in (row, query_head, query, head_dim) of the newest tokens, already in the store.
+
+        `out`, of the same shape, is filled with their attention output, if `attends` said yes.
+        """
         ...
 
     def settle(self, store: Store, scaling: float, window: int | None) -> None:
@@ -54,7 +68,18 @@ class NoObserver:
 
     nbytes = 0
 
-    def observe(self, queries: Tensor, store: Store, scaling: float, window: int | None) -> None:
+    def attends(self, queries: Tensor) -> bool:
+        """No: it never sees a weight."""
+        return False
+
+    def observe(
+        self,
+        queries: Tensor,
+        store: Store,
+        scaling: float,
+        window: int | None,
+        out: Tensor | None = None,
+    ) -> None:
         """Do nothing."""
 
     def settle(self, store: Store, scaling: float, window: int | None) -> None:
@@ -81,7 +106,19 @@ class WaitingObserver(ABC):
     def __init__(self) -> None:
         self.pending: Tensor | None = None
 
-    def observe(self, queries: Tensor, store: Store, scaling: float, window: int | None) -> None:
+    def attends(self, queries: Tensor) -> bool:
+        """On a CPU, where nothing waits and nothing will: fused attention gains nothing there."""
+        count = queries.shape[2]
+        return queries.device.type == "cpu" and self.pending is None and not count % self.batch
+
+    def observe(
+        self,
+        queries: Tensor,
+        store: Store,
+        scaling: float,
+        window: int | None,
+        out: Tensor | None = None,
+    ) -> None:
         """Fold all complete batches of queries; let the rest wait."""
         if self.pending is not None:
             queries = torch.cat([self.pending, queries], dim=2)
@@ -89,10 +126,16 @@ class WaitingObserver(ABC):
         waiting = queries[:, :, complete:]
         self.pending = waiting.clone() if waiting.shape[2] else None
         if complete:
-            self.fold(self._tiles(queries, store, scaling, window, complete), store)
+            self.fold(self._tiles(queries, store, scaling, window, complete, out), store)
 
     def _tiles(
-        self, queries: Tensor, store: Store, scaling: float, window: int | None, complete: int
+        self,
+        queries: Tensor,
+        store: Store,
+        scaling: float,
+        window: int | None,
+        complete: int,
+        out: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Weights of the first `complete` queries.
 
@@ -100,7 +143,7 @@ class WaitingObserver(ABC):
         with the newest slots; so they are passed along, and their weights left out.
         """
         tile = self.batch * max(1, TILE // self.batch)
-        for part in weights(queries, store, scaling=scaling, tile=tile, window=window):
+        for part in weights(queries, store, scaling=scaling, tile=tile, window=window, out=out):
             yield part[:, :, :complete]
             complete -= part.shape[2]
             if complete <= 0:
