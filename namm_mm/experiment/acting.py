@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.experiment.cell import Cell, Stopwatch
+from namm_mm.experiment.watching import keep, watched
+from namm_mm.history import Recorder
 from namm_mm.records import Answer, Record, Role, Sample, Trace
 
 if TYPE_CHECKING:
@@ -21,11 +23,12 @@ OnStep = Callable[[int, int], None]
 
 
 class TimedAgent:
-    """An agent whose decisions are timed."""
+    """An agent whose decisions are timed and remembered."""
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.seconds: list[float] = []
+        self.actions: list[NDArray[np.float32]] = []
 
     def act(
         self,
@@ -37,12 +40,19 @@ class TimedAgent:
         watch = Stopwatch()
         actions = self.agent.act(observations, rewards, alive)
         self.seconds.append(watch.seconds)
+        self.actions.append(actions)
         return actions
 
     @property
     def roles(self) -> tuple[Role, ...]:
         """See :class:`namm_mm.adapters.base.Agent`."""
         return self.agent.roles
+
+    def course(self, row: int, steps: int) -> NDArray[np.float32]:
+        """(step, action_dim): the first `steps` actions of one environment."""
+        import numpy
+
+        return numpy.stack([actions[row] for actions in self.actions[:steps]])
 
 
 def check_dimensions(cell: Cell) -> None:
@@ -100,7 +110,9 @@ def _play(
 ) -> Iterator[tuple[Record, int, Trace]]:
     watch = Stopwatch()
     policy = cell.policy(settings, traces)
-    with cell.attach(policy) as memory:
+    closely = watched(cell, len(samples))
+    recorder = Recorder() if closely else None
+    with cell.attach(policy, recorder) as memory:
         agent = TimedAgent(
             cell.adapter.agent(len(samples), memory, target_return=cell.task.target_return())
         )
@@ -118,16 +130,32 @@ def _play(
                 token_seconds=sum(later) / len(later) if later else 0.0,
                 tokens=seen,
             )
+            roles = agent.roles[:seen]
+            kept = {}
+            if recorder is not None and episode.row in closely:
+                kept = keep(
+                    cell,
+                    recorder,
+                    memory,
+                    episode.sample,
+                    policy,
+                    roles,
+                    row=episode.row,
+                    rewards=episode.rewards,
+                    actions=agent.course(episode.row, len(episode.rewards)),
+                    environment=str(episode.sample.metadata.get("environment", "")),
+                    seed=episode.sample.seed,
+                )
             record = cell.scored(
                 episode.sample,
                 policy,
                 answer,
                 episode.score,
                 memory,
-                agent.roles[:seen],
+                roles,
                 seconds=watch.seconds,
                 row=episode.row,
-                details={**episode.details, "environments": len(samples)},
+                details={**episode.details, **kept, "environments": len(samples)},
             )
             yield record, episode.row, memory.trace(episode.row)
 

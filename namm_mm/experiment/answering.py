@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import UnsupportedError
 from namm_mm.experiment.cell import Cell, Stopwatch
+from namm_mm.experiment.watching import keep, pieces, watched
+from namm_mm.history import Recorder
 from namm_mm.pictures import SAMPLES, save_frames
 from namm_mm.records import Inputs, Record, Sample, Trace
 
@@ -26,6 +28,7 @@ def answer_samples(cell: Cell, samples: Sequence[Sample]) -> Iterator[Record]:
         The model cannot carry a memory: no sample would do better.
     """
     step = -(-len(samples) // SAMPLES)
+    closely = watched(cell, len(samples))
     for number, sample in enumerate(samples):
         try:
             inputs = cell.adapter.prepare(sample)
@@ -35,12 +38,13 @@ def answer_samples(cell: Cell, samples: Sequence[Sample]) -> Iterator[Record]:
             yield from (cell.failed(sample, settings, error) for settings in cell.runs)
             continue
         traces: dict[str, tuple[Trace, ...]] = {}
-        details = {}
-        if cell.folder is not None and number % step == 0:
+        details = dict(inputs.details)
+        if cell.folder is not None and (number % step == 0 or number in closely):
             frames = save_frames(cell.folder, cell.settings.name, inputs)
-            details = {"frames": frames} if frames else {}
+            details |= {"frames": frames} if frames else {}
         for settings in cell.runs:
-            yield _answer(cell, sample, inputs, settings, traces, details)
+            recorder = Recorder() if number in closely else None
+            yield _answer(cell, sample, inputs, settings, traces, details, recorder)
 
 
 def _answer(
@@ -50,14 +54,20 @@ def _answer(
     settings: PolicySettings,
     traces: dict[str, tuple[Trace, ...]],
     details: Mapping[str, Any],
+    recorder: Recorder | None,
 ) -> Record:
     watch = Stopwatch()
     try:
         policy = cell.policy(settings, traces)
-        with cell.attach(policy) as memory:
+        with cell.attach(policy, recorder) as memory:
             answer = cell.adapter.answer(inputs, memory)
         score = cell.task.score(sample, answer)
         traces.setdefault(settings.name, (memory.trace(),))
+        seconds = watch.seconds
+        if recorder is not None:
+            spelled = pieces(cell.adapter, inputs)
+            kept = keep(cell, recorder, memory, sample, policy, inputs.roles, pieces=spelled)
+            details = {**details, **kept}
         return cell.scored(
             sample,
             policy,
@@ -65,7 +75,7 @@ def _answer(
             score,
             memory,
             inputs.roles,
-            seconds=watch.seconds,
+            seconds=seconds,
             details=details,
         )
     except UnsupportedError:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from namm_mm.memory import Memory
+    from namm_mm.memory.watch import Watcher
     from namm_mm.policies.base import Policy
 
 
@@ -79,7 +80,9 @@ class Cell:
             policy = dataclasses.replace(policy, selection=selection)
         return policy  # type: ignore[no-any-return]
 
-    def attach(self, policy: Policy) -> AbstractContextManager[Memory]:
+    def attach(
+        self, policy: Policy, watcher: Watcher | None = None
+    ) -> AbstractContextManager[Memory]:
         """Attach a memory to the adapter's backbone, as the settings say."""
         from namm_mm.memory import attach
 
@@ -89,6 +92,7 @@ class Cell:
             interval=self.settings.interval,
             storage=self.settings.storage,
             protocol=self.settings.protocol,
+            watcher=watcher,
         )
 
     def scored(

@@ -20,6 +20,7 @@ from transformers.masking_utils import causal_mask_function
 from namm_mm.errors import RunError, UnsupportedError, UsageError, message
 from namm_mm.memory.cache import EvictingCache, forget_pending, take_pending
 from namm_mm.memory.layer import Rules
+from namm_mm.memory.watch import Watcher
 from namm_mm.policies.base import Observation, Policy
 from namm_mm.records import PROTOCOLS, STORAGES, MemoryUse, Trace
 
@@ -95,6 +96,7 @@ def attach(
     interval: int = 512,
     storage: str = "shared",
     protocol: str = "streaming",
+    watcher: Watcher | None = None,
 ) -> Iterator[Memory]:
     """Give `model` a forgetting memory.
 
@@ -118,6 +120,9 @@ def attach(
         ``streaming``: evict at every interval, in the prompt too, so that later tokens see only
         what was kept (the official rule). ``prune_after_prefill``: attend over the whole prompt,
         evict once at its end, then keep all.
+    watcher
+        Is called with an :class:`~namm_mm.memory.watch.Update` after every eviction, layer by
+        layer: what stayed, and the scores. Without one, nothing is copied.
 
     Yields
     ------
@@ -133,7 +138,7 @@ def attach(
     """
     _check_options(policy, interval, storage, protocol)
     config = _decoder_config(model)
-    rules = Rules(policy, interval, storage == "per_head", protocol == "streaming")
+    rules = Rules(policy, interval, storage == "per_head", protocol == "streaming", watcher)
     memory = Memory(config.num_hidden_layers, rules)
     before = config._attn_implementation
     AttentionInterface.register(ATTENTION, _attention)

@@ -17,6 +17,7 @@ from namm_mm.memory.attention import attend
 from namm_mm.memory.observe import Observer, observer_for
 from namm_mm.memory.select import select
 from namm_mm.memory.store import PerHeadStore, SharedStore, Store
+from namm_mm.memory.watch import Update, Watcher
 from namm_mm.policies.base import KeepAll, LayerView, Policy
 
 
@@ -34,12 +35,15 @@ class Rules:
         Heads keep their own numbers of tokens (``storage="per_head"``).
     streaming
         Evict at every interval, in the prompt too; else once, after the first call.
+    watcher
+        Is told of every update; None for nobody.
     """
 
     policy: Policy
     interval: int
     per_head: bool
     streaming: bool
+    watcher: Watcher | None = None
 
 
 @dataclass(frozen=True)
@@ -176,8 +180,9 @@ class LayerMemory:
             seen=seen,
             statistics=memory.observer.statistics(store),
         )
+        scores = policy.score(view)
         index, counts = select(
-            policy.score(view),
+            scores,
             view,
             policy.selection,
             per_head=self.rules.per_head,
@@ -186,3 +191,8 @@ class LayerMemory:
         )
         store.keep(index, counts)
         memory.sizes.append(store.lengths)
+        if self.rules.watcher is not None:
+            scored = scores.float().masked_fill(~view.filled, float("nan"))
+            number = len(memory.sizes) - 1
+            update = Update(self.layer, number, seen, tuple(rows), store.positions(), scored)
+            self.rules.watcher(update)

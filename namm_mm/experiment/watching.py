@@ -1,0 +1,55 @@
+"""Watch a few samples closely: for them, what was kept at every update is saved for reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.history import SAMPLES, Recorder, save
+
+if TYPE_CHECKING:
+    from namm_mm.experiment.cell import Cell
+    from namm_mm.memory import Memory
+    from namm_mm.policies.base import Policy
+    from namm_mm.records import Inputs, Role, Sample
+
+
+def watched(cell: Cell, count: int) -> range:
+    """Which of `count` samples are watched: every so many-th; none without a run folder."""
+    if cell.folder is None:
+        return range(0)
+    return range(0, count, -(-count // SAMPLES))
+
+
+def keep(
+    cell: Cell,
+    recorder: Recorder,
+    memory: Memory,
+    sample: Sample,
+    policy: Policy,
+    roles: Sequence[Role],
+    *,
+    row: int = 0,
+    **facts: Any,
+) -> dict[str, Any]:
+    """Save the history of a sample; return what its record's details say of it.
+
+    A disk that is full costs the history and not the sample.
+    """
+    if cell.folder is None:
+        return {}
+    history = recorder.history(memory, roles, row, **facts)
+    method = f"{policy.name}-{policy.selection.describe()}-{cell.settings.interval}"
+    try:
+        name = f"{cell.settings.name}-{sample.id}-{method}-{cell.seed}"
+        return {"history": save(history, cell.folder, name)}
+    except OSError:
+        return {}
+
+
+def pieces(adapter: Any, inputs: Inputs) -> tuple[str, ...]:
+    """Text of each token, where the adapter has a tokenizer to spell them; else nothing."""
+    tokenizer, ids = getattr(adapter, "tokenizer", None), inputs.tensors.get("input_ids")
+    if tokenizer is None or ids is None or ids.shape[-1] != len(inputs.roles):
+        return ()
+    return tuple(tokenizer.batch_decode([[token] for token in ids[0].tolist()]))
