@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Adapter(Protocol):
-    """What both kinds of adapter share."""
+    """What both kinds of adapter share.
+
+    An adapter may have a property ``facts``, a mapping with JSON values: how the loaded model is
+    run, for every record (a context extension, the number of frames).
+    """
 
     @property
     def model_name(self) -> str:

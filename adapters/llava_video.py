@@ -12,16 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.adapters import loading
+from namm_mm.adapters.context import check_length, read_extension
+from namm_mm.adapters.placement import Placement
 from namm_mm.adapters.timing import TokenTimes, now
+from namm_mm.adapters.video_kinds import POOLINGS
 from namm_mm.adapters.video_loading import LoadedVideoModel, load_video_model
-from namm_mm.adapters.video_prompt import LETTERS, question_text
+from namm_mm.adapters.video_prompt import LETTERS, question_text, time_instruction
 from namm_mm.asset import resolve
-from namm_mm.errors import UsageError, message
-from namm_mm.records import Answer, Inputs, Role, Sample
-from namm_mm.video import BACKENDS, sample_frames
+from namm_mm.errors import RunError, UsageError, message
+from namm_mm.records import FRAME_MARK, Answer, Inputs, Role, Sample
+from namm_mm.video import BACKENDS, SAMPLINGS, Clip, sample_frames
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from namm_mm.memory import Memory
@@ -31,18 +35,32 @@ ANSWERS = ("options", "generate")
 
 @dataclass
 class LlavaVideoAdapter:
-    """Runs LlavaNextVideo, LlavaOnevision or VideoLlava on questions about video files.
+    """Runs LlavaNextVideo, LlavaOnevision, VideoLlava or LLaVA-Video on questions about files.
 
     Parameters
     ----------
     model
         Local folder, asset name or hub id, as :func:`namm_mm.asset.resolve` takes it.
     frames
-        How many frames to sample from a file, evenly.
+        How many frames to sample from a file; a shorter file gives all it has.
+    min_frames
+        A file of fewer frames fails its sample instead.
+    sampling
+        ``even``, ``ends`` or ``stride``: see :func:`namm_mm.video.spread`.
     dtype
         ``auto`` is bfloat16 where the device computes in it natively, else float32.
     device
         ``auto`` is CUDA where there is one; ``cpu``, ``cuda``, ``cuda:1``.
+    device_map, quantization, attention
+        Several GPUs, 4-bit weights, attention kernel: see
+        :class:`namm_mm.adapters.placement.Placement`.
+    rope
+        ``linear:2.5`` or ``ntk:4`` extend the context: see :mod:`namm_mm.adapters.context`. None
+        leaves the checkpoint as it is.
+    pooling
+        ``average``, ``bilinear`` or ``max`` instead of what a model in LLaVA's own format says.
+    time_instruction
+        Tell the model how long the video is and when its frames were, as LLaVA-Video was tuned.
     answer_by
         ``options`` compares the letters of a sample's options; ``generate`` decodes greedily.
     max_new_tokens
@@ -58,8 +76,16 @@ class LlavaVideoAdapter:
 
     model: str = "pocket_video"
     frames: int = 32
+    min_frames: int = 1
+    sampling: str = "even"
     dtype: str = "auto"
     device: str = "auto"
+    device_map: str | Mapping[str, Any] | None = None
+    quantization: str | None = None
+    attention: str | None = None
+    rope: str | None = None
+    pooling: str | None = None
+    time_instruction: bool = False
     answer_by: str = "options"
     max_new_tokens: int = 16
     decoder: str = "auto"
@@ -68,17 +94,24 @@ class LlavaVideoAdapter:
     def __post_init__(self) -> None:
         for name, given, valid in (
             ("answer_by", self.answer_by, ANSWERS),
-            ("dtype", self.dtype, loading.DTYPES),
+            ("sampling", self.sampling, SAMPLINGS),
+            ("pooling", self.pooling, (None, *POOLINGS)),
             ("decoder", self.decoder, ("auto", *BACKENDS)),
         ):
             if given not in valid:
+                known = [name for name in valid if name is not None]
                 raise UsageError(
-                    message(f"unknown {name}", given=given, expected="a known one", valid=valid)
+                    message(f"unknown {name}", given=given, expected="a known one", valid=known)
                 )
-        loading.check_device(self.device)
-        for name, number in (("frames", self.frames), ("max_new_tokens", self.max_new_tokens)):
-            if number < 1:
-                raise UsageError(message(f"wrong {name}", given=number, expected="1 or more"))
+        self._placement = Placement(
+            self.dtype, self.device, self.device_map, self.quantization, self.attention
+        )
+        read_extension(self.rope)
+        for name in ("frames", "min_frames", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    message(f"wrong {name}", given=getattr(self, name), expected="1 or more")
+                )
 
     @property
     def model_name(self) -> str:
@@ -96,12 +129,30 @@ class LlavaVideoAdapter:
         """The model's tokenizer."""
         return self.loaded.tokenizer
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """How the model is run, for every record."""
+        found = {
+            "frames_wanted": self.frames,
+            "sampling": self.sampling,
+            "rope": self.rope or "as published",
+            "context_length": self._loaded.context_length if self._loaded else None,
+            "answer_by": self.answer_by,
+            "quantization": self.quantization,
+            "pooling": self.pooling,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
     def load(self) -> None:
         """Load model, tokenizer and preprocessor; see :class:`namm_mm.adapters.base.Adapter`."""
         if self._loaded is None:
-            device = loading.choose_device(self.device)
-            dtype = loading.choose_dtype(self.dtype, device)
-            self._loaded = load_video_model(resolve(self.model), self.model, device, dtype)
+            self._loaded = load_video_model(
+                resolve(self.model),
+                self.model,
+                self._placement,
+                read_extension(self.rope),
+                self.pooling,
+            )
 
     def use(self, loaded: LoadedVideoModel) -> None:
         """Take a model that is in memory already, instead of loading one."""
@@ -128,24 +179,65 @@ class LlavaVideoAdapter:
                     expected=f"at most {len(LETTERS)}",
                 )
             )
-        clip = sample_frames(sample.video, self.frames, backend=self.decoder)
+        marks = sample.prompt.count(FRAME_MARK)
+        clip = self._clip(sample, marks)
         pixels = ready.preprocess(clip.frames)
         layout = ready.layout(pixels)
-        ids = self._encode(self._prompt(sample))
-        at = ids.index(ready.video_token)
-        count = layout.total(len(pixels))
-        roles = [Role("text")] * at
-        for frame in range(len(pixels)):
-            roles += [Role("frame", frame)] * layout.tokens_per_frame
-        roles += [Role("text")] * (layout.trailing + len(ids) - at - 1)
-        tokens = torch.tensor([ids[:at] + [ready.video_token] * count + ids[at + 1 :]])
+        ids, roles = [], []
+        places = iter(range(len(pixels)))
+        for token in self._encode(self._prompt(sample, clip)):
+            if token != ready.video_token:
+                ids.append(token)
+                roles.append(Role("text"))
+                continue
+            for frame in [next(places)] if marks else places:
+                ids += [token] * layout.tokens_per_frame
+                roles += [Role("frame", frame)] * layout.tokens_per_frame
+            if roles[-1] == Role("frame", len(pixels) - 1):
+                ids += [token] * layout.trailing
+                roles += [Role("text")] * layout.trailing
+        new = self.max_new_tokens if self.answer_by == "generate" else 1
+        check_length(len(ids) + new, ready.context_length, name=self.model, sample=sample.id)
+        tokens = torch.tensor([ids])
         device, dtype = ready.model.device, ready.model.dtype
         tensors = {
             "input_ids": tokens.to(device),
             "attention_mask": torch.ones_like(tokens).to(device),
             "pixel_values_videos": pixels[None].to(device, dtype),
         }
-        return Inputs(tensors, tuple(roles), sample)
+        details = {
+            "frames_seen": len(pixels),
+            "tokens_per_frame": layout.tokens_per_frame,
+            "video_seconds": round(clip.seconds, 3),
+        }
+        return Inputs(tensors, tuple(roles), sample, details)
+
+    def _clip(self, sample: Sample, marks: int) -> Clip:
+        """Sample the frames: as many as the sample's prompt has places for, where it has some."""
+        if marks > self.frames:
+            raise UsageError(
+                message(
+                    f"the prompt of sample {sample.id!r} has more places for frames than are "
+                    "sampled",
+                    given=f"{marks} places, adapter.frames={self.frames}",
+                    expected="equal numbers",
+                    then=f"Set adapter.frames={marks}, or task.frames={self.frames}.",
+                )
+            )
+        count = marks or self.frames
+        path = sample.video or ""
+        clip = sample_frames(path, count, backend=self.decoder, sampling=self.sampling)
+        least = max(marks, self.min_frames)
+        if len(clip.frames) < least:
+            raise RunError(
+                message(
+                    f"the video {str(sample.video)!r} is too short",
+                    given=f"{len(clip.frames)} frames",
+                    expected=f"at least {least}",
+                    then="adapter.min_frames says how many are needed.",
+                )
+            )
+        return clip
 
     def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
         """Choose the option whose letter is the most probable next token, or generate."""
@@ -219,10 +311,12 @@ class LlavaVideoAdapter:
 
     # -- text to tokens -----------------------------------------------------------------------
 
-    def _prompt(self, sample: Sample) -> str:
-        """The whole prompt as text, with one placeholder for the video."""
+    def _prompt(self, sample: Sample, clip: Clip | None = None) -> str:
+        """The whole prompt as text, with a placeholder for the video or for each of its frames."""
         ready = self.loaded
-        text = question_text(sample.question, sample.options, context=sample.context)
+        text = sample.prompt or question_text(
+            sample.question, sample.options, context=sample.context
+        )
         if ready.placeholder in text:
             raise UsageError(
                 message(
@@ -231,17 +325,27 @@ class LlavaVideoAdapter:
                     expected="a question without it: the adapter puts the video first",
                 )
             )
+        if self.time_instruction and clip is not None:
+            text = time_instruction(clip) + text
+        if FRAME_MARK in text:
+            text = text.replace(FRAME_MARK, ready.placeholder)
+            return self._turn(text, text.count(ready.placeholder), ready.kind.template_of_text)
+        return self._turn(text, 1, ready.kind.template)
+
+    def _turn(self, text: str, places: int, template: str) -> str:
+        """Wrap `text` as the user's turn, the video before it where it has no place for it."""
+        ready = self.loaded
         if ready.chat_template:
-            content = [{"type": "video"}, {"type": "text", "text": text}]
+            video = [{"type": "video"}] if ready.placeholder not in text else []
             worded: str = ready.tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}],
+                [{"role": "user", "content": [*video, {"type": "text", "text": text}]}],
                 chat_template=ready.chat_template,
                 tokenize=False,
                 add_generation_prompt=True,
             )
-            if worded.count(ready.placeholder) == 1:
+            if worded.count(ready.placeholder) == places:
                 return worded  # a template for text only has no place for the video
-        return ready.kind.template.replace("<video>", ready.placeholder).replace("{text}", text)
+        return template.replace("<video>", ready.placeholder).replace("{text}", text)
 
     def _encode(self, text: str) -> list[int]:
         tokenizer = self.loaded.tokenizer

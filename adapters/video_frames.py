@@ -1,6 +1,6 @@
 """Frames to pixel values, as the Hugging Face video processors do it, without torchvision.
 
-Resize (bicubic with antialiasing, in uint8 steps), centre crop, rescale and normalise, with the
+Resize (bicubic with antialiasing, on uint8), centre crop, rescale and normalise, with the
 sizes, mean and deviation of the checkpoint's own preprocessor configuration.
 """
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-_MODES = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
 
 
 @dataclass(frozen=True)
@@ -53,20 +52,21 @@ class FramePreprocessor:
         """Turn (frame, height, width, 3) uint8 RGB into (frame, 3, height, width) float32."""
         import torch
 
-        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        pixels = _crop(self._resize(pixels), self.crop).float() * self.rescale
+        pixels = torch.from_numpy(self._resize(frames)).permute(0, 3, 1, 2)
+        pixels = _crop(pixels, self.crop).float() * self.rescale
         if self.mean is not None and self.std is not None:
             mean, std = torch.tensor(self.mean), torch.tensor(self.std)
             pixels = (pixels - mean[:, None, None]) / std[:, None, None]
         return pixels
 
-    def _resize(self, pixels: Tensor) -> Tensor:
-        """Resize uint8 frames; stays uint8, as torchvision's resize does."""
-        import torch
+    def _resize(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Resize by PIL, whose rounding between its two passes torchvision has on a CPU too."""
+        import numpy as np
+        from PIL import Image
 
         if self.size is None:
-            return pixels
-        height, width = pixels.shape[-2:]
+            return frames
+        height, width = frames.shape[1:3]
         if isinstance(self.size, int):
             short, long = min(height, width), max(height, width)
             other = int(self.size * long / short)
@@ -74,11 +74,11 @@ class FramePreprocessor:
         else:
             target = self.size
         if target == (height, width):
-            return pixels
-        mode = _MODES.get(self.resample, "bicubic")
-        exact = {"antialias": True, "align_corners": False} if mode != "nearest-exact" else {}
-        resized = torch.nn.functional.interpolate(pixels.float(), target, mode=mode, **exact)
-        return resized.clamp(0, 255).round().to(torch.uint8)
+            return frames
+        kind = Image.Resampling(self.resample)
+        return np.stack(
+            [np.asarray(Image.fromarray(frame).resize(target[::-1], kind)) for frame in frames]
+        )
 
 
 def _crop(pixels: Tensor, size: tuple[int, int] | None) -> Tensor:
@@ -93,8 +93,17 @@ def _crop(pixels: Tensor, size: tuple[int, int] | None) -> Tensor:
         border = (more[0] // 2, (more[0] + 1) // 2, more[1] // 2, (more[1] + 1) // 2)
         pixels = torch.nn.functional.pad(pixels, border)
         height, width = pixels.shape[-2:]
-    top, left = round((height - size[0]) / 2.0), round((width - size[1]) / 2.0)
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
     return pixels[..., top : top + size[0], left : left + size[1]]
+
+
+SIGLIP = {
+    "do_center_crop": False,
+    "size": {"height": 384, "width": 384},
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+}
+"""Preprocessing of the SigLIP tower, which LLaVA's own format does not write down."""
 
 
 def read_preprocessor(config: Mapping[str, Any], model_type: str) -> FramePreprocessor:
@@ -130,14 +139,14 @@ def processor_files(source: Path | str, name: str) -> tuple[dict[str, Any], dict
     ``video_preprocessor_config.json``, inside ``processor_config.json``, or in
     ``preprocessor_config.json``. A chat template of its own file is added to the second.
     """
-    processor = _json(source, "processor_config.json", name)
-    template = _json(source, "chat_template.json", name).get("chat_template")
+    processor = read_json(source, "processor_config.json", name)
+    template = read_json(source, "chat_template.json", name).get("chat_template")
     if template:
         processor.setdefault("chat_template", template)
     video = (
-        _json(source, "video_preprocessor_config.json", name)
+        read_json(source, "video_preprocessor_config.json", name)
         or processor.get("video_processor")
-        or _json(source, "preprocessor_config.json", name)
+        or read_json(source, "preprocessor_config.json", name)
     )
     if not video:
         raise RunError(
@@ -151,7 +160,8 @@ def processor_files(source: Path | str, name: str) -> tuple[dict[str, Any], dict
     return dict(video), processor
 
 
-def _json(source: Path | str, file: str, name: str) -> dict[str, Any]:
+def read_json(source: Path | str, file: str, name: str) -> dict[str, Any]:
+    """Read one of a checkpoint's JSON files; an empty mapping if it has none of this name."""
     from transformers.utils.hub import cached_file
 
     found = cached_file(

@@ -38,11 +38,20 @@ class VideoKind:
         The user's turn with ``<video>`` and ``{text}``, for a checkpoint without a chat template.
     layout
         From processed height and width in pixels, processor configuration and model configuration.
+    own_class
+        Whether `model_class` is one of ours, in :mod:`namm_mm.adapters.llava_qwen_model`, for a
+        published format that transformers does not read.
     """
 
     model_class: str
     template: str
     layout: Callable[[int, int, Mapping[str, Any], Any], Layout]
+    own_class: bool = False
+
+    @property
+    def template_of_text(self) -> str:
+        """The template without the place for the video: the text has places for its frames."""
+        return self.template.replace("<video>\n", "")
 
 
 def _patches(height: int, width: int, processor: Mapping[str, Any], config: Any) -> int:
@@ -71,6 +80,24 @@ def _video_llava(height: int, width: int, processor: Mapping[str, Any], config: 
     return Layout(_patches(height, width, processor, config) + extra)
 
 
+def _llava_qwen(height: int, width: int, processor: Mapping[str, Any], config: Any) -> Layout:
+    vision = config.vision_config
+    side = vision.image_size // vision.patch_size
+    stride = config.mm_spatial_pool_stride
+    pooled = (
+        math.ceil(side / stride) if config.mm_spatial_pool_mode == "bilinear" else side // stride
+    )
+    newline = config.mm_newline_position
+    extra = {"grid": pooled, "frame": 1}.get(newline, 0)
+    return Layout(pooled * pooled + extra, trailing=int(newline == "one_token"))
+
+
+POOLINGS = ("average", "bilinear", "max")
+NEWLINES = ("grid", "frame", "one_token", "no_token")
+"""What ``mm_spatial_pool_mode`` and ``mm_newline_position`` of LLaVA's own format may be."""
+
+LLAVA_QWEN = "llava_qwen"
+
 KINDS: Mapping[str, VideoKind] = {
     "llava_next_video": VideoKind(
         "LlavaNextVideoForConditionalGeneration", "USER: <video>\n{text} ASSISTANT:", _next_video
@@ -83,7 +110,25 @@ KINDS: Mapping[str, VideoKind] = {
     "video_llava": VideoKind(
         "VideoLlavaForConditionalGeneration", "USER: <video>\n{text} ASSISTANT:", _video_llava
     ),
+    LLAVA_QWEN: VideoKind(
+        "LlavaQwenForConditionalGeneration",
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\n<video>\n{text}<|im_end|>\n<|im_start|>assistant\n",
+        _llava_qwen,
+        own_class=True,
+    ),
 }
+
+
+def model_type_of(plain: Mapping[str, Any]) -> str:
+    """The key of :data:`KINDS` for a ``config.json``: its model type, but for LLaVA's own format.
+
+    LLaVA's authors write ``llava`` or ``llava_qwen`` into files of their own format; the name of
+    the class tells it from transformers' LLaVA.
+    """
+    if "LlavaQwenForCausalLM" in (plain.get("architectures") or ()):
+        return LLAVA_QWEN
+    return str(plain.get("model_type", ""))
 
 
 def kind_of(model_type: str, name: str) -> VideoKind:

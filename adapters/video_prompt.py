@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from namm_mm.video import Clip
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -21,3 +25,13 @@ def question_text(question: str, options: Sequence[str], *, context: str = "") -
     if options:
         lines.append(CHOOSE)
     return "\n".join(lines)
+
+
+def time_instruction(clip: Clip) -> str:
+    """What LLaVA-Video is told of a clip before the question: its length, and when frames were."""
+    moments = ",".join(f"{moment:.2f}s" for moment in clip.timestamps)
+    return (
+        f"The video lasts for {clip.seconds:.2f} seconds, and {len(clip.frames)} frames are "
+        f"uniformly sampled from it. These frames are located at {moments}.Please answer the "
+        "following questions related to this video.\n"
+    )

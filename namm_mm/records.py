@@ -25,6 +25,10 @@ PROTOCOLS = ("streaming", "prune_after_prefill")
 """Whether a memory evicts at every interval, or once after the prompt."""
 
 
+FRAME_MARK = "<image>"
+"""Stands in a sample's `prompt` where a frame of its video is to be seen."""
+
+
 @dataclass(frozen=True, slots=True)
 class Role:
     """What one token is: its kind and which one of that kind.
@@ -57,6 +61,10 @@ class Sample:
         The right answer: the text of one of `options`, or the text to generate.
     video
         The file to look at, if any.
+    prompt
+        The whole of what the model is told, options included, where a benchmark prescribes the
+        words; empty lets the adapter word context, question and options. With a
+        :data:`FRAME_MARK` for each frame, text and frames alternate; without, the video is first.
     seed
         Seed of the sample itself (an environment seed, or that of the generator).
     metadata
@@ -70,6 +78,7 @@ class Sample:
     options: tuple[str, ...] = ()
     answer: str = ""
     video: Path | None = None
+    prompt: str = ""
     seed: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -86,11 +95,15 @@ class Inputs:
         One role for each token of the sequence, in order.
     sample
         Where it came from.
+    details
+        Facts of the preparation that belong into the record, such as how many frames were there
+        (JSON values only).
     """
 
     tensors: Mapping[str, Tensor]
     roles: tuple[Role, ...]
     sample: Sample
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ class Clip:
         How many were asked for; more than ``len(frames)`` if the file has fewer.
     backend
         Who decoded: ``decord`` or ``pyav``.
+    rate
+        Frames of the file per second; 0 if it does not say.
     """
 
     frames: NDArray[np.uint8]
@@ -48,6 +50,12 @@ class Clip:
     total: int
     requested: int
     backend: str
+    rate: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Length of the video in seconds; 0 if its rate is not known."""
+        return self.total / self.rate if self.rate else 0.0
 
 
 class _Decoded(NamedTuple):
@@ -55,6 +63,26 @@ class _Decoded(NamedTuple):
     timestamps: NDArray[np.float64]
     indices: NDArray[np.int64]
     total: int
+    rate: float
+
+
+SAMPLINGS = ("even", "ends", "stride")
+"""How frames are spread over a file, see :func:`spread`."""
+
+
+def spread(total: int, count: int, sampling: str = "even") -> NDArray[np.int64]:
+    """Indices of `count` frames of `total`; where `total` is smaller, each frame once.
+
+    ``even`` is :func:`uniform_indices`; ``ends`` goes from the first to the last frame, as the
+    evaluation code of the LLaVA models does; ``stride`` takes every ``floor(total / count)``-th, as
+    LongVideoBench does.
+    """
+    if sampling == "ends":
+        return np.linspace(0, max(total - 1, 0), min(total, count)).astype(np.int64)
+    if sampling == "stride":
+        count = min(total, count)
+        return np.arange(count, dtype=np.int64) * (total // max(count, 1))
+    return uniform_indices(total, count)
 
 
 def uniform_indices(total: int, count: int) -> NDArray[np.int64]:
@@ -73,7 +101,9 @@ def available_backends() -> tuple[str, ...]:
     return tuple(name for name in BACKENDS if find_spec(modules[name]) is not None)
 
 
-def sample_frames(path: str | Path, count: int, *, backend: str = "auto") -> Clip:
+def sample_frames(
+    path: str | Path, count: int, *, backend: str = "auto", sampling: str = "even"
+) -> Clip:
     """Read `count` frames, spread evenly over a video.
 
     Parameters
@@ -85,6 +115,8 @@ def sample_frames(path: str | Path, count: int, *, backend: str = "auto") -> Cli
     backend
         ``decord``, ``pyav``, or ``auto``: decord if it is installed and can read the file, else
         PyAV.
+    sampling
+        One of :data:`SAMPLINGS`.
 
     Returns
     -------
@@ -94,12 +126,16 @@ def sample_frames(path: str | Path, count: int, *, backend: str = "auto") -> Cli
     Raises
     ------
     UsageError
-        `count` is below 1, or the backend is unknown or not installed.
+        `count` is below 1, or the backend or the sampling is unknown or not installed.
     RunError
         The file is missing, truncated or corrupt, or holds no video frames.
     """
     if count < 1:
         raise UsageError(message("wrong number of frames", given=count, expected="at least 1"))
+    if sampling not in SAMPLINGS:
+        raise UsageError(
+            message("unknown sampling", given=sampling, expected="a known one", valid=SAMPLINGS)
+        )
     installed = available_backends()
     if backend != "auto" and backend not in BACKENDS:
         raise UsageError(
@@ -133,7 +169,8 @@ def sample_frames(path: str | Path, count: int, *, backend: str = "auto") -> Cli
     reason = ""
     for name in names:
         try:
-            return Clip(*_READERS[name](file, count), requested=count, backend=name)
+            read = _READERS[name](file, count, sampling)
+            return Clip(**read._asdict(), requested=count, backend=name)
         except RunError:
             raise
         except Exception as error:  # each decoder has errors of its own, few of them documented
@@ -161,7 +198,7 @@ def _no_frames(path: Path, why: str) -> RunError:
     )
 
 
-def _read_decord(path: Path, count: int) -> _Decoded:
+def _read_decord(path: Path, count: int, sampling: str) -> _Decoded:
     import decord
 
     reader = decord.VideoReader(str(path), num_threads=1)
@@ -170,10 +207,10 @@ def _read_decord(path: Path, count: int) -> _Decoded:
         raise _no_frames(path, "a video stream of 0 frames")
     if total < _declared(path):
         raise ValueError(f"only {total} of {_declared(path)} frames are there")
-    indices = uniform_indices(total, count)
+    indices = spread(total, count, sampling)
     frames = reader.get_batch(indices.tolist()).asnumpy()
     times = np.asarray(reader.get_frame_timestamp(indices.tolist()), dtype=np.float64)[:, 0]
-    return _Decoded(frames, times, indices, total)
+    return _Decoded(frames, times, indices, total, float(reader.get_avg_fps()))
 
 
 def _declared(path: Path) -> int:
@@ -186,7 +223,7 @@ def _declared(path: Path) -> int:
         return max((int(stream.frames) for stream in container.streams.video), default=0)
 
 
-def _read_pyav(path: Path, count: int) -> _Decoded:
+def _read_pyav(path: Path, count: int, sampling: str) -> _Decoded:
     import av
 
     with av.open(str(path)) as container:
@@ -194,25 +231,30 @@ def _read_pyav(path: Path, count: int) -> _Decoded:
             raise _no_frames(path, "no video stream")
         stream = container.streams.video[0]
         declared = int(stream.frames)
+        rate = float(stream.average_rate or 0.0)
         total = sum(packet.size > 0 for packet in container.demux(stream))
     if total < declared:
         raise ValueError(f"only {total} of {declared} frames are there")
     if total == 0:
         raise _no_frames(path, "a video stream of 0 frames")
-    indices = uniform_indices(total, count)
+    indices = spread(total, count, sampling)
     wanted = set(indices.tolist())
-    frames, times = [], []
+    frames, moments = [], []
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "NONE"
         for index, frame in enumerate(container.decode(video=0)):
             if index in wanted:
                 frames.append(frame.to_ndarray(format="rgb24"))
-                times.append(float(frame.time or 0.0))
+                moments.append(float(frame.time or 0.0))
                 if len(frames) == len(wanted):
                     break
     if len(frames) < len(wanted):
         raise ValueError(f"only {len(frames)} of {len(wanted)} frames could be decoded")
-    return _Decoded(np.stack(frames), np.asarray(times, dtype=np.float64), indices, total)
+    times = np.asarray(moments, dtype=np.float64)
+    return _Decoded(np.stack(frames), times, indices, total, rate)
 
 
-_READERS: dict[str, Callable[[Path, int], _Decoded]] = {"decord": _read_decord, "pyav": _read_pyav}
+_READERS: dict[str, Callable[[Path, int, str], _Decoded]] = {
+    "decord": _read_decord,
+    "pyav": _read_pyav,
+}

@@ -186,7 +186,7 @@ class Cell:
             token_seconds=token_seconds,
             error=error,
             provenance=self.provenance,
-            details={**asked(sample), **(details or {})},
+            details={**asked(sample), **getattr(self.adapter, "facts", {}), **(details or {})},
         )
 
 

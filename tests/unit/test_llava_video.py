@@ -53,7 +53,12 @@ def kind(adapter: LlavaVideoAdapter) -> str:
     return str(adapter.loaded.model.config.model_type)
 
 
-@pytest.mark.parametrize(("model_type", "edge"), [(k, e) for k in KINDS for e in (336, 384, 40)])
+PUBLISHED = [name for name, kind in KINDS.items() if not kind.own_class]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "edge"), [(k, e) for k in PUBLISHED for e in (336, 384, 40)]
+)
 def test_placeholders_are_as_many_as_the_real_processor_makes(model_type: str, edge: int) -> None:
     module = importlib.import_module(f"transformers.models.{model_type}.processing_{model_type}")
     name = KINDS[model_type].model_class.replace("ForConditionalGeneration", "Processor")
@@ -148,14 +153,15 @@ def test_a_checkpoint_without_a_chat_template_gets_the_prompt_of_its_class(
     adapter: LlavaVideoAdapter, sample: Sample
 ) -> None:
     text = adapter.tokenizer.decode(adapter.prepare(sample).tensors["input_ids"][0])
-    assert ("ASSISTANT" in text) == (kind(adapter) != "llava_onevision")
+    qwen = kind(adapter) == "llava_onevision"
+    assert ("ASSISTANT" in text) == (not qwen)
+    assert ("are a" in text) == adapter.loaded.kind.own_class
     assert "D . pink Answer with the option" in text
 
 
 def test_frames_are_resized_cropped_and_normalised_as_by_the_reference() -> None:
     from PIL import Image
 
-    # Away from 0 and 255: PIL clips between its two passes, torchvision and we after both.
     frames = np.random.default_rng(1).integers(60, 200, (3, 6, 9, 3), np.uint8)
     frames = frames.repeat(10, 1).repeat(10, 2)  # 60 x 90
     mean, std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.3, 0.25])
@@ -168,7 +174,7 @@ def test_frames_are_resized_cropped_and_normalised_as_by_the_reference() -> None
             Image.fromarray(frame).resize((48, 32), Image.Resampling.BICUBIC).crop((8, 0, 40, 32))
         )
         wanted = (np.asarray(small) / 255 - mean) / std
-        assert np.abs(found.permute(1, 2, 0).numpy() - wanted).max() < 2 / 255 / 0.2
+        assert np.abs(found.permute(1, 2, 0).numpy() - wanted).max() < 1.01 / 255 / 0.2
     square = read_preprocessor({}, "llava_onevision")
     assert square(frames).shape == (3, 3, 384, 384)
     bare = FramePreprocessor(size=None, crop=(64, 64), mean=None, std=None)
@@ -207,7 +213,7 @@ def test_another_class_of_model_is_a_usage_error_with_the_known_ones(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "file", ["preprocessor_config.json", "model.safetensors", "tokenizer.json"]
+    "file", ["preprocessor_config.json", "model-00001-of-00002.safetensors", "tokenizer.json"]
 )
 def test_a_checkpoint_with_a_file_missing_or_damaged_says_which(tmp_path: Path, file: str) -> None:
     video_checkpoints.save_checkpoint(tmp_path, "llava_next_video")

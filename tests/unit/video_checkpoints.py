@@ -1,8 +1,13 @@
-"""Tiny random checkpoints of the three video classes, saved as the hub lays them out."""
+"""Tiny random checkpoints of the served video classes, saved as they are published.
+
+Published means: the weights in shards with an index, under the names that files on the hub have.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,9 @@ def make_tokenizer() -> Any:
 def save_checkpoint(folder: Path, model_type: str, *, seed: int = 0, edge: int = 32) -> Any:
     """Save a tiny model of `model_type` and return it. Weights are wide, so that tokens matter."""
     import transformers
+
+    if model_type == "llava_qwen":
+        return save_llava_qwen(folder, seed=seed, edge=edge)
 
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
@@ -86,9 +94,95 @@ def save_checkpoint(folder: Path, model_type: str, *, seed: int = 0, edge: int =
         )
         model = transformers.VideoLlavaForConditionalGeneration(config)
     model.eval().save_pretrained(folder)
+    publish(folder, lambda key: re.sub(r"^(\w+_tower)\.", r"\1.vision_model.", key))
     tokenizer.chat_template = TEMPLATE if model_type == "llava_next_video" else None
     tokenizer.save_pretrained(folder)
     mean = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.25], **size}
     (folder / "preprocessor_config.json").write_text(json.dumps(mean))
     (folder / "processor_config.json").write_text(json.dumps(processor))
     return model
+
+
+def publish(folder: Path, rename: Callable[[str], str]) -> None:
+    """Write ``model.safetensors`` again in shards, with other names."""
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    save_shards(folder, {rename(key): weight for key, weight in weights.items()})
+
+
+def save_shards(folder: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Write two shards, the names of the weights in turn, and the index."""
+    from safetensors.torch import save_file
+
+    names = sorted(weights)
+    places: dict[str, str] = {}
+    for number, keys in enumerate((names[::2], names[1::2]), start=1):
+        file = f"model-{number:05d}-of-00002.safetensors"
+        save_file({key: weights[key] for key in keys}, folder / file, {"format": "pt"})
+        places |= dict.fromkeys(keys, file)
+    index = {"metadata": {}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def save_llava_qwen(
+    folder: Path, *, seed: int, edge: int, newline: str = "grid", mode: str = "average"
+) -> Any:
+    """Save a tiny model in the format of LLaVA's authors: no preprocessor, no video token."""
+    from transformers import SiglipVisionConfig
+
+    from namm_mm.adapters.llava_qwen_model import LlavaQwenForConditionalGeneration, read_config
+
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer()
+    tower = folder / "tower"
+    vision = SiglipVisionConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=edge + 8,
+        patch_size=8,
+    )
+    vision.save_pretrained(tower)
+    plain = {
+        "architectures": ["LlavaQwenForCausalLM"],
+        "model_type": "llava",
+        "mm_vision_tower": str(tower),
+        "mm_spatial_pool_mode": mode,
+        "mm_spatial_pool_stride": 2,
+        "mm_newline_position": newline,
+        "mm_patch_merge_type": "spatial_unpad",
+        "vocab_size": len(tokenizer) + 8,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "eos_token_id": tokenizer.eos_token_id,
+        "tie_word_embeddings": False,
+    }
+    model: Any = LlavaQwenForConditionalGeneration(read_config(plain, "tiny"))
+    model.eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
+    save_shards(folder, {published_name(k): v for k, v in model.state_dict().items()})
+    (folder / "config.json").write_text(json.dumps(plain))
+    tokenizer.chat_template = "{{ messages }}"  # of the language model: knows no video
+    tokenizer.save_pretrained(folder)
+    size = {"size": {"height": edge + 8, "width": edge + 8}, "do_center_crop": False}
+    mean = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, **size}
+    (folder / "preprocessor_config.json").write_text(json.dumps(mean))
+    return model
+
+
+def published_name(key: str) -> str:
+    """The name of a weight in the files of LLaVA's authors."""
+    key = re.sub(r"^model\.language_model\.", "model.", key)
+    key = re.sub(r"^model\.vision_tower\.", "model.vision_tower.vision_tower.vision_model.", key)
+    for number, layer in ((0, "linear_1"), (2, "linear_2")):
+        key = key.replace(f"multi_modal_projector.{layer}", f"mm_projector.{number}")
+    return key

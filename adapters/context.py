@@ -1,0 +1,153 @@
+"""Contexts beyond what a model was trained on, by scaling its rotary embedding.
+
+``linear:F`` divides positions by F, in place of any scaling that the checkpoint brings (Chen et
+al. 2023, arXiv 2306.15595). ``ntk:F`` raises the base of the rotary embedding for F times the
+length, ``base * (2 F - 1) ** (d / (d - 2))`` with d the rotated size of a head: dynamic NTK scaling
+of factor 2, held at F times the length; for F = 4 that is the recipe of the NAMM paper for Llama-3
+(arXiv 2410.13166). It comes on top of a linear scaling that the checkpoint brings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from namm_mm.errors import UsageError, message
+
+KINDS = ("linear", "ntk")
+
+
+@dataclass(frozen=True)
+class ContextExtension:
+    """By what rule, and by how much, a context is extended.
+
+    Attributes
+    ----------
+    kind
+        ``linear`` or ``ntk``.
+    factor
+        At least 1: length by the length that the model was trained on.
+    """
+
+    kind: str
+    factor: float
+
+    def describe(self) -> str:
+        """Words for a configuration and a record: ``ntk:4``."""
+        return f"{self.kind}:{self.factor:g}"
+
+
+def read_extension(words: str | None) -> ContextExtension | None:
+    """Read ``linear:2.5`` or ``ntk:4``; None leaves the model as it is.
+
+    Raises
+    ------
+    UsageError
+        The rule is unknown, or the factor is no number of 1 or more.
+    """
+    if words is None:
+        return None
+    kind, _, number = str(words).partition(":")
+    if kind not in KINDS:
+        raise UsageError(
+            message(
+                "unknown context extension",
+                given=words,
+                expected="a rule and a factor, such as linear:2.5 or ntk:4",
+                valid=KINDS,
+            )
+        )
+    try:
+        factor = float(number)
+    except ValueError:
+        factor = 0.0
+    if not 1.0 <= factor < float("inf"):
+        raise UsageError(
+            message(
+                "wrong factor of the context extension",
+                given=words,
+                expected="a number of 1 or more after the colon, such as linear:2.5 or ntk:4",
+            )
+        )
+    return ContextExtension(kind, factor)
+
+
+def extend(config: Any, extension: ContextExtension | None) -> int | None:
+    """Change the rotary embedding of a configuration, before its model is built.
+
+    Parameters
+    ----------
+    config
+        Of transformers; of a multimodal model its text part is changed, in place.
+    extension
+        None changes nothing.
+
+    Returns
+    -------
+    int or None
+        Longest sequence in tokens, counted from the checkpoint's own length; None if it says none.
+
+    Raises
+    ------
+    UsageError
+        The model has no rotary embedding, or one of a kind that cannot be extended.
+    """
+    text = config.get_text_config(decoder=True)
+    if extension is None:
+        return context_length(text)
+    rope = dict(getattr(text, "rope_parameters", None) or {})
+    kind = rope.get("rope_type")
+    if kind is None or (extension.kind == "ntk" and kind not in ("default", "linear")):
+        raise UsageError(
+            message(
+                f"the context of a {text.model_type!r} model cannot be extended by "
+                f"{extension.describe()}",
+                given=kind or "no rotary embedding",
+                expected="a rotary embedding that is not scaled yet, or linearly",
+                then="Leave `rope` at null.",
+            )
+        )
+    if extension.kind == "linear":
+        text.rope_parameters = {
+            "rope_type": "linear",
+            "factor": extension.factor,
+            "rope_theta": rope["rope_theta"],
+            **{k: v for k, v in rope.items() if k == "partial_rotary_factor"},
+        }
+        return context_length(text)
+    own = context_length(text)
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    size = int(size * rope.get("partial_rotary_factor", 1.0))
+    rope["rope_theta"] *= (2 * extension.factor - 1) ** (size / (size - 2))
+    text.rope_parameters = rope
+    return None if own is None else int(own * extension.factor)
+
+
+def context_length(config: Any) -> int | None:
+    """Longest sequence in tokens that a configuration is made for; None if it says none."""
+    text = config.get_text_config(decoder=True)
+    longest: int | None = getattr(text, "max_position_embeddings", None)
+    if longest is None:
+        return None
+    rope = getattr(text, "rope_parameters", None) or {}
+    if rope.get("rope_type") in ("linear", "dynamic"):
+        return int(longest * rope.get("factor", 1.0))
+    if rope.get("rope_type") == "yarn" and "original_max_position_embeddings" in rope:
+        return max(longest, int(rope["original_max_position_embeddings"] * rope["factor"]))
+    return int(longest)
+
+
+def check_length(tokens: int, longest: int | None, *, name: str, sample: str) -> None:
+    """Raise `UsageError` if a prompt and its answer are longer than the model's context."""
+    if longest is None or tokens <= longest:
+        return
+    factor = -(-tokens * 10 // longest) / 10
+    raise UsageError(
+        message(
+            f"sample {sample!r} is longer than the context of {name!r}",
+            given=f"{tokens} tokens with the answer",
+            expected=f"at most {longest}",
+            then="Sample fewer frames with adapter.frames, or extend the context: "
+            f"adapter.rope=linear:{factor:g} or adapter.rope=ntk:{factor:g} (times what it has).",
+        )
+    )
