@@ -52,6 +52,8 @@ class TrainingSettings:
         Weight of a second loss: the hidden part of the state, read off the state token by a linear
         head that is thrown away afterwards. It teaches the model to look for velocities in the
         past; at play the model sees positions only.
+    decay
+        Let the learning rate fall after the warmup; without, it stays, as in the paper.
     shifted
         Place each training window at a random time of the episode. Episodes begin nearly alike, and
         a model that knows the time may recite actions by the clock, and fall; this one has to look.
@@ -73,6 +75,7 @@ class TrainingSettings:
     seed: int = 0
     hidden_weight: float = 0.0
     shifted: bool = False
+    decay: bool = True
 
 
 class Windows:
@@ -272,6 +275,8 @@ def _loss(
 def _rate(update: int, settings: TrainingSettings) -> float:
     if update < settings.warmup:
         return (update + 1) / settings.warmup
+    if not settings.decay:
+        return 1.0
     progress = (update - settings.warmup) / max(1, settings.updates - settings.warmup)
     return 0.1 + 0.45 * (1 + math.cos(math.pi * progress))
 

@@ -4,6 +4,7 @@
   namm-mm build smollm2                     convert the packaged SmolLM2 now instead of at first use
   namm-mm build pocket-video out=FOLDER     train the video model, into a folder of your own
   namm-mm build pocket-rl asset=pocket_rl_hopper
+  namm-mm build dt dataset=d4rl/hopper-medium-v2 out=FOLDER   a Decision Transformer, as published
   namm-mm build provisional                 the NAMM that stands in until one is evolved
 
 KEY=VALUE are the builder's own options; a wrong one is answered with the right ones.
@@ -30,6 +31,7 @@ BUILDERS: Registry[Callable[..., Path]] = Registry(
     {
         "pocket-video": "namm_mm.build.pocket_video:build",
         "pocket-rl": "namm_mm.build.pocket_rl:build",
+        "dt": "namm_mm.build.decision_transformer:build",
         "provisional": "namm_mm.build.provisional:build",
         "smollm2": "namm_mm.build.smollm2:build",
     },

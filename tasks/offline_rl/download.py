@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from namm_mm.errors import RunError, message
+from namm_mm.tasks.offline_rl import resumable
 from namm_mm.tasks.offline_rl.data import KEYS, Trajectories
 from namm_mm.tasks.offline_rl.references import remote_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_BLOCK = 1 << 20
 
 
 def default_folder() -> Path:
@@ -32,6 +29,9 @@ def fetch(
     on_block: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Return the local file of a D4RL data set, downloading it if it is not there.
+
+    A download that was stopped goes on where it was: see
+    :mod:`namm_mm.tasks.offline_rl.resumable`.
 
     Parameters
     ----------
@@ -53,36 +53,9 @@ def fetch(
     folder = folder or default_folder()
     path = folder / remote.url.rpartition("/")[2]
     if path.is_file():
-        _check(path, _sha256(path), remote.sha256)
+        resumable.check(path, remote.sha256)
         return path
-    partial = path.with_name(path.name + ".tmp")
-    digest = hashlib.sha256()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(remote.url, timeout=60) as answer, partial.open("wb") as file:
-            total = int(answer.headers.get("Content-Length") or 0)
-            while block := answer.read(_BLOCK):
-                file.write(block)
-                digest.update(block)
-                if on_block:
-                    on_block(file.tell(), total)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(
-            message(
-                f"cannot download D4RL's {name} ({error})",
-                given=remote.url,
-                expected="an answer from D4RL's host and a writable folder",
-                then=f"On another machine: `curl -LO {remote.url}`, then put it into {folder}.",
-            )
-        ) from error
-    try:
-        _check(partial, digest.hexdigest(), remote.sha256)
-    except RunError:
-        partial.unlink()
-        raise
-    partial.replace(path)
-    return path
+    return resumable.download(remote.url, path, remote.sha256, on_block=on_block)
 
 
 def from_d4rl_package(name: str) -> Trajectories:
@@ -115,20 +88,3 @@ def from_d4rl_package(name: str) -> Trajectories:
     done = np.flatnonzero(arrays["terminals"] | arrays["timeouts"])
     whole = slice(0, int(done[-1]) + 1)
     return Trajectories(*(np.asarray(arrays[key])[whole] for key in KEYS))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check(path: Path, found: str, expected: str) -> None:
-    if found != expected:
-        raise RunError(
-            message(
-                f"{path} is damaged or not D4RL's",
-                given=found,
-                expected=f"SHA-256 {expected}",
-                then="Delete it and run the command again.",
-            )
-        )

@@ -300,3 +300,77 @@ def test_bfloat16_acts_nearly_as_float32(
     assert rough.dtype == np.float32
     np.testing.assert_allclose(rough[0], exact[0], atol=0.1)  # later steps feed on their own error
     assert np.abs(rough - exact).mean() < 0.1
+
+
+def _publish(folder: Path, state: int, action: int) -> DecisionTransformerModel:
+    """Lay a small model out as the hub holds the published ones: old fields, a pickle, old buffers.
+
+    Their weights were saved by a transformers whose attention kept its causal mask as buffers, and
+    their configuration names a width that no layer has.
+    """
+    torch.manual_seed(5)
+    config = DecisionTransformerConfig(
+        state_dim=state,
+        act_dim=action,
+        hidden_size=8,
+        n_layer=3,
+        n_head=1,
+        n_positions=1024,
+        max_ep_len=1000,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    model = DecisionTransformerModel(config)
+    plain = {
+        **config.to_dict(),
+        "architectures": ["DecisionTransformerModel"],
+        "model_type": "decision_transformer",
+        "bos_token_id": 50256,
+        "eos_token_id": 50256,
+        "n_embd": 768,
+        "max_length": 20,
+        "action_tanh": True,
+        "activation_function": "relu",
+    }
+    weights = dict(model.state_dict())
+    for layer in range(3):
+        mask = torch.ones(1024, 1024, dtype=torch.uint8).tril()[None, None]
+        weights[f"encoder.h.{layer}.attn.bias"] = mask
+        weights[f"encoder.h.{layer}.attn.masked_bias"] = torch.tensor(-1e4)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(plain))
+    torch.save(weights, folder / "pytorch_model.bin")
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", ["hopper-medium", "halfcheetah-medium-replay", "walker2d-expert"])
+def test_a_published_checkpoint_acts_from_the_hub_cache(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its hub id, with its card's statistics, as the plain model acts on the same numbers."""
+    hub = f"edbeeching/decision-transformer-gym-{name}"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    home = tmp_path / f"models--{hub.replace('/', '--')}"
+    state, action = (11, 3) if name.startswith("hopper") else (17, 6)
+    model = _publish(home / "snapshots" / "abc", state, action)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("abc")
+    adapter = DecisionTransformerAdapter(hub, device="cpu")
+    adapter.load()
+    assert adapter.dimensions == (state, action)
+    assert adapter.facts.window == 20
+    mean, deviation = (np.asarray(part, dtype=np.float32) for part in STATE_STATISTICS[name])
+    seen = np.random.default_rng(0).standard_normal((1, state)).astype(np.float32) * deviation
+    agent = adapter.agent(1, None, target_return=3600.0)
+    acted = agent.act(mean + seen, np.zeros(1, np.float32), np.ones(1, np.bool_))
+    with torch.inference_mode():
+        expected = model(
+            states=torch.from_numpy(seen / deviation)[:, None],
+            actions=torch.zeros(1, 1, action),
+            rewards=torch.zeros(1, 1, 1),
+            returns_to_go=torch.full((1, 1, 1), 3.6),
+            timesteps=torch.zeros(1, 1, dtype=torch.long),
+            attention_mask=torch.ones(1, 1),
+        ).action_preds[:, -1]
+    np.testing.assert_allclose(acted, expected.numpy(), atol=1e-5)

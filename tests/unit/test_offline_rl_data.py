@@ -150,11 +150,11 @@ def test_a_download_is_kept_only_if_its_checksum_is_right(
     assert found.read_bytes() == path.read_bytes()
     assert blocks[-1][0] == path.stat().st_size
     path.write_bytes(b"something else")
-    with pytest.raises(RunError, match="damaged or not D4RL's"):
+    with pytest.raises(RunError, match="damaged or another file"):
         download.fetch("hopper-medium-v2", tmp_path / "b")
     assert not list((tmp_path / "b").iterdir())
     found.write_bytes(b"changed on disk")
-    with pytest.raises(RunError, match="damaged or not D4RL's"):
+    with pytest.raises(RunError, match="damaged or another file"):
         download.fetch("hopper-medium-v2", tmp_path / "a")
     path.unlink()
     with pytest.raises(RunError, match=r"cannot download.*curl -LO"):
