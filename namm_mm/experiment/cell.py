@@ -186,7 +186,7 @@ class Cell:
             token_seconds=token_seconds,
             error=error,
             provenance=self.provenance,
-            details={**asked(sample), **getattr(self.adapter, "facts", {}), **(details or {})},
+            details={**asked(sample), **_facts(self.adapter), **(details or {})},
         )
 
 
@@ -199,6 +199,12 @@ def asked(sample: Sample) -> dict[str, Any]:
         "video": sample.video.name if sample.video else "",
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _facts(adapter: Any) -> Mapping[str, Any]:
+    """What an adapter says of how it runs its model; some have other things of that name."""
+    found = getattr(adapter, "facts", None)
+    return found if isinstance(found, Mapping) else {}
 
 
 class Stopwatch:
