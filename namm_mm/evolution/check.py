@@ -9,6 +9,7 @@ from namm_mm.errors import NammError, message
 from namm_mm.evolution.search import FITTED, indices
 from namm_mm.evolution.stages import EvolutionSettings, StageSettings
 from namm_mm.evolution.start import check_start
+from namm_mm.execution import settings as execution
 from namm_mm.namm.params import LAYOUTS
 from namm_mm.reader import Choice
 
@@ -16,6 +17,7 @@ from namm_mm.reader import Choice
 def problems(settings: EvolutionSettings) -> Iterator[str]:
     """Yield one sentence or two for everything that is wrong."""
     yield from validation.output_problems(settings.folder or settings.output)
+    yield from execution.problems(settings.execution)
     yield from _adapter_problems(settings.adapter)
     layout = LAYOUTS["bam"]
     try:

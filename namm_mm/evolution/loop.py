@@ -12,19 +12,22 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from namm_mm import execution
+from namm_mm.evolution.bench import Evaluator, make_evaluator
 from namm_mm.evolution.claim import claim
 from namm_mm.evolution.search import SearchSpace
 from namm_mm.evolution.stage_run import Measured, StageRun
 from namm_mm.evolution.stages import EvolutionSettings, StageSettings
 from namm_mm.evolution.start import evolved_card, make_start
-from namm_mm.evolution.state import Position, State, trim
+from namm_mm.evolution.state import STATE, Position, State, trim
 from namm_mm.execution import Journal
 from namm_mm.namm import Namm
 from namm_mm.namm import load as load_namm
@@ -33,6 +36,7 @@ from namm_mm.progress import Progress, Silent
 from namm_mm.tracking import RunInfo, Tracker, open_run, provenance
 
 START, BEST = "start.safetensors", "best.safetensors"
+STATE_EVERY = 100  # generations between two copies of the whole state among the artifacts
 JOURNAL, GENERATIONS, VALIDATIONS = "evaluations.jsonl", "generations.jsonl", "validations.jsonl"
 
 
@@ -101,12 +105,13 @@ def run(
     with (
         open_run(folder, info, wandb_mode=settings.wandb) as tracker,
         closing(Journal(folder / JOURNAL)) as journal,
+        closing(_Evolution(settings, folder, progress, tracker, journal)) as evolution,
     ):
-        evolution = _Evolution(settings, folder, progress, tracker, journal)
         finished = evolution.run()
-        evolution.write_best()  # once more: now its card knows how long the search went on
         place, position = folder / BEST, evolution.state.position
-        tracker.artifact("namm", [place, place.with_suffix(".json")], "model", evolution.card())
+        evolution.write_best()  # once more: now its card knows how long the search went on
+        if finished:
+            evolution.keep_state()
         summary = {"best": position.best_fitness, "start": position.start_fitness}
         tracker.finish("ok", {**summary, "generations": position.total, "finished": finished})
         places = dict(tracker.places)
@@ -133,7 +138,7 @@ class _Evolution:
         from namm_mm.registry import build
 
         self.settings, self.folder = settings, folder
-        self.progress, self.tracker, self.journal = progress, tracker, journal
+        self.progress, self.tracker = progress, tracker
         self.began = time.monotonic()
         self.adapter = build(ADAPTERS, settings.adapter.name, settings.adapter.options)
         progress.say(f"loading {self.adapter.model_name}")
@@ -144,7 +149,19 @@ class _Evolution:
         trim(folder / GENERATIONS, position.total)
         trim(folder / VALIDATIONS, position.total + (position.validated == position.generation))
         self.start = self._start()
+        self.evaluator = Evaluator(self.adapter, settings.stages, self.start)
+        self.execution = execution.start(
+            settings.execution,
+            partial(make_evaluator, settings.adapter, settings.stages, self.start),
+            journal,
+            here=self.evaluator,
+            progress=progress,
+        )
         self.write_best()  # a file that a kill left half written is made again
+
+    def close(self) -> None:
+        """Let go of the workers."""
+        self.execution.close()
 
     def run(self) -> bool:
         """Run what is left; return whether all is done."""
@@ -158,7 +175,7 @@ class _Evolution:
 
     def _run_stage(self, stage: StageSettings, index: int) -> bool:
         self.stage = stage
-        self.at_work = StageRun(stage, self.settings.seed, self.adapter, self.start, self.journal)
+        self.at_work = self._stage_run(index)
         self.space = self._space(index, self.start.parameters)
         self.strategy = self.at_work.strategy(len(self.space.index), self.settings.seed + index)
         if self.state.strategy:
@@ -176,6 +193,8 @@ class _Evolution:
                 return True
             self._generation()
             self.progress.advance()
+            if self.state.position.total % STATE_EVERY == 0:
+                self.keep_state()
             if self._out_of_time():
                 done = self.state.position.total
                 self.progress.say(f"stopped after {done} generations: time is over")
@@ -209,13 +228,15 @@ class _Evolution:
             "search/sigma": self.strategy.sigma,
             "search/condition": self.strategy.condition,
             "kept/mean": float(kept.mean()),
-            "kept/by_layer": [round(part, 4) for part in kept.mean(0).tolist()],
             "seconds": round(seconds, 2),
             "tokens_per_second": round(measured.tokens / max(measured.seconds, 1e-9), 1),
         }
         total = self.state.position.total
-        self._line(GENERATIONS, {"generation": total, "stage": self.stage.name, **note})
-        self.tracker.log(note, axis="gen", at=total)
+        by_layer = kept.mean(0).tolist()
+        line = {**note, "kept/by_layer": [round(part, 4) for part in by_layer]}
+        self._line(GENERATIONS, {"generation": total, "stage": self.stage.name, **line})
+        curves = {f"kept/layer_{index:02d}": part for index, part in enumerate(by_layer)}
+        self.tracker.log({**note, **curves}, axis="gen", at=total)
 
     def _validate(self) -> None:
         """Try the mean on the fixed prompts, and keep it if none was better."""
@@ -262,11 +283,13 @@ class _Evolution:
         if carried:
             self.space.save(self.folder / _space_name(index))
         else:
-            following = StageRun(new, self.settings.seed, self.adapter, self.start, self.journal)
-            following.space(mean).save(self.folder / _space_name(index))
+            self._stage_run(index).space(mean).save(self.folder / _space_name(index))
         fresh = Position(stage=index, total=self.state.position.total, seconds=self._seconds())
         self.state = State(fresh, self.strategy.state() if carried else {})
         self.state.save(self.folder)
+
+    def _stage_run(self, index: int) -> StageRun:
+        return StageRun(index, self.settings.seed, self.evaluator, self.execution)
 
     def _space(self, index: int, origin: Tensor) -> SearchSpace:
         path = self.folder / _space_name(index)
@@ -322,10 +345,18 @@ class _Evolution:
         )
 
     def write_best(self) -> None:
-        """Write the best NAMM so far and its card."""
+        """Write the best NAMM so far and its card, and give the trackers a copy."""
         if self.state.best is not None:
             best = replace(self.start, parameters=self.state.best, card=self.card())
-            save_namm(best, self.folder / BEST)
+            place = self.folder / BEST
+            save_namm(best, place)
+            self.tracker.artifact("namm", [place, place.with_suffix(".json")], "model", best.card)
+
+    def keep_state(self) -> None:
+        """Give the trackers a copy of the whole state, from which the search can go on."""
+        paths = [self.folder / STATE, *sorted(self.folder.glob("space-*.safetensors"))]
+        about = {"about": "the whole state of an evolution", **asdict(self.state.position)}
+        self.tracker.artifact("evolution-state", paths, "state", about)
 
     def _line(self, name: str, values: Mapping[str, Any]) -> None:
         with (self.folder / name).open("a", encoding="utf-8") as file:

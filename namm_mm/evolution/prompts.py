@@ -39,22 +39,45 @@ class Prompt:
         return self.inputs.sample.family
 
 
-class Prompts:
-    """The prompts of one split.
+class Tokenized:
+    """Samples of one task as prompts, each made once.
 
     Parameters
     ----------
     adapter
         Loaded, with a ``continuation(sample, text)`` that tokenises answers.
+    """
+
+    def __init__(self, adapter: Any) -> None:
+        self.adapter = adapter
+        self._made: dict[str, Prompt] = {}
+
+    def prompt(self, sample: Sample) -> Prompt:
+        """Tokenise a sample, the first time that it is asked for."""
+        if sample.id not in self._made:
+            inputs = self.adapter.prepare(sample)
+            answer = tuple(self.adapter.continuation(sample, sample.answer))
+            tokens = [inputs.tensors["input_ids"].flatten().tolist(), answer]
+            digest = hashlib.sha256(repr((sample.id, tokens)).encode()).hexdigest()
+            self._made[sample.id] = Prompt(inputs, answer, digest)
+        return self._made[sample.id]
+
+
+class Prompts:
+    """The prompts of one split.
+
+    Parameters
+    ----------
+    tokenized
+        Makes them.
     samples
         What to ask.
     """
 
-    def __init__(self, adapter: Any, samples: Sequence[Sample]) -> None:
-        self.adapter = adapter
+    def __init__(self, tokenized: Tokenized, samples: Sequence[Sample]) -> None:
         self.samples = tuple(samples)
         self.families = tuple(dict.fromkeys(sample.family for sample in samples))
-        self._made: dict[str, Prompt] = {}
+        self._tokenized = tokenized
 
     def all(self) -> list[Prompt]:
         """Every prompt, in the order of the task."""
@@ -76,23 +99,24 @@ class Prompts:
         return [self.prompt(sample) for sample in chosen]
 
     def prompt(self, sample: Sample) -> Prompt:
-        """Tokenise a sample, the first time that it is asked for."""
-        if sample.id not in self._made:
-            inputs = self.adapter.prepare(sample)
-            answer = tuple(self.adapter.continuation(sample, sample.answer))
-            tokens = [inputs.tensors["input_ids"].flatten().tolist(), answer]
-            digest = hashlib.sha256(repr((sample.id, tokens)).encode()).hexdigest()
-            self._made[sample.id] = Prompt(inputs, answer, digest)
-        return self._made[sample.id]
+        """The prompt of a sample."""
+        return self._tokenized.prompt(sample)
 
 
 def load(
-    adapter: Any, task: AnsweringTask, split: str, size: int | None, per_draw: int, seed: int
+    adapter: Any | Tokenized,
+    task: AnsweringTask,
+    split: str,
+    size: int | None,
+    per_draw: int,
+    seed: int,
 ) -> Prompts:
     """Take the samples of a split.
 
     Parameters
     ----------
+    adapter
+        Loaded, or what makes its prompts.
     size
         How many; None takes all that there are.
     per_draw
@@ -113,7 +137,8 @@ def load(
                 then="Ask for fewer, or let the task make more (samples_per_family).",
             )
         )
-    prompts = Prompts(adapter, samples)
+    tokenized = adapter if isinstance(adapter, Tokenized) else Tokenized(adapter)
+    prompts = Prompts(tokenized, samples)
     needed = -(-per_draw // max(1, len(prompts.families)))
     for family in prompts.families or ("any",):
         found = sum(sample.family == family for sample in samples)

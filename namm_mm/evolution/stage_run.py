@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from namm_mm import budgets
-from namm_mm.evolution import fitness, prompts
+from namm_mm.evolution import prompts
+from namm_mm.evolution.bench import Evaluator, Trial
 from namm_mm.evolution.cma_es import CmaEs
 from namm_mm.evolution.fitness import Fitness, Outcomes
 from namm_mm.evolution.prompts import Prompt
-from namm_mm.evolution.scoring import Conditions, Evaluation, Likelihood, Scorer, TaskScore
 from namm_mm.evolution.search import FITTED, Recorder, SearchSpace, fit, indices, with_vector
 from namm_mm.evolution.sep_cma import SepCma
-from namm_mm.evolution.stages import StageSettings
-from namm_mm.execution import Journal, Serial
+from namm_mm.execution import Execution
 from namm_mm.memory import attach
 from namm_mm.namm import Namm
 from namm_mm.policies.namm import NammPolicy
-from namm_mm.registry import build
 
 FIT_PROMPTS = 4  # on which fitted steps are measured
 
@@ -55,16 +51,14 @@ class StageRun:
 
     Parameters
     ----------
-    settings
-        The stage.
+    index
+        Which of the evaluator's stages.
     seed
         Of samples and draws.
-    adapter
-        Loaded.
-    namm
-        The start: statistics, spectrogram and interval are taken from it.
-    journal
-        Of finished evaluations.
+    evaluator
+        Makes trials; its NAMM is the start, which brings statistics, spectrogram and interval.
+    execution
+        Does them.
 
     Raises
     ------
@@ -73,26 +67,20 @@ class StageRun:
     """
 
     def __init__(
-        self, settings: StageSettings, seed: int, adapter: Any, namm: Namm, journal: Journal
+        self, index: int, seed: int, evaluator: Evaluator, execution: Execution[Trial]
     ) -> None:
-        from namm_mm.tasks import TASKS
-
-        self.settings, self.seed, self.adapter, self.namm = settings, seed, adapter, namm
-        self.task = build(TASKS, settings.task.name, settings.task.options)
+        self.index, self.seed, self.evaluator, self.execution = index, seed, evaluator, execution
+        self.settings = settings = evaluator.stages[index]
+        self.adapter, self.namm = evaluator.adapter, evaluator.namm
+        bench = evaluator.bench(index)
+        self.conditions = bench.conditions
         self.train = prompts.load(
-            adapter, self.task, "train", settings.pool, settings.prompts, seed
+            bench.prompts, bench.task, "train", settings.pool, settings.prompts, seed
         )
         self.fixed = prompts.load(
-            adapter, self.task, "validation", settings.validation_prompts, 1, seed
-        )
-        self.conditions = Conditions(namm, budgets.parse(settings.budget), settings.storage)
-        self.scorer: Scorer = (
-            Likelihood(adapter, self.conditions)
-            if settings.fitness == fitness.LIKELIHOOD
-            else TaskScore(adapter, self.conditions, self.task)
+            bench.prompts, bench.task, "validation", settings.validation_prompts, 1, seed
         )
         self.rule = Fitness(settings.fitness, settings.price, settings.allowance)
-        self.execution: Serial[Evaluation] = Serial(self.scorer, journal)
 
     def draw(self, generation: int) -> list[Prompt]:
         """Prompts of a generation."""
@@ -106,9 +94,9 @@ class StageRun:
         on_done: Callable[[int], None] | None = None,
     ) -> Measured:
         """Run candidates (candidate, parameter) float32 on all prompts of a batch."""
-        references = self.execution.run([self.scorer.unit(prompt) for prompt in batch])
-        units = [self.scorer.unit(prompt, vectors) for prompt in batch]
-        results = self.execution.run(units, on_done)
+        trial, index = self.evaluator.trial, self.index
+        references = self.execution.run([trial(index, prompt) for prompt in batch])
+        results = self.execution.run([trial(index, prompt, vectors) for prompt in batch], on_done)
         outcomes = Outcomes.collect(results, references, [prompt.family for prompt in batch])
         return Measured(
             fitness=self.rule(outcomes),

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from namm_mm.errors import UsageError
 from namm_mm.evolution import fitness
 from namm_mm.evolution.search import STEPS, SUBSPACES
+from namm_mm.execution import ExecutionSettings
+from namm_mm.execution import settings as execution_settings
 from namm_mm.reader import Choice, Reader
 from namm_mm.records import STORAGES
 from namm_mm.settings import WANDB_MODES, listed
@@ -116,6 +118,8 @@ class EvolutionSettings:
         gone on with.
     minutes
         Stop after the generation in which so many minutes are over; None never does.
+    execution
+        What runs the evaluations; the numbers do not depend on it.
     """
 
     name: str
@@ -127,6 +131,7 @@ class EvolutionSettings:
     folder: Path | None = None
     minutes: float | None = None
     wandb: str | None = None
+    execution: ExecutionSettings = field(default_factory=ExecutionSettings)
 
     def as_mapping(self) -> dict[str, Any]:
         """Return plain values that :func:`from_mapping` reads back."""
@@ -147,12 +152,13 @@ class EvolutionSettings:
             "folder": self.folder.as_posix() if self.folder else None,
             "minutes": self.minutes,
             "wandb": self.wandb,
+            "execution": self.execution.as_mapping(),
         }
 
     @property
     def deciding(self) -> dict[str, Any]:
         """What the numbers may depend on."""
-        elsewhere = ("output", "folder", "minutes", "wandb")
+        elsewhere = ("output", "folder", "minutes", "wandb", "execution")
         return {key: value for key, value in self.as_mapping().items() if key not in elsewhere}
 
     @property
@@ -162,7 +168,7 @@ class EvolutionSettings:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-KEYS = ("name", "seed", "adapter", "start", "stages", "output", "folder", "minutes", "wandb")
+KEYS = tuple(EvolutionSettings.__dataclass_fields__)
 START_KEYS = tuple(StartSettings.__dataclass_fields__)
 STAGE_KEYS = tuple(key for key in StageSettings.__dataclass_fields__ if key != "name")
 
@@ -191,6 +197,7 @@ def from_mapping(data: Mapping[str, Any]) -> EvolutionSettings:
         folder=Path(reader.text("folder", "")).expanduser() if folder is not None else None,
         minutes=reader.optional("minutes"),
         wandb=reader.one_of("wandb", WANDB_MODES, "") or None,
+        execution=execution_settings.read(reader),
     )
     problems = [*reader.problems, *check.problems(settings)]
     if problems:

@@ -1,6 +1,17 @@
-"""How units of work are run: one after the other, each finished one journaled by its content."""
+"""How units of work are run, each finished one journaled by its content: serially, or by Ray."""
 
+from namm_mm.execution.base import Execution, Factory, Unit, Work
 from namm_mm.execution.journal import Journal
-from namm_mm.execution.serial import Serial, Unit
+from namm_mm.execution.serial import Serial
+from namm_mm.execution.settings import ExecutionSettings, start
 
-__all__ = ["Journal", "Serial", "Unit"]
+__all__ = [
+    "Execution",
+    "ExecutionSettings",
+    "Factory",
+    "Journal",
+    "Serial",
+    "Unit",
+    "Work",
+    "start",
+]

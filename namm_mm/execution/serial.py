@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Generic
 
+from namm_mm.execution.base import OnDone, U, Unit, Work
 from namm_mm.execution.journal import Journal, Result
 
-
-class Unit(Protocol):
-    """A piece of work that can be done again and gives the same."""
-
-    @property
-    def key(self) -> str:
-        """Hash of everything that its result depends on."""
-        ...
-
-
-U = TypeVar("U", bound=Unit)
+__all__ = ["Serial", "Unit"]
 
 
 class Serial(Generic[U]):
@@ -26,20 +17,17 @@ class Serial(Generic[U]):
     Parameters
     ----------
     work
-        Does one unit; what it returns must be JSON.
+        Does one unit.
     journal
         Where results go, and come from if they are there.
     """
 
-    def __init__(self, work: Callable[[U], Result], journal: Journal) -> None:
+    def __init__(self, work: Work[U], journal: Journal) -> None:
         self.work = work
         self.journal = journal
 
-    def run(self, units: Sequence[U], on_done: Callable[[int], None] | None = None) -> list[Result]:
-        """Return the results in the order of `units`: all of them, or an exception.
-
-        `on_done(count)` is called after each unit with how many are done.
-        """
+    def run(self, units: Sequence[U], on_done: OnDone | None = None) -> list[Result]:
+        """See :class:`~namm_mm.execution.base.Execution`."""
         results = []
         for unit in units:
             result = self.journal.get(unit.key)
@@ -50,3 +38,6 @@ class Serial(Generic[U]):
             if on_done is not None:
                 on_done(len(results))
         return results
+
+    def close(self) -> None:
+        """Nothing is held but the work."""
