@@ -18,15 +18,20 @@ from torch import Tensor
 
 from namm_mm.adapters.video_prompt import LETTERS, question_text
 from namm_mm.build.pocket_video_model import MEAN, STD
-from namm_mm.tasks.video_qa.questions import ask, families_of
+from namm_mm.tasks.video_qa.footage import SHOTS
+from namm_mm.tasks.video_qa.questions import MOST_EVENTS, OPTIONS, ask, families_of
+from namm_mm.tasks.video_qa.render import Renderer
 from namm_mm.tasks.video_qa.scenes import (
+    ATTRIBUTES,
     COLORS,
     FRAMES_PER_SLOT,
     SHAPES,
+    SIZE,
     SLOTS,
-    Renderer,
+    WORLDS,
     make_scene,
 )
+from namm_mm.video import uniform_indices
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -38,29 +43,46 @@ TOKENS_PER_FRAME = 4
 BLOCK = 36
 """Tokens of a question's block; shorter ones are padded at their end, which nothing looks at."""
 
-_WORLD_SHARE = (0.8, 0.1, 0.1)
+READ = 32
+"""Frames that are read of a video; of a shorter one, all."""
+
+_WORLD_SHARE = dict(zip(WORLDS, (0.46, 0.06, 0.08, 0.14, 0.18, 0.08), strict=True))
+_FRAME_SHARE = dict(zip(WORLDS, (0.35, 0.1, 0.1, 0.2, 0.1, 0.15), strict=True))
 _STILLS = 2
 _KIND = {name: index for index, name in enumerate(("gray", *COLORS))}
 _SHAPE = {name: index for index, name in enumerate(("none", *SHAPES))}
+_SHOT = {name: index for index, name in enumerate(("none", *SHOTS))}
+_NOWHERE = (float("nan"),) * 3
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Drawn frames and what is on them. Labels are 0 where there is nothing to name."""
+
+    pixels: Tensor  # (frame, 3, height, width) float32, normalised
+    colors: Tensor  # (frame,) colour of the object, else of the wall
+    shapes: Tensor  # (frame,)
+    shots: Tensor  # (frame,) what the footage shows
+    where: Tensor  # (frame, 3) float32: place and radius of the object, about -1 to 1, else NaN
 
 
 @dataclass(frozen=True)
 class Batch:
     """What one optimiser step needs. Shapes in the comments; all indices are int64."""
 
-    pixels: Tensor  # (unique frame, 3, height, width) float32
-    frame_of: Tensor  # (clip, slot): which unique frame stands there
-    colors: Tensor  # (unique frame,) label: colour of the object, else of the wall
-    shapes: Tensor  # (unique frame,)
-    ordinals: Tensor  # (clip, slot): how many-th object starts here, -100 elsewhere
+    frames: Frames  # those that differ
+    frame_of: Tensor  # (clip, read): which of them stands there
+    ordinals: Tensor  # (clip, read): how many-th object or shot starts here, -100 elsewhere
+    changes: Tensor  # (clip, read): what changed, at the second appearance; -100 elsewhere
     prefix: Tensor  # (prefix,) tokens before the video
     blocks: Tensor  # (clip, question, BLOCK) tokens
     value_at: Tensor  # (clip, question): the question mark
-    value: Tensor  # (clip, question): the answering word
+    value: Tensor  # (clip, question): the answering word; -100 where only the options tell it
     letter_at: Tensor  # (clip, question): last token of the block
     letter: Tensor  # (clip, question): token of the right letter
     answer: Tensor  # (clip, question): index of the right option
-    evidence: Tensor  # (clip, question, slot) bool: the slots that show the answer
+    evidence: Tensor  # (clip, question, read) bool: the frames that show the answer
+    shown: Tensor  # (clip, question, option): whether the clip shows it; -100 if not to be seen
     hinted: Tensor  # (clip, question) bool: the answering word is given away at the question mark
     pad: int  # token that fills the blocks
 
@@ -86,46 +108,52 @@ def make_batch(
     questions: int,
     hints: float = 0.0,
 ) -> Batch:
-    """Draw `clips` training clips with `questions` questions each."""
-    frames: list[np.ndarray] = []
-    labels: list[tuple[int, int]] = []
-    frame_of = np.zeros((clips, SLOTS), dtype=np.int64)
-    ordinals = np.full((clips, SLOTS), -100, dtype=np.int64)
+    """Draw `clips` training clips of one length with `questions` questions each."""
+    slots = SLOTS if rng.random() < 0.7 else int(rng.integers(16, SLOTS))
+    slot_of = uniform_indices(slots * FRAMES_PER_SLOT, READ) // FRAMES_PER_SLOT
+    drawn = _Drawn()
+    read = len(slot_of)
+    frame_of = np.zeros((clips, read), dtype=np.int64)
+    ordinals = np.full((clips, read), -100, dtype=np.int64)
+    changes = np.full((clips, read), -100, dtype=np.int64)
     pad = tokenizer.pad_token_id
     blocks = np.full((clips, questions, BLOCK), pad, dtype=np.int64)
-    evidence = np.zeros((clips, questions, SLOTS), dtype=np.bool_)
+    evidence = np.zeros((clips, questions, read), dtype=np.bool_)
+    shown = np.full((clips, questions, OPTIONS), -100, dtype=np.int64)
     marks = np.zeros((5, clips, questions), dtype=np.int64)
     prefix: list[int] = []
     for clip in range(clips):
-        world = str(rng.choice(("events", "needle", "wall"), p=_WORLD_SHARE))
-        scene = make_scene(world, "train", rng)
-        _draw(scene, rng, frames, labels, frame_of[clip])
-        for index, event in enumerate(scene.events):
-            ordinals[clip, event.start] = index
+        scene = make_scene(_world(rng, _WORLD_SHARE), "train", rng, slots=slots)
+        frame_of[clip] = drawn.add(scene, rng)[slot_of]
+        starts = [part.start for part in (scene.events or scene.cuts)]
+        for index, start in enumerate(starts[:MOST_EVENTS]):
+            ordinals[clip, int(np.argmax(slot_of >= start))] = index
+        if scene.world == "pair":
+            what = ATTRIBUTES.index(scene.changed())
+            changes[clip, int(np.argmax(slot_of >= starts[1]))] = what
         families = families_of(scene)
         for q in range(questions):
             family = str(rng.choice(families, p=_share(families)))
             asked = ask(scene, family, rng)
-            evidence[clip, q, list(asked.evidence)] = True
+            evidence[clip, q] = np.isin(slot_of, asked.evidence)
+            if asked.shown:
+                shown[clip, q] = asked.shown
             prefix, block = _tokens(tokenizer, asked.text, asked.options)
             blocks[clip, q, : len(block)] = block
             word, letter = asked.options[asked.answer], LETTERS[asked.answer]
             marks[:, clip, q] = (
                 block.index(_id(tokenizer, "?")),
-                _id(tokenizer, word),
+                -100 if family == "unseen" else _id(tokenizer, word),
                 len(block) - 1,
                 _id(tokenizer, letter),
                 asked.answer,
             )
-    pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
-    seen = torch.tensor(labels)
     value_at, value, letter_at, letter, answer = torch.from_numpy(marks)
     return Batch(
-        pixels=normalise(blur(pixels, rng)),
+        frames=drawn.frames(rng),
         frame_of=torch.from_numpy(frame_of),
-        colors=seen[:, 0],
-        shapes=seen[:, 1],
         ordinals=torch.from_numpy(ordinals),
+        changes=torch.from_numpy(changes),
         prefix=torch.tensor(prefix),
         blocks=torch.from_numpy(blocks),
         value_at=value_at,
@@ -134,9 +162,69 @@ def make_batch(
         letter=letter,
         answer=answer,
         evidence=torch.from_numpy(evidence),
+        shown=torch.from_numpy(shown),
         hinted=torch.from_numpy(rng.random((clips, questions)) < hints),
         pad=pad,
     )
+
+
+def make_frames(rng: Generator, count: int) -> Frames:
+    """At least `count` single training frames, for the vision tower alone."""
+    drawn = _Drawn()
+    while len(drawn.pictures) < count:
+        drawn.add(make_scene(_world(rng, _FRAME_SHARE), "train", rng), rng)
+    return drawn.frames(rng)
+
+
+class _Drawn:
+    """Frames that were drawn so far, with their labels."""
+
+    def __init__(self) -> None:
+        self.pictures: list[np.ndarray] = []
+        self.labels: list[tuple[int, int, int]] = []
+        self.where: list[tuple[float, ...]] = []
+
+    def add(self, scene: Scene, rng: Generator) -> np.ndarray:
+        """Draw the frames of a scene that differ; return which of all stands in each slot."""
+        row = np.zeros(scene.slots, dtype=np.int64)
+        renderer = Renderer(scene)
+        groups: dict[tuple[str, int | None, int | None], list[int]] = {}
+        for slot in range(scene.slots):
+            what = scene.wall_at(slot), scene.event_at(slot), scene.cut_at(slot)
+            groups.setdefault(what, []).append(slot)
+        for (wall, event, cut), slots in groups.items():
+            chosen = rng.permutation(slots)[: _STILLS if event is None else 1]
+            first = len(self.pictures)
+            shown = scene.events[event] if event is not None else None
+            for slot in chosen:
+                self.pictures.append(renderer.frame(int(slot) * FRAMES_PER_SLOT))
+                self.labels.append(
+                    (
+                        _KIND[shown.color if shown else wall or "gray"],
+                        _SHAPE[shown.shape if shown else "none"],
+                        _SHOT[scene.cuts[cut].shot if cut is not None and not shown else "none"],
+                    )
+                )
+                self.where.append(
+                    (2 * shown.x / SIZE - 1, 2 * shown.y / SIZE - 1, (shown.radius - 11) / 3)
+                    if shown
+                    else _NOWHERE
+                )
+            row[slots] = first + rng.integers(len(chosen), size=len(slots))
+        return row
+
+    def frames(self, rng: Generator) -> Frames:
+        """All of them, blurred and normalised."""
+        pixels = torch.from_numpy(np.stack(self.pictures)).permute(0, 3, 1, 2).float() / 255
+        labels = torch.tensor(self.labels)
+        return Frames(
+            normalise(blur(pixels, rng)), labels[:, 0], labels[:, 1], labels[:, 2],
+            torch.tensor(self.where),
+        )  # fmt: skip
+
+
+def _world(rng: Generator, share: dict[str, float]) -> str:
+    return str(rng.choice(list(share), p=list(share.values())))
 
 
 @lru_cache(maxsize=100_000)
@@ -160,44 +248,8 @@ def _id(tokenizer: PreTrainedTokenizerFast, word: str) -> int:
 
 def _share(families: list[str]) -> np.ndarray:
     """How often each family is asked: counting has one question a clip, so it comes less often."""
-    share = np.array([0.4 if family == "count" else 1.0 for family in families])
+    share = np.array([{"count": 0.3, "unseen": 1.3}.get(family, 1.0) for family in families])
     return np.asarray(share / share.sum())
-
-
-def make_frames(rng: Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Single training frames with their colour and shape labels, for the vision tower alone."""
-    frames: list[np.ndarray] = []
-    labels: list[tuple[int, int]] = []
-    while len(frames) < count:
-        world = str(rng.choice(("events", "needle", "wall"), p=(0.6, 0.25, 0.15)))
-        _draw(make_scene(world, "train", rng), rng, frames, labels, np.zeros(SLOTS, dtype=np.int64))
-    pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
-    seen = torch.tensor(labels)
-    return normalise(blur(pixels, rng)), seen[:, 0], seen[:, 1]
-
-
-def _draw(
-    scene: Scene,
-    rng: Generator,
-    frames: list[np.ndarray],
-    labels: list[tuple[int, int]],
-    row: np.ndarray,
-) -> None:
-    """Draw the frames of a scene that differ, and write which of them stands in each slot."""
-    renderer = Renderer(scene)
-    groups: dict[tuple[str, int | None], list[int]] = {}
-    for slot in range(SLOTS):
-        groups.setdefault((scene.wall_at(slot), scene.event_at(slot)), []).append(slot)
-    for (wall, event), slots in groups.items():
-        drawn = rng.permutation(slots)[: _STILLS if event is None else 1]
-        first = len(frames)
-        for slot in drawn:
-            frames.append(renderer.frame(int(slot) * FRAMES_PER_SLOT))
-            shown = scene.events[event] if event is not None else None
-            labels.append(
-                (_KIND[shown.color if shown else wall], _SHAPE[shown.shape if shown else "none"])
-            )
-        row[slots] = first + rng.integers(len(drawn), size=len(slots))
 
 
 def blur(pixels: Tensor, rng: Generator) -> Tensor:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.adapters.video_prompt import LETTERS, question_text
+from namm_mm.tasks.video_qa.footage import SHOTS
 from namm_mm.tasks.video_qa.questions import MOST_EVENTS, ORDINALS
-from namm_mm.tasks.video_qa.scenes import COLORS, SHAPES, SIZE
+from namm_mm.tasks.video_qa.scenes import ATTRIBUTES, COLORS, SHAPES, SIZE
 
 if TYPE_CHECKING:
     from transformers import LlavaNextVideoForConditionalGeneration, PreTrainedTokenizerFast
@@ -49,6 +50,9 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
             question_text("", ["x"]),
             " ".join((*LETTERS[:8], *COLORS, *SHAPES, *ORDINALS)),
             " ".join(str(n) for n in range(MOST_EVENTS + 1)),
+            # Words of later families come last, so that older weights keep their rows.
+            "What changed? Which scene came first?",
+            " ".join((*ATTRIBUTES, *SHOTS)),
         )
     )
     words = dict.fromkeys(word for word, _ in Whitespace().pre_tokenize_str(text))
@@ -71,7 +75,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast) -> LlavaNextVideoForConditionalGeneration:
-    """A randomly initialised pocket model: 16 patches a frame, pooled to 4 tokens, 4 layers."""
+    """A randomly initialised pocket model: 16 patches a frame, pooled to 4 tokens, 6 layers."""
     from transformers import (
         CLIPVisionConfig,
         LlamaConfig,
@@ -114,6 +118,20 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlavaNextVideoForCondition
         tie_word_embeddings=False,
     )
     return LlavaNextVideoForConditionalGeneration(config)
+
+
+def take_weights(model: Any, folder: Path) -> None:
+    """Start from the weights of another build in `folder`, whose vocabulary may be shorter.
+
+    Rows of words that it did not have keep their first values.
+    """
+    from transformers import LlavaNextVideoForConditionalGeneration
+
+    old: Any = LlavaNextVideoForConditionalGeneration.from_pretrained(folder)
+    state = model.state_dict()
+    for name, value in old.state_dict().items():
+        state[name][tuple(slice(0, size) for size in value.shape)] = value.float()
+    model.load_state_dict(state)
 
 
 def preprocessor_config() -> dict[str, Any]:

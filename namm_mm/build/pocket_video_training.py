@@ -22,17 +22,19 @@ from namm_mm.build.pocket_video_batches import (
     BLOCK,
     TOKENS_PER_FRAME,
     Batch,
+    Frames,
     make_batch,
     make_frames,
 )
+from namm_mm.tasks.video_qa.footage import SHOTS
 from namm_mm.tasks.video_qa.questions import MOST_EVENTS, OPTIONS
-from namm_mm.tasks.video_qa.scenes import COLORS, SHAPES
+from namm_mm.tasks.video_qa.scenes import ATTRIBUTES, COLORS, SHAPES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 ATTENTION = "question_blocks"
-AFTER = {"ordinal": 2, "value": 4, "tag": 5}
+AFTER = {"ordinal": 2, "change": 3, "value": 4, "shown": 5, "tag": 5}
 """The layer after which each extra loss reads; the letter is read after the last, the sixth."""
 WATCHED = {3: "evidence", 4: "copy", 5: "pick"}
 """Layers, from 0, whose first two heads are told where to look: the question mark at the frames
@@ -44,15 +46,21 @@ class ExtraHeads(nn.Module):
 
     color_words: Tensor
     shape_words: Tensor
+    shot_words: Tensor
 
     def __init__(self, width: int, tokenizer: PreTrainedTokenizerFast) -> None:
         super().__init__()
-        for name, words in (("color_words", COLORS), ("shape_words", SHAPES)):
+        named = ("color_words", COLORS), ("shape_words", SHAPES), ("shot_words", SHOTS)
+        for name, words in named:
             ids = [tokenizer.get_vocab()[word] for word in words]
             self.register_buffer(name, torch.tensor(ids), persistent=False)
         self.color = nn.Linear(width, len(COLORS) + 1)
         self.shape = nn.Linear(width, len(SHAPES) + 1)
+        self.shot = nn.Linear(width, len(SHOTS) + 1)
+        self.where = nn.Linear(width, 3)
         self.ordinal = nn.Linear(width, MOST_EVENTS)
+        self.change = nn.Linear(width, len(ATTRIBUTES))
+        self.shown = nn.Linear(width, 2)
 
 
 def block_attention(
@@ -123,35 +131,60 @@ def _astray(watched: dict[int, Tensor], batch: Batch, start: int, seen: int) -> 
         "copy": copy[row, :, column, batch.letter_at, seen + batch.value_at],
         "pick": pick[row, :, column, batch.letter_at, seen + right],
     }
-    return {name: -(mass + 1e-6).log().mean() for name, mass in masses.items()}
+    found = {name: -(mass + 1e-6).log() for name, mass in masses.items()}
+    told = (batch.value >= 0)[..., None]  # what only the options tell is not looked up before them
+    for name in ("evidence", "copy"):
+        found[name] = found[name] * told / told.float().mean().clamp(min=1e-3)
+    return {name: value.mean() for name, value in found.items()}
 
 
-def naming(
-    model: Any, heads: ExtraHeads, features: Tensor, colors: Tensor, shapes: Tensor
-) -> Tensor:
+def naming(model: Any, heads: ExtraHeads, features: Tensor, frames: Frames) -> Tensor:
     """How badly frames point to the words for what they show, among the word embeddings.
 
-    With objects and words in one space, a question about a circle finds the circle. Labels are as
-    in :class:`~namm_mm.build.pocket_video_batches.Batch`; 0, nothing to name, is left out.
+    With objects and words in one space, a question about a circle finds the circle. What has label
+    0, nothing to name, is left out.
     """
     embeddings = model.get_input_embeddings().weight
     total = features.new_zeros((), dtype=torch.float32)
-    for words, labels in ((heads.color_words, colors), (heads.shape_words, shapes)):
+    for words, labels in (
+        (heads.color_words, frames.colors),
+        (heads.shape_words, frames.shapes),
+        (heads.shot_words, frames.shots),
+    ):
         logits = (features.mean(1) @ embeddings[words].T).float()
         loss = F.cross_entropy(logits, labels - 1, ignore_index=-1, reduction="sum")
         total = total + loss / (labels > 0).sum().clamp(min=1)
     return total
 
 
+def describing(heads: ExtraHeads, features: Tensor, frames: Frames) -> tuple[Tensor, Tensor]:
+    """How badly linear heads read frames, and (frame,) bool: those with all names right."""
+    mean = features.mean(1)
+    right = torch.ones(len(mean), dtype=torch.bool)
+    total = features.new_zeros((), dtype=torch.float32)
+    for head, labels in (
+        (heads.color, frames.colors),
+        (heads.shape, frames.shapes),
+        (heads.shot, frames.shots),
+    ):
+        logits = head(mean).float()
+        total = total + F.cross_entropy(logits, labels)
+        right &= logits.argmax(-1) == labels
+    there = ~frames.where[:, 0].isnan()
+    off = (heads.where(mean).float() - frames.where)[there]
+    return total + 4 * off.square().sum() / there.sum().clamp(min=1), right
+
+
 def losses(model: Any, heads: ExtraHeads, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
     """Mean loss of each kind in nats, and which letters are right: (clip, question) bool."""
-    features = frame_features(model, batch.pixels)
+    features = frame_features(model, batch.frames.pixels)
     clips, questions, _ = batch.blocks.shape
     row, column = torch.arange(clips)[:, None], torch.arange(questions)[None]
     embed = model.get_input_embeddings()
     blocks = embed(batch.blocks)
     hint = torch.zeros_like(blocks)
-    hint[row, column, batch.value_at] = embed(batch.value) * batch.hinted[..., None]
+    told = embed(batch.value.clamp(min=0))
+    hint[row, column, batch.value_at] = told * (batch.hinted & (batch.value >= 0))[..., None]
     video = features[batch.frame_of].flatten(1, 2)
     before = embed(batch.prefix)[None].expand(clips, -1, -1)
     start = len(batch.prefix)
@@ -169,7 +202,7 @@ def losses(model: Any, heads: ExtraHeads, batch: Batch) -> tuple[dict[str, Tenso
         watched=watched,
     )
     states = (*output.hidden_states[:-1], output.last_hidden_state)
-    ends = states[AFTER["ordinal"]][:, start + TOKENS_PER_FRAME - 1 : seen : TOKENS_PER_FRAME]
+    ends = slice(start + TOKENS_PER_FRAME - 1, seen, TOKENS_PER_FRAME)
     # Each step of the reasoning is read after a layer of its own, so that the next can use it.
     asked, chosen, final = (
         states[at][:, seen:].view(clips, questions, BLOCK, -1)
@@ -183,40 +216,63 @@ def losses(model: Any, heads: ExtraHeads, batch: Batch) -> tuple[dict[str, Tenso
     offered = chosen[row[..., None], column[..., None], options]
     tags = model.lm_head(model.model.language_model.norm(offered)).float()
     tagged = batch.blocks[row[..., None], column[..., None], options - 2]
-    ordinals = heads.ordinal(ends).float()
+    ordinals = heads.ordinal(states[AFTER["ordinal"]][:, ends]).float()
+    changes = heads.change(states[AFTER["change"]][:, ends]).float()
+    shown = heads.shown(offered).float()
     value = batch.value.masked_fill(batch.hinted, -100)
     found = {
         "letter": F.cross_entropy(letters.flatten(0, 1), batch.letter.flatten()),
-        "value": F.cross_entropy(values.flatten(0, 1), value.flatten()),
+        "value": _cross_entropy(values, value),
         "tag": F.cross_entropy(tags.flatten(0, 2), tagged.flatten()),
+        "shown": _cross_entropy(shown, batch.shown),
         **_astray(watched, batch, start, seen),
-        "name": naming(model, heads, features, batch.colors, batch.shapes),
+        "name": naming(model, heads, features, batch.frames),
         "text": F.cross_entropy(
             model.lm_head(final[:, :, :-1]).float().flatten(0, 2),
             batch.blocks[:, :, 1:].masked_fill(batch.blocks[:, :, 1:] == batch.pad, -100).flatten(),
         ),
-        "ordinal": F.cross_entropy(ordinals.flatten(0, 1), batch.ordinals.flatten()),
+        "ordinal": _cross_entropy(ordinals, batch.ordinals),
+        "change": _cross_entropy(changes, batch.changes),
     }
     return found, letters.argmax(-1) == batch.letter
 
 
-def look(model: Any, heads: ExtraHeads, *, steps: int, seed: int) -> Iterator[tuple[int, float]]:
-    """Teach vision tower and projector colours and shapes; yield step and share of right labels."""
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the labels that are not -100; 0 where there are none."""
+    total = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum")
+    return total / (labels >= 0).sum().clamp(min=1)
+
+
+def look(
+    model: Any,
+    heads: ExtraHeads,
+    optimizer: torch.optim.Optimizer,
+    *,
+    start: int,
+    steps: int,
+    seed: int,
+    peak: float,
+) -> Iterator[tuple[int, float]]:
+    """Teach vision tower and projector what frames show; yield step and share of right labels.
+
+    A step depends on `seed` and its number alone, so training resumes as if never interrupted.
+    """
+    for step in range(start, steps):
+        frames = make_frames(np.random.default_rng((seed, 1, step)), 96)
+        _set_rate(optimizer, learning_rate(step, steps, peak))
+        with torch.autocast("cpu", torch.bfloat16):
+            features = frame_features(model, frames.pixels)
+            named = naming(model, heads, features, frames)
+            described, right = describing(heads, features, frames)
+        _descend(optimizer, described + named)
+        yield step + 1, float(right.float().mean())
+
+
+def make_vision_optimizer(model: Any, heads: ExtraHeads) -> torch.optim.AdamW:
+    """AdamW of vision tower, projector and extra heads."""
     parts = (model.model.vision_tower, model.model.multi_modal_projector, heads)
     parameters = [p for part in parts for p in part.parameters()]
-    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.97), weight_decay=0.02)
-    for step in range(steps):
-        pixels, colors, shapes = make_frames(np.random.default_rng((seed, 1, step)), 96)
-        _set_rate(optimizer, learning_rate(step, steps, 3e-3))
-        with torch.autocast("cpu", torch.bfloat16):
-            features = frame_features(model, pixels)
-            color = heads.color(features.mean(1)).float()
-            shape = heads.shape(features.mean(1)).float()
-            named = naming(model, heads, features, colors, shapes)
-        loss = F.cross_entropy(color, colors) + F.cross_entropy(shape, shapes) + named
-        _descend(optimizer, loss)
-        right = (color.argmax(-1) == colors) & (shape.argmax(-1) == shapes)
-        yield step + 1, float(right.float().mean())
+    return torch.optim.AdamW(parameters, betas=(0.9, 0.97), weight_decay=0.02)
 
 
 def learn(
@@ -231,10 +287,12 @@ def learn(
     peak: float,
     clips: int,
     questions: int,
+    hints: float = 0.5,
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """Teach the language model to answer; yield step and losses, with the share of right letters.
 
-    A step depends on `seed` and its number alone, so training resumes as if never interrupted.
+    `hints` is the share of questions whose answering word is given away at the beginning. A step
+    depends on `seed` and its number alone, so training resumes as if never interrupted.
     """
     for step in range(start, steps):
         batch = make_batch(
@@ -242,7 +300,7 @@ def learn(
             np.random.default_rng((seed, step)),
             clips=clips,
             questions=questions,
-            hints=max(0.0, 0.5 * (1 - step / (0.3 * steps))),
+            hints=max(0.0, hints * (1 - step / (0.3 * steps))),
         )
         _set_rate(optimizer, learning_rate(step, steps, peak))
         with torch.autocast("cpu", torch.bfloat16):
@@ -268,7 +326,7 @@ def weights(step: int, steps: int) -> dict[str, float]:
     """Weight of each loss: the extra ones fade to a tenth over the last half."""
     fade = 1.0 if step < steps / 2 else 1.0 - 0.9 * (2 * step / steps - 1)
     extra = {"value": 0.5, "evidence": 0.3, "copy": 0.2, "pick": 0.5, "tag": 0.3}
-    extra |= {"text": 0.2, "name": 0.3, "ordinal": 0.2}
+    extra |= {"text": 0.2, "name": 0.3, "ordinal": 0.2, "change": 0.4, "shown": 0.3}
     return {"letter": 1.0, **{key: fade * value for key, value in extra.items()}}
 
 

@@ -15,17 +15,17 @@ from namm_mm.errors import RunError, message
 from namm_mm.packaged_model import cache_root
 from namm_mm.records import Sample
 from namm_mm.tasks.video_qa.encode import write_mp4
-from namm_mm.tasks.video_qa.questions import FAMILIES, MOST_EVENTS, OPTIONS, ask
+from namm_mm.tasks.video_qa.questions import FAMILIES, LEAST_EVENTS, MOST_EVENTS, OPTIONS, ask
+from namm_mm.tasks.video_qa.render import Renderer
 from namm_mm.tasks.video_qa.scenes import (
-    FRAMES,
     FRAMES_PER_SECOND,
+    FRAMES_PER_SLOT,
     SPLITS,
-    Renderer,
     Scene,
     make_scene,
 )
 
-VERSION = 3
+VERSION = 4
 """Part of every seed and file name; raised whenever a scene or a question would change."""
 
 
@@ -36,7 +36,7 @@ def scene_of(family: str, split: str, seed: int, number: int) -> tuple[Scene, np
     events = None
     if family == "count":
         events = 1 + int(rng.integers(MOST_EVENTS))
-    elif FAMILIES[family] == "events":
+    elif family in LEAST_EVENTS:
         events = int(rng.integers(3, MOST_EVENTS + 1))
     return make_scene(FAMILIES[family], split, rng, events=events), rng
 
@@ -66,7 +66,13 @@ def make_sample(family: str, split: str, seed: int, number: int, cache: Path) ->
                 for e in scene.events
             ],
             "evidence": list(question.evidence),
+            "slots": scene.slots,
+            "frames_per_slot": FRAMES_PER_SLOT,
             "walls": [list(wall) for wall in scene.walls],
+            "cuts": [
+                {"shot": c.shot, "start": c.start, "first": c.first, "speed": c.speed}
+                for c in scene.cuts
+            ],
         },
     )
 
@@ -78,14 +84,14 @@ def fingerprint(families: tuple[str, ...]) -> str:
         for split in SPLITS:
             scene, rng = scene_of(family, split, 0, 0)
             hasher.update(repr((scene, ask(scene, family, rng))).encode())
-            hasher.update(Renderer(scene).frame(FRAMES // 2).tobytes())
+            hasher.update(Renderer(scene).frame(scene.frames // 2).tobytes())
     return hasher.hexdigest()[:12]
 
 
 def _render(scene: Scene, path: Path) -> None:
     renderer = Renderer(scene)
     try:
-        write_mp4(path, (renderer.frame(i) for i in range(FRAMES)), rate=FRAMES_PER_SECOND)
+        write_mp4(path, (renderer.frame(i) for i in range(scene.frames)), rate=FRAMES_PER_SECOND)
     except OSError as error:
         raise RunError(
             message(

@@ -1,24 +1,22 @@
-"""Rendered worlds to ask about: short events, one needle, or a wall that changes its colour.
+"""Worlds to ask about: short events, a needle, coloured walls, an object that comes twice, footage.
 
-A scene is a plain description; :class:`Renderer` turns any of its frames into pixels on its own,
-so that a file can be encoded frame by frame and a training batch can draw the few frames it needs.
-Most frames of a scene show nothing new, as in real video: sensor noise and a slow change of light
-on a textured wall.
+A scene is a plain description; :class:`namm_mm.tasks.video_qa.render.Renderer` turns any of its
+frames into pixels. Most frames of a scene show nothing new, as in real video, and what a question
+is about is short: an event lasts one or two slots.
 """
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from namm_mm.tasks.video_qa.footage import SHOTS, Cut, draw_cut
+
 if TYPE_CHECKING:
     from numpy.random import Generator
-    from numpy.typing import NDArray
-
-    Pixels = NDArray[np.floating[Any]]
 
 SIZE = 64
 SLOTS = 32
@@ -37,8 +35,13 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "black": (18, 18, 22),
 }
 SHAPES = ("circle", "square", "triangle", "cross", "ring", "bar")
+ATTRIBUTES = ("color", "shape", "size", "place")
 SPLITS = ("train", "validation", "test")
-WORLDS = ("events", "needle", "wall")
+WORLDS = ("events", "needle", "wall", "pair", "reel", "overlay")
+SMALL, LARGE = (8.0, 9.0), (13.0, 14.0)
+"""Radii in pixels, from and to, of objects that may change their size."""
+
+_SHORTEST = {"events": 16, "needle": 4, "wall": 8, "pair": 8, "reel": 12, "overlay": 4}
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,28 @@ class Event:
 class Scene:
     """One video before it is drawn.
 
-    `walls` lists (first slot, colour) of each stretch of wall, the colour ``gray`` being neutral.
+    Attributes
+    ----------
+    walls
+        (first slot, colour) of each stretch of wall, the colour ``gray`` being neutral; empty where
+        real footage is behind.
+    cuts
+        Stretches of real footage, in order.
+    slots
+        Length of the video in slots.
     """
 
     world: str
     walls: tuple[tuple[int, str], ...]
     events: tuple[Event, ...]
     seed: int
+    slots: int = SLOTS
+    cuts: tuple[Cut, ...] = ()
+
+    @property
+    def frames(self) -> int:
+        """Length of the video in frames."""
+        return self.slots * FRAMES_PER_SLOT
 
     def event_at(self, slot: int) -> int | None:
         """Index of the event that is visible in `slot`, if any."""
@@ -77,61 +95,97 @@ class Scene:
         return None
 
     def wall_at(self, slot: int) -> str:
-        """Colour of the wall in `slot`."""
-        return [color for start, color in self.walls if start <= slot][-1]
+        """Colour of the wall in `slot`; empty in front of footage."""
+        return ([""] + [color for start, color in self.walls if start <= slot])[-1]
+
+    def cut_at(self, slot: int) -> int | None:
+        """Index of the stretch of footage in `slot`, if any."""
+        started = [index for index, cut in enumerate(self.cuts) if cut.start <= slot]
+        return started[-1] if started else None
+
+    def changed(self) -> str:
+        """What is different at the second appearance of a pair."""
+        one, other = self.events
+        if one.color != other.color:
+            return "color"
+        if one.shape != other.shape:
+            return "shape"
+        return "size" if one.radius != other.radius else "place"
 
 
 def combination(scene: Scene) -> str:
     """What a scene shows, in words that leave out time, light and noise.
 
     The objects of a scene with their colours; for a needle also its place; for a wall its colours
-    in order.
+    in order; for a pair both appearances, in order.
     """
     if scene.world == "wall":
         return " ".join(color for _, color in scene.walls)
-    objects = sorted(f"{event.color} {event.shape}" for event in scene.events)
-    if scene.world == "needle":
-        objects += [f"{round(4 * v / SIZE)}" for v in (scene.events[0].x, scene.events[0].y)]
+    objects = [f"{event.color} {event.shape}" for event in scene.events]
+    if scene.world != "pair":
+        objects.sort()
+    if scene.world in ("needle", "overlay", "pair"):
+        objects += [f"{round(4 * v / SIZE)}" for e in scene.events for v in (e.x, e.y)]
     return " ".join(objects)
 
 
 def split_of(scene: Scene) -> str:
-    """The split that owns a combination: a stable hash of it, 70 : 15 : 15."""
+    """The split that owns a scene.
+
+    That is a stable hash of its combination, 70 : 15 : 15; where there is footage and nothing else,
+    the split that owns the footage.
+    """
+    if scene.world == "reel":
+        return scene.cuts[0].split
     bucket = zlib.crc32(f"{scene.world} {combination(scene)}".encode()) % 20
     return "test" if bucket >= 17 else "validation" if bucket >= 14 else "train"
 
 
-def make_scene(world: str, split: str, rng: Generator, *, events: int | None = None) -> Scene:
-    """Draw a scene whose combination belongs to `split`; `events` fixes how many objects appear."""
+def make_scene(
+    world: str, split: str, rng: Generator, *, events: int | None = None, slots: int | None = None
+) -> Scene:
+    """Draw a scene of `split`.
+
+    Parameters
+    ----------
+    world
+        One of `WORLDS`.
+    events
+        How many objects (or stretches of footage) appear; None draws it.
+    slots
+        Length of the video; None draws it: mostly the full length.
+    """
+    if slots is None:
+        short = rng.random() < 0.3
+        slots = int(rng.integers(_SHORTEST[world], SLOTS)) if short else SLOTS
+    slots = max(slots, _SHORTEST[world])
     count = events if events is not None else int(rng.choice(4, p=(0.1, 0.2, 0.35, 0.35))) + 1
     while True:
-        scene = _draw(world, rng, count)
+        scene = _draw(world, split, rng, count, slots)
         if split_of(scene) == split:
             return scene
 
 
-def _draw(world: str, rng: Generator, count: int) -> Scene:
+def _draw(world: str, split: str, rng: Generator, count: int, slots: int) -> Scene:
     seed = int(rng.integers(2**31))
     if world == "wall":
-        return Scene(world, _walls(rng), (), seed)
-    if world == "needle":
-        color, shape = str(rng.choice(list(COLORS))), str(rng.choice(SHAPES))
-        needle = Event(
-            shape,
-            color,
-            int(rng.integers(1, SLOTS - 1)),
-            1,
-            *_place(rng),
-            float(rng.uniform(9, 10)),
-        )
-        return Scene(world, ((0, "gray"),), (needle,), seed)
+        return Scene(world, _walls(rng, slots), (), seed, slots)
+    if world == "reel":
+        return Scene(world, (), (), seed, slots, _reel(split, rng, max(count, 2), slots))
+    gray = ((0, "gray"),)
+    if world in ("needle", "overlay"):
+        start = int(rng.integers(1, slots - 1))
+        needle = _event(rng, start, 1, float(rng.uniform(9, 10)))
+        if world == "needle":
+            return Scene(world, gray, (needle,), seed, slots)
+        behind = draw_cut(rng.choice(list(SHOTS)), 0, split, rng)
+        return Scene(world, (), (needle,), seed, slots, (behind,))
+    if world == "pair":
+        return Scene(world, gray, _pair(rng, slots), seed, slots)
     # No two objects share a colour or a shape, so that one tells the other.
     colors, shapes = rng.permutation(list(COLORS))[:count], rng.permutation(SHAPES)[:count]
-    lengths = rng.integers(1, 4, count)
-    # Gaps of at least one empty slot, the rest spread at random before, between and after.
-    spare = SLOTS - int(lengths.sum()) - (count + 1)
-    cuts = np.sort(rng.integers(0, spare + 1, count))
-    starts = cuts + np.concatenate([[0], np.cumsum(lengths)[:-1]]) + np.arange(1, count + 1)
+    lengths = rng.choice([1, 1, 2], count)
+    starts = _starts(rng, lengths, slots)
     found = [
         Event(
             str(shapes[i]), str(colors[i]), int(starts[i]), int(lengths[i]),
@@ -139,7 +193,21 @@ def _draw(world: str, rng: Generator, count: int) -> Scene:
         )
         for i in range(count)
     ]  # fmt: skip
-    return Scene(world, ((0, "gray"),), tuple(found), seed)
+    return Scene(world, gray, tuple(found), seed, slots)
+
+
+def _event(rng: Generator, start: int, length: int, radius: float) -> Event:
+    color, shape = str(rng.choice(list(COLORS))), str(rng.choice(SHAPES))
+    return Event(shape, color, start, length, *_place(rng), radius)
+
+
+def _starts(rng: Generator, lengths: np.ndarray, slots: int) -> np.ndarray:
+    """First slots with gaps of at least one, the rest spread at random before, between, after."""
+    count = len(lengths)
+    spare = slots - int(lengths.sum()) - (count + 1)
+    cuts = np.sort(rng.integers(0, spare + 1, count))
+    starts = cuts + np.concatenate([[0], np.cumsum(lengths)[:-1]]) + np.arange(1, count + 1)
+    return np.asarray(starts)
 
 
 def _place(rng: Generator) -> tuple[float, float]:
@@ -148,74 +216,43 @@ def _place(rng: Generator) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _walls(rng: Generator) -> tuple[tuple[int, str], ...]:
-    """Two or three wall colours; the first ends in the first three quarters of the video."""
+def _pair(rng: Generator, slots: int) -> tuple[Event, Event]:
+    """One object that comes twice, the second time with one attribute changed."""
+    lengths = rng.choice([1, 1, 2], 2)
+    starts = _starts(rng, lengths, slots)
+    large = bool(rng.integers(2))
+    one = _event(rng, int(starts[0]), int(lengths[0]), float(rng.uniform(*(SMALL, LARGE)[large])))
+    other = replace(one, start=int(starts[1]), length=int(lengths[1]))
+    attribute = ATTRIBUTES[int(rng.integers(len(ATTRIBUTES)))]
+    if attribute == "color":
+        other = replace(other, color=str(rng.choice([c for c in COLORS if c != one.color])))
+    elif attribute == "shape":
+        other = replace(other, shape=str(rng.choice([s for s in SHAPES if s != one.shape])))
+    elif attribute == "size":
+        other = replace(other, radius=float(rng.uniform(*(LARGE, SMALL)[large])))
+    else:
+        while abs(other.x - one.x) + abs(other.y - one.y) < 0.4 * SIZE:
+            x, y = _place(rng)
+            other = replace(other, x=x, y=y)
+    return one, other
+
+
+def _walls(rng: Generator, slots: int) -> tuple[tuple[int, str], ...]:
+    """Two or three wall colours; the last one lasts longest."""
     count = int(rng.integers(2, 4))
     colors = [str(c) for c in rng.permutation(list(COLORS))[:count]]
-    first = int(rng.integers(4, 18 if count == 3 else 24))
-    starts = [0, first] if count == 2 else [0, first, int(rng.integers(first + 4, 25))]
+    starts = [0, int(rng.integers(1, slots // 3 + 1))]
+    if count == 3:
+        starts.append(starts[1] + int(rng.integers(1, slots // 4 + 1)))
     return tuple(zip(starts, colors, strict=True))
 
 
-def _distance(shape: str, x: Pixels, y: Pixels, r: float) -> Pixels:
-    """Signed distance to the outline in pixels, negative inside."""
-    ax, ay = np.abs(x), np.abs(y)
-    around: Pixels = np.hypot(x, y)
-    if shape == "circle":
-        return around - r
-    distance: Pixels
-    if shape == "ring":
-        distance = np.abs(around - 0.75 * r) - 0.22 * r
-        return distance
-    sides: dict[str, tuple[Pixels, Pixels]] = {
-        "square": (ax - 0.85 * r, ay - 0.85 * r),
-        "triangle": (y - 0.75 * r, 0.87 * ax - 0.5 * y - 0.5 * r),
-        "bar": (ax - r, ay - 0.32 * r),
-    }
-    if shape == "cross":
-        bars = np.maximum(ax - 0.3 * r, ay - r), np.maximum(ay - 0.3 * r, ax - r)
-        distance = np.minimum(*bars)
-    else:
-        distance = np.maximum(*sides[shape])
-    return distance
-
-
-class Renderer:
-    """Draws frames of one scene, in any order and each as often as wanted with the same result."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        rng = np.random.default_rng(scene.seed)
-        coarse = rng.normal(0.0, 1.0, (5, 5))
-        grid = np.linspace(0, 3.999, SIZE)
-        low = grid.astype(int)
-        part = (grid - low)[:, None]
-        rows = coarse[low] * (1 - part) + coarse[low + 1] * part
-        texture = rows[:, low] * (1 - part.T) + rows[:, low + 1] * part.T
-        self._texture = (12.0 * texture).astype(np.float32)[..., None]
-        self._gray = float(rng.uniform(105, 150))
-        self._light = rng.uniform(0, 2 * np.pi)
-        axis = np.arange(SIZE, dtype=np.float32)
-        self._x, self._y = axis[None, :], axis[:, None]
-
-    def frame(self, index: int) -> NDArray[np.uint8]:
-        """Frame `index` as (height, width, 3) RGB."""
-        slot = index // FRAMES_PER_SLOT
-        wall = self.scene.wall_at(slot)
-        base = np.full(3, self._gray, dtype=np.float32)
-        if wall != "gray":
-            base = 0.7 * np.asarray(COLORS[wall], dtype=np.float32) + 0.3 * base
-        light = 4.0 * np.sin(self._light + 2 * np.pi * index / FRAMES)
-        picture = base + self._texture + np.float32(light)
-        found = self.scene.event_at(slot)
-        if found is not None:
-            event = self.scene.events[found]
-            inside = np.clip(
-                0.5 - _distance(event.shape, self._x - event.x, self._y - event.y, event.radius),
-                0,
-                1,
-            )[..., None]
-            picture = picture * (1 - inside) + np.asarray(COLORS[event.color], np.float32) * inside
-        noise = np.random.default_rng((self.scene.seed, index)).normal(0, 2.5, (SIZE, SIZE, 1))
-        drawn: NDArray[np.uint8] = np.clip(picture + noise, 0, 255).astype(np.uint8)
-        return drawn
+def _reel(split: str, rng: Generator, count: int, slots: int) -> tuple[Cut, ...]:
+    """Shots one after the other; all but one last a few slots only."""
+    names = [str(name) for name in rng.permutation(list(SHOTS))[:count]]
+    lengths = rng.integers(1, 4, count)
+    lengths[rng.integers(count)] += slots - int(lengths.sum())
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return tuple(
+        draw_cut(name, int(start), split, rng) for name, start in zip(names, starts, strict=True)
+    )

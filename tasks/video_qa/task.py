@@ -12,7 +12,7 @@ from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
 from namm_mm.tasks.video_qa import folder as own
 from namm_mm.tasks.video_qa import generated
-from namm_mm.tasks.video_qa.questions import FAMILIES
+from namm_mm.tasks.video_qa.questions import COVERED, FAMILIES
 from namm_mm.tasks.video_qa.scenes import SPLITS
 
 GENERATED = "pocket"
@@ -29,7 +29,8 @@ class VideoQaTask:
         ``pocket`` renders the bundled families of questions; anything else is a folder with a
         ``questions.jsonl`` (see :mod:`namm_mm.tasks.video_qa.folder`), all of it one split.
     families
-        Which generated families to ask, or which of a folder's; None asks all.
+        Which generated families to ask, or which of a folder's; None asks those
+        that the bundled model has learned, or all of a folder's.
     cache
         Where generated files are kept; None is ``$NAMM_MM_CACHE/video_qa``.
 
@@ -72,7 +73,7 @@ class VideoQaTask:
             )
         if self.source != GENERATED:
             return self._of_folder(limit, seed)
-        families = tuple(self.families or FAMILIES)
+        families = tuple(self.families or COVERED)
         count = len(families) * _PER_FAMILY if limit is None else limit
         cache = Path(self.cache).expanduser() if self.cache else generated.default_cache()
         return [
@@ -100,7 +101,7 @@ class VideoQaTask:
     def fingerprint(self) -> str:
         """Short hash of the generator's output, or of a folder's questions and video sizes."""
         if self.source == GENERATED:
-            return generated.fingerprint(tuple(self.families or FAMILIES))
+            return generated.fingerprint(tuple(self.families or COVERED))
         return own.folder_fingerprint(self._folder)
 
     @property
