@@ -53,6 +53,15 @@ class ControlFacts:
     scale: float = 1000.0
     window: int = 20
 
+    def keys(self) -> tuple[str, ...]:
+        """With :meth:`__getitem__`, what goes into every record: not the statistics."""
+        return "scale", "window"
+
+    def __getitem__(self, name: str) -> float:
+        if name not in self.keys():
+            raise KeyError(name)
+        return float(getattr(self, name))
+
 
 class DecisionTransformerAdapter:
     """Acts in batches of environments with a Decision Transformer.
@@ -208,7 +217,7 @@ class DecisionTransformerAdapter:
 
     @property
     def facts(self) -> ControlFacts:
-        """Statistics, scale and window of the loaded model."""
+        """Statistics, scale and window of the loaded model; records note the last two."""
         return self._loaded()[1]
 
     @property

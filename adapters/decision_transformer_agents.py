@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from namm_mm.adapters.decision_transformer_step import encode
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Role
 
@@ -101,9 +102,8 @@ class StreamingAgent(_Agent):
     """Feeds each token once, through one cache that grows, or that a memory keeps small.
 
     The first step feeds ``R_0 s_0``, each later one ``a_{t-1} R_t s_t``; the action is read off the
-    state token. Position ids are zero, since a Decision Transformer knows time from its timestep
-    embedding alone. The attention mask is always passed: without one, transformers takes all-zero
-    positions for packed sequences of one token each.
+    state token. A Decision Transformer knows time from its timestep embedding alone, so that tokens
+    need no position in the cache.
     """
 
     def __init__(
@@ -115,32 +115,44 @@ class StreamingAgent(_Agent):
         memory: Memory | None,
     ) -> None:
         super().__init__(model, normalization, environments, target_return)
-        self._memory = memory
-        self._cache: Any = None  # of this model's making, where no memory is given
-        self._mask = torch.ones((environments, 0), dtype=torch.long, device=self._device)
+        self._memory = memory if memory is not None else _keep_all(model)
+        self._alive = torch.ones((environments, 0), dtype=torch.bool)  # a column for each token
+        self._tokens = 0
         self._actions: Tensor | None = None
 
     def _choose(self, states: Tensor, returns: Tensor, alive: Tensor) -> Tensor:
-        model = self._model
-        now = model.embed_timestep(self._clipped(torch.tensor(self._step, device=self._device)))
-        tokens = [model.embed_return(returns) + now, model.embed_state(states) + now]
+        model, now = self._model, min(self._step, self._model.config.max_ep_len - 1)
+        times = model.embed_timestep.weight
+        tokens = [model.embed_return(returns) + times[now], model.embed_state(states) + times[now]]
         if self._actions is not None:
-            then = torch.tensor(self._step - 1, device=self._device)
-            before = model.embed_timestep(self._clipped(then))
+            before = times[min(self._step - 1, now)]
             tokens.insert(0, model.embed_action(self._actions) + before)
         embedded = model.embed_ln(torch.stack(tokens, dim=1))
-        new = alive.long()[:, None].expand(-1, len(tokens))
-        self._mask = torch.cat([self._mask, new], dim=1)
-        output = model.encoder(
-            inputs_embeds=embedded,
-            attention_mask=self._mask,
-            position_ids=torch.zeros_like(new),
-            past_key_values=self._cache if self._memory is None else self._memory.cache,
-            use_cache=True,
-        )
-        self._cache = output.past_key_values
-        self._actions = model.predict_action(output.last_hidden_state[:, -1])
+        padding = self._padding(alive, len(tokens))
+        newest = encode(model.encoder, embedded, self._memory.cache, padding)
+        self._actions = model.predict_action(newest)
         return self._actions
+
+    def _padding(self, alive: Tensor, new: int) -> Tensor | None:
+        """(row, all tokens so far) bool: which tokens came while a row lived; None if all did."""
+        start, self._tokens = self._tokens, self._tokens + new
+        if self._tokens > self._alive.shape[1]:
+            room = self._alive.new_ones(len(alive), max(new, start))
+            self._alive = torch.cat([self._alive, room], dim=1)
+        if bool(alive.all()):
+            return None
+        self._alive[:, start : self._tokens] = alive.cpu()[:, None]
+        return self._alive[:, : self._tokens]
+
+
+def _keep_all(model: Any) -> Memory:
+    """A memory that forgets nothing; it makes room for some steps at a time."""
+    from namm_mm.memory import Memory
+    from namm_mm.memory.layer import Rules
+    from namm_mm.policies import create
+
+    rules = Rules(create("full"), interval=192, per_head=False, streaming=True)
+    return Memory(model.config.n_layer, rules)
 
 
 class WindowAgent(_Agent):

@@ -78,14 +78,37 @@ class Store(ABC):
         """(row,) float64: each row's part of the allocated bytes; sums to 1."""
 
     @property
+    def lengths(self) -> Tensor:
+        """(row, kv_head) int64 on the CPU: tokens held; replaced, never changed in place."""
+        return self._lengths
+
+    @lengths.setter
+    def lengths(self, lengths: Tensor) -> None:
+        self._lengths = lengths
+        self._extent: tuple[int, bool] | None = None
+
+    def _measured(self) -> tuple[int, bool]:
+        """Width and evenness; each call asks for them many times, so they are found once."""
+        if self._extent is None:
+            longest = int(self._lengths.max()) if self._lengths.numel() else 0
+            self._extent = longest, bool((self._lengths == longest).all())
+        return self._extent
+
+    def _lengthen(self, new: int) -> None:
+        """Count `new` tokens more in every head."""
+        width, even = self._measured()
+        self.lengths = self._lengths + new
+        self._extent = width + new if self._lengths.numel() else 0, even
+
+    @property
     def width(self) -> int:
         """Length of the longest head."""
-        return int(self.lengths.max()) if self.lengths.numel() else 0
+        return self._measured()[0]
 
     @property
     def even(self) -> bool:
         """Whether all heads of all rows hold the same number of tokens."""
-        return bool((self.lengths == self.lengths.flatten()[0]).all())
+        return self._measured()[1]
 
 
 class SharedStore(Store):
@@ -125,7 +148,7 @@ class SharedStore(Store):
             self._positions.scatter_(2, slots, positions.expand_as(slots))
             self._keys.scatter_(2, slots[..., None].expand_as(keys), keys)
             self._values.scatter_(2, slots[..., None].expand_as(values), values)
-        self.lengths = self.lengths + new
+        self._lengthen(new)
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """Return keys and values, cut to the longest head, without a copy."""
@@ -226,7 +249,7 @@ class PerHeadStore(Store):
             first_position, first_position + new, dtype=torch.int32, device=self.device
         )
         self._positions[slots] = positions.repeat(self.rows * self.heads)
-        self.lengths = self.lengths + new
+        self._lengthen(new)
 
     def _view(self, lengths: Tensor, starts: Tensor, width: int) -> tuple[Tensor, Tensor]:
         """Flat slots (row, head, width), clamped into each region, and which of them are filled."""
