@@ -73,7 +73,25 @@ def _cpu_has_bfloat16() -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
-def causal_model(source: Path | str, name: str, dtype: torch.dtype) -> Any:
+def configuration(source: Path | str, name: str) -> Any:
+    """Load a configuration of transformers; raise `RunError` if it cannot be read."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source)
+    except Exception as error:  # as below
+        raise RunError(
+            message(
+                f"cannot read the configuration of {name!r} ({_first_line(error)})",
+                given=str(source),
+                expected="a config.json in hub layout",
+            )
+        ) from error
+
+
+def causal_model(
+    source: Path | str, name: str, dtype: torch.dtype, *, config: Any = None, **placement: Any
+) -> Any:
     """Load a causal language model, every weight of it.
 
     Parameters
@@ -84,6 +102,10 @@ def causal_model(source: Path | str, name: str, dtype: torch.dtype) -> Any:
         As the user wrote it, for messages.
     dtype
         Of the weights.
+    config
+        In place of the model's own configuration.
+    placement
+        Further arguments of ``from_pretrained``: a device map, a quantisation.
 
     Raises
     ------
@@ -96,7 +118,7 @@ def causal_model(source: Path | str, name: str, dtype: torch.dtype) -> Any:
 
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, output_loading_info=True
+            source, dtype=dtype, config=config, output_loading_info=True, **placement
         )
         model, info = loaded
     except ValueError as error:

@@ -26,19 +26,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.adapters import loading
+from namm_mm.adapters.context import context_length, extend, read_extension
+from namm_mm.adapters.placement import Placement
 from namm_mm.adapters.timing import TokenTimes, now
 from namm_mm.asset import resolve
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Inputs, Role, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor, nn
 
     from namm_mm.memory import Memory
 
 ANSWERS = ("likelihood", "options", "generate")
+CROPS = ("tokens", "text")
 _TAIL = 200  # characters of the prompt that can influence how a continuation is tokenised
 
 
@@ -54,6 +57,11 @@ class TextAdapter:
         ``auto`` is bfloat16 where the device computes in it natively, else float32.
     device
         ``auto`` is CUDA where there is one; ``cpu``, ``cuda``, ``cuda:1``.
+    device_map, quantization, attention
+        Several devices, 4-bit or 8-bit weights, another kernel: see
+        :class:`~namm_mm.adapters.placement.Placement`.
+    rope
+        A context extension, ``ntk:4`` or ``linear:2``: see :mod:`namm_mm.adapters.context`.
     max_new_tokens
         Longest answer under ``generate``; the prompt leaves room for it.
     chat
@@ -63,6 +71,9 @@ class TextAdapter:
     max_length
         Longest sequence in tokens; None takes the model's own. A longer prompt is cropped in the
         middle, as published for NAMM: its first and last halves stay.
+    crop
+        ``tokens`` joins the two halves as they are; ``text`` decodes, joins and tokenises them
+        again, as the official code does: the length may then change by a few tokens.
 
     Raises
     ------
@@ -77,18 +88,25 @@ class TextAdapter:
     chat: bool = False
     answer_by: str = "likelihood"
     max_length: int | None = None
+    device_map: str | Mapping[str, Any] | None = None
+    quantization: str | None = None
+    attention: str | None = None
+    rope: str | None = None
+    crop: str = "tokens"
     _loaded: _Loaded | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, given, valid in (
             ("answer_by", self.answer_by, ANSWERS),
             ("dtype", self.dtype, loading.DTYPES),
+            ("crop", self.crop, CROPS),
         ):
             if given not in valid:
                 raise UsageError(
                     message(f"unknown {name}", given=given, expected="a known one", valid=valid)
                 )
-        loading.check_device(self.device)
+        self._placement()
+        read_extension(self.rope)
         if self.max_new_tokens < 1:
             raise UsageError(
                 message("wrong max_new_tokens", given=self.max_new_tokens, expected="1 or more")
@@ -121,10 +139,14 @@ class TextAdapter:
     def load(self) -> None:
         """Load model and tokenizer; see :class:`namm_mm.adapters.base.Adapter`."""
         if self._loaded is None:
-            device = loading.choose_device(self.device)
+            placement = self._placement()
+            arguments = placement.arguments()  # an absent device is said before anything is read
             source = resolve(self.model)
-            dtype = loading.choose_dtype(self.dtype, device)
-            model = loading.causal_model(source, self.model, dtype)
+            config = longest = None
+            if self.rope is not None:
+                config = loading.configuration(source, self.model)
+                longest = extend(config, read_extension(self.rope))
+            model = loading.causal_model(source, self.model, config=config, **arguments)
             tokenizer = loading.tokenizer(source, self.model)
             if self.chat and not getattr(tokenizer, "chat_template", None):
                 raise UsageError(
@@ -134,14 +156,31 @@ class TextAdapter:
                         expected="chat=false, or an instruction-tuned model",
                     )
                 )
-            self._loaded = _Loaded(model.to(device).eval(), tokenizer)
+            if config is None:
+                longest = context_length(model.config)
+            self._loaded = _Loaded(placement.settle(model), tokenizer, longest)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """How the model is run, for records."""
+        return {"rope": self.rope} if self.rope is not None else {}
+
+    def _placement(self) -> Placement:
+        return Placement(
+            dtype=self.dtype,
+            device=self.device,
+            device_map=self.device_map,
+            quantization=self.quantization,
+            attention=self.attention,
+        )
 
     def prepare(self, sample: Sample) -> Inputs:
         """Tokenise the prompt of `sample`; every token has the role ``text``."""
         import torch
 
         text, _ = self._prompt(sample)
-        ids = self._crop(self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"])
+        ids = self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"]
+        ids = self._crop(ids, self._new_tokens(sample))
         if not ids:
             raise UsageError(
                 message(
@@ -220,7 +259,7 @@ class TextAdapter:
         if pad is None:
             pad = end[0] if isinstance(end, list) else end
         settings = GenerationConfig(  # type: ignore[no-untyped-call]
-            max_new_tokens=self.max_new_tokens,
+            max_new_tokens=self._new_tokens(inputs.sample),
             do_sample=False,
             bos_token_id=defaults.bos_token_id,
             eos_token_id=end,
@@ -265,11 +304,14 @@ class TextAdapter:
         """Return the prompt, and the white space between it and what follows.
 
         White space at the end of a question belongs to the continuation: tokenizers of nearly all
-        models join a space to the word after it.
+        models join a space to the word after it. Published prompts, which their sample's metadata
+        call ``verbatim``, keep it.
         """
         context, question = sample.context, sample.question
         apart = "" if not context or not question or context[-1].isspace() else "\n\n"
         text = context + apart + question
+        if not self.chat and sample.metadata.get("verbatim"):
+            return text, ""
         if not self.chat:
             bare = text.rstrip()
             return bare, text[len(bare) :]
@@ -300,22 +342,32 @@ class TextAdapter:
             )
         return list(ids)
 
-    def _crop(self, ids: list[int]) -> list[int]:
+    def _new_tokens(self, sample: Sample) -> int:
+        """Longest answer: what the sample's benchmark says, else the adapter's."""
+        return int(sample.metadata.get("max_new_tokens") or self.max_new_tokens)
+
+    def _crop(self, ids: list[int], new_tokens: int) -> list[int]:
         """Leave out the middle of a prompt that is too long for the model."""
-        config = self._ready.model.config.get_text_config(decoder=True)
-        longest = self.max_length or getattr(config, "max_position_embeddings", None)
-        if longest is None or len(ids) <= longest - self.max_new_tokens:
+        longest = self.max_length or self._ready.longest
+        if longest is None or len(ids) <= longest - new_tokens:
             return ids
-        room = longest - self.max_new_tokens
+        room = longest - new_tokens
         if room < 2:
             raise UsageError(
                 message(
                     "wrong max_new_tokens",
-                    given=self.max_new_tokens,
+                    given=new_tokens,
                     expected=f"less than the model's length of {longest}",
                 )
             )
-        return ids[: room // 2] + ids[len(ids) - (room - room // 2) :]
+        first, last = ids[: room // 2], ids[len(ids) - (room - room // 2) :]
+        if self.crop == "tokens":
+            return first + last
+        halves = (self.tokenizer.decode(half, skip_special_tokens=True) for half in (first, last))
+        cropped: list[int] = self.tokenizer("".join(halves), add_special_tokens=not self.chat)[
+            "input_ids"
+        ]
+        return cropped
 
     @property
     def _ready(self) -> _Loaded:
@@ -331,6 +383,7 @@ class TextAdapter:
 class _Loaded:
     model: Any
     tokenizer: Any
+    longest: int | None
 
 
 def _log_probability(logits: Tensor, ids: Sequence[int]) -> float:

@@ -9,6 +9,8 @@ TASKS: Registry[type] = Registry(
     "task",
     "namm_mm.tasks",
     {
+        "choubun": "namm_mm.tasks.choubun:ChouBunTask",
+        "infinitebench": "namm_mm.tasks.infinitebench:InfiniteBenchTask",
         "long_text": "namm_mm.tasks.long_text:LongTextTask",
         "video_qa": "namm_mm.tasks.video_qa:VideoQaTask",
         "offline_rl": "namm_mm.tasks.offline_rl:OfflineRlTask",

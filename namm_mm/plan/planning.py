@@ -240,7 +240,7 @@ def _context(
 
 def _stretch(options: Any) -> float:
     """By how much the adapter extends the model's context."""
-    kind, _, factor = str(options.get("context") or "").partition(":")
+    kind, _, factor = str(options.get("rope") or "").partition(":")
     return float(factor) if kind in ("linear", "ntk") and factor else 1.0
 
 

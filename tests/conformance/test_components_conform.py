@@ -14,6 +14,8 @@ from namm_mm.tasks import TASKS
 from namm_mm.testing import check_adapter, check_policy, check_task
 
 TASK_OPTIONS: dict[str, dict[str, Any]] = {
+    "choubun": {"source": "choubun", "words": "characters"},
+    "infinitebench": {"source": "infinitebench"},
     "long_text": {"words": 120},
     "video_qa": {"cache": "rendered"},
     "offline_rl": {"environment": "Hopper-v5", "max_steps": 30},

@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+import text_benchmark_files
 import torch
 import video_checkpoints
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -31,6 +32,8 @@ def save_all(folder: Path) -> None:
     video_checkpoints.save_checkpoint(folder / "video", "llava_next_video")
     _save_control_model(folder / "control")
     _save_clips(folder / "clips")
+    text_benchmark_files.write(folder / "choubun", text_benchmark_files.CHOUBUN)
+    text_benchmark_files.write(folder / "infinitebench", text_benchmark_files.INFINITEBENCH)
     torch.manual_seed(0)
     card = {"about": "random numbers, for tests", "made_by": "a test", "licence": "Apache-2.0"}
     namm = Namm(torch.randn(4172), torch.zeros(17), torch.ones(17), card=card)

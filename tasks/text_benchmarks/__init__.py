@@ -1,0 +1,1 @@
+"""What published benchmarks of long text share: where their files are, and how they are asked."""
