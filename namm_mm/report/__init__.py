@@ -51,7 +51,8 @@ def render(folders: Sequence[Path], output: Path | None = None, kind: str = "htm
     output
         The file to write; by default ``report.html`` (or ``.md``) in the last run folder.
     kind
-        ``html`` (one file, works with no network) or ``markdown``.
+        ``html`` (one file, works with no network) or ``markdown`` (with matplotlib, pictures lie in
+        ``report_pictures/`` beside it).
 
     Raises
     ------
@@ -60,7 +61,7 @@ def render(folders: Sequence[Path], output: Path | None = None, kind: str = "htm
     RunError
         The file cannot be written.
     """
-    from namm_mm.report import html, markdown
+    from namm_mm.report import html, markdown, pictures
     from namm_mm.report.build import build
     from namm_mm.report.runs import load_runs
 
@@ -70,11 +71,12 @@ def render(folders: Sequence[Path], output: Path | None = None, kind: str = "htm
         )
     runs = load_runs(folders)
     report = build(runs)
-    text = html.render(report) if kind == "html" else markdown.render(report)
     last = folders[-1] if folders[-1].is_dir() else folders[-1].parent
     target = output or last / _SUFFIXES[kind]
+    drawn = target.with_name(f"{target.stem}_pictures") if pictures.available() else None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        text = html.render(report) if kind == "html" else markdown.render(report, drawn)
         target.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from namm_mm.history import History
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,56 @@ class Samples:
     views: tuple[SampleView, ...]
 
 
-Block = Text | Notice | Table | Figure | Facts | Samples
+@dataclass(frozen=True)
+class Course:
+    """What one policy kept of one sample, update by update.
+
+    Attributes
+    ----------
+    policy, answer
+        The policy's label, and what it answered, with its score.
+    history
+        When each token was forgotten.
+    """
+
+    policy: str
+    answer: str
+    history: History
+
+
+@dataclass(frozen=True)
+class CourseView:
+    """One sample, with the course of every policy.
+
+    Attributes
+    ----------
+    name, about
+        The sample's id; names and values: the question, the right answer.
+    form
+        What its tokens are: ``frames`` of a video, ``steps`` of an episode, or ``text``.
+    courses
+        One for each policy.
+    frames
+        The frames side by side, as the data address of one picture; empty where there is none.
+    """
+
+    name: str
+    about: tuple[tuple[str, str], ...]
+    form: str
+    courses: tuple[Course, ...]
+    frames: str = ""
+
+
+@dataclass(frozen=True)
+class Courses:
+    """Samples to look into: over time, by layer and by head."""
+
+    title: str
+    description: str
+    views: tuple[CourseView, ...]
+
+
+Block = Text | Notice | Table | Figure | Facts | Samples | Courses
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from namm_mm.kept_means import layer_means
 from namm_mm.records import Record
@@ -20,6 +20,7 @@ from namm_mm.report.blocks import (
     Table,
     Text,
 )
+from namm_mm.report.courses import courses
 from namm_mm.report.runs import Run
 from namm_mm.report.samples import samples
 from namm_mm.results import FULL, NAMM, Cell, Method, Row, failed, group, result_rows
@@ -43,27 +44,14 @@ def build(runs: Sequence[Run]) -> Report:
     records = [record for run in runs for record in run.records]
     cells = group(records)
     rows = result_rows(records)
-    by_family = result_rows(records, by_family=True)
-    layers = layer_means(records)
-    styles = plots.Styles([method for methods in cells.values() for method in methods])
+    drawn = dict(figures(records, rows))
+    styles = _styles(cells)
     sections = [Section("results", "Results", tuple(_headline(runs, cells, rows)))]
     for number, (cell, methods) in enumerate(cells.items(), start=1):
-        own = [row for row in rows if row.cell == cell]
-        families = [row for row in by_family if row.cell == cell]
-        kinds = dict.fromkeys(
-            k for found in methods.values() for r in found for k in r.kept_by_index
-        )
-        figures: list[Figure | None] = [
-            plots.score_by_cache(own, styles),
-            plots.size_by_layer(cell, layers, styles),
-            *(plots.kept_by_index(methods, kind, styles) for kind in kinds),
-            plots.kept_by_role(methods, styles),
-            plots.by_family(families, styles),
-        ]
-        blocks: list[Block] = [figure for figure in figures if figure is not None]
-        viewer = samples(methods, styles, {run.name: run.folder for run in runs})
-        if viewer is not None:
-            blocks.append(viewer)
+        blocks: list[Block] = [*drawn[cell]]
+        folders = {run.name: run.folder for run in runs}
+        viewers = courses(methods, styles, folders), samples(methods, styles, folders)
+        blocks += [viewer for viewer in viewers if viewer is not None]
         blocks.append(_answers(methods, styles))
         sections.append(Section(f"cell-{number}", cell.title, tuple(blocks)))
     sections.append(Section("errors", "Errors", tuple(_errors(records))))
@@ -73,6 +61,34 @@ def build(runs: Sequence[Run]) -> Report:
         run.name for run in runs
     )
     return Report(f"namm-mm: {names}", subtitle, tuple(sections))
+
+
+def figures(
+    records: Sequence[Record], rows: Sequence[Row] | None = None
+) -> Iterator[tuple[Cell, tuple[Figure, ...]]]:
+    """Yield the figures of each cell; `rows` are those of `records`, where they are known."""
+    cells = group(records)
+    rows = result_rows(records) if rows is None else rows
+    by_family = result_rows(records, by_family=True)
+    layers = layer_means(records)
+    styles = _styles(cells)
+    for cell, methods in cells.items():
+        families = [row for row in by_family if row.cell == cell]
+        kinds = dict.fromkeys(
+            k for found in methods.values() for r in found for k in r.kept_by_index
+        )
+        found: list[Figure | None] = [
+            plots.score_by_cache([row for row in rows if row.cell == cell], styles),
+            plots.size_by_layer(cell, layers, styles),
+            *(plots.kept_by_index(methods, kind, styles) for kind in kinds),
+            plots.kept_by_role(methods, styles),
+            plots.by_family(families, styles),
+        ]
+        yield cell, tuple(figure for figure in found if figure is not None)
+
+
+def _styles(cells: Mapping[Cell, Mapping[Method, Sequence[Record]]]) -> plots.Styles:
+    return plots.Styles([method for methods in cells.values() for method in methods])
 
 
 def _headline(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import gzip
 import json
 from html import escape
 from importlib.resources import files
 
+from namm_mm.history import History
 from namm_mm.report.blocks import (
     Block,
     Column,
+    Courses,
+    CourseView,
     Entry,
     Facts,
     Figure,
@@ -29,7 +34,10 @@ POLICY = (
 
 def render(report: Report) -> str:
     """Return the page."""
-    has_figures = any(isinstance(b, Figure | Samples) for s in report.sections for b in s.blocks)
+    has_figures = any(
+        isinstance(b, Figure | Samples | Courses) for s in report.sections for b in s.blocks
+    )
+    has_courses = any(isinstance(b, Courses) for s in report.sections for b in s.blocks)
     navigation = "".join(
         f'<li><a href="#{escape(s.anchor)}">{escape(s.title)}</a></li>' for s in report.sections
     )
@@ -55,7 +63,7 @@ def render(report: Report) -> str:
         *(_section(section, number) for number, section in enumerate(report.sections)),
         "</main>",
         f"<script>{_plotly() if has_figures else ''}</script>",
-        f"<script>{_asset('page.js')}</script>",
+        f"<script>{_asset('page.js')}{_asset('courses.js') if has_courses else ''}</script>",
         "</body>",
         "</html>",
     ]
@@ -91,6 +99,8 @@ def _block(block: Block, anchor: str) -> str:
             return f"<h3>{escape(block.title)}</h3>\n<dl>{pairs}</dl>"
         case Samples():
             return _samples(block, anchor)
+        case Courses():
+            return _courses(block, anchor)
 
 
 def _table(table: Table, anchor: str) -> str:
@@ -154,6 +164,78 @@ def _samples(samples: Samples, anchor: str) -> str:
         f'<script type="application/json">{_inert(json.dumps(views, allow_nan=False))}</script>\n'
         "</figure>"
     )
+
+
+def _courses(block: Courses, anchor: str) -> str:
+    data = json.dumps([_course_view(view) for view in block.views], allow_nan=False)
+    name = escape(anchor)
+    samples = "".join(
+        f'<option value="{place}">{escape(view.name)}</option>'
+        for place, view in enumerate(block.views)
+    )
+    sliders = "".join(
+        f'<label for="{name}-{what}">{words}</label>'
+        f'<input id="{name}-{what}" data-what="{what}" type="range" min="0" max="0" value="0">'
+        f'<output for="{name}-{what}"></output>'
+        for what, words in (("update", "Time"), ("layer", "Layer"), ("head", "Head"))
+    )
+    return (
+        f'<figure class="courses" id="{name}">\n<h3>{escape(block.title)}</h3>\n'
+        f"<p>{escape(block.description)}</p>\n"
+        f'<div class="controls" role="group" aria-label="{escape(block.title)}">'
+        f'<label for="{name}-sample">Sample</label>'
+        f'<select id="{name}-sample" data-what="sample">{samples}</select>'
+        f'<label for="{name}-policy">Policy</label>'
+        f'<select id="{name}-policy" data-what="policy"></select>{sliders}</div>\n'
+        f'<dl></dl>\n<p class="now" role="status" aria-live="polite"></p>\n'
+        f'<div class="stage"></div>\n'
+        f'<script type="application/json">{_inert(data)}</script>\n</figure>'
+    )
+
+
+def _course_view(view: CourseView) -> dict[str, object]:
+    pieces = next((c.history.pieces for c in view.courses if c.history.pieces), ())
+    return {
+        "name": view.name,
+        "about": view.about,
+        "form": view.form,
+        "frames": view.frames,
+        "pieces": pieces if view.form == "text" else (),
+        "courses": [
+            {
+                "policy": course.policy,
+                "answer": course.answer,
+                "seen": course.history.seen,
+                "layers": course.history.layers,
+                "heads": course.history.forgotten.shape[1],
+                "tokens": course.history.tokens,
+                "kinds": course.history.kinds,
+                "returns": _returns(course.history),
+                "packed": _packed(course.history),
+            }
+            for course in view.courses
+        ],
+    }
+
+
+def _returns(history: History) -> list[float]:
+    total, returns = 0.0, []
+    for reward in history.rewards:
+        total += reward
+        returns.append(round(total, 2))
+    return returns
+
+
+def _packed(history: History) -> str:
+    """Forgotten, index and kind of the tokens, little-endian, for the page to unpack."""
+    parts = (
+        history.forgotten.astype("<u2"),
+        history.index.astype("<i4"),
+        history.kind.astype("u1"),
+    )
+    return base64.b64encode(
+        gzip.compress(b"".join(part.tobytes() for part in parts), mtime=0)
+    ).decode("ascii")
 
 
 def _inert(text: str) -> str:

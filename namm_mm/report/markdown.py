@@ -1,9 +1,19 @@
-"""A report as Markdown: for a pull request, or a repository. Figures appear as their numbers."""
+"""A report as Markdown, for a pull request or a repository: tables, and pictures in a folder.
+
+Without matplotlib, figures appear as their numbers alone, which are there in any case.
+"""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+from namm_mm.history import History
+from namm_mm.report import pictures
 from namm_mm.report.blocks import (
     Block,
+    Courses,
+    CourseView,
     Entry,
     Facts,
     Figure,
@@ -18,18 +28,34 @@ EXAMPLES = 3
 INDEXES = 32
 """Single samples that a document shows, and how many frames or timesteps of each."""
 
+WORDS = 1500
+"""Characters of a passage that a document shows."""
 
-def render(report: Report) -> str:
-    """Return the document."""
+
+def render(report: Report, folder: Path | None = None) -> str:
+    """Return the document.
+
+    Parameters
+    ----------
+    report
+        The blocks.
+    folder
+        Where to draw pictures, beside the document; None for numbers alone.
+    """
     parts = [f"# {_escape(report.title)}", _escape(report.subtitle)]
     for section in report.sections:
         parts.append(f"## {_escape(section.title)}")
-        parts += [block(part) for part in section.blocks]
+        for number, part in enumerate(section.blocks):
+            picture = None
+            if folder is not None and isinstance(part, Figure | Courses):
+                title = re.sub(r"[^a-z0-9]+", "-", part.title.lower()).strip("-")
+                picture = folder / f"{section.anchor}-{number}-{title}.png"
+            parts.append(block(part, picture))
     return "\n\n".join(parts) + "\n"
 
 
-def block(part: Block) -> str:
-    """Return one block."""
+def block(part: Block, picture: Path | None = None) -> str:
+    """Return one block; `picture` is the file to draw, where the block can be drawn."""
     match part:
         case Text():
             return _escape(part.text)
@@ -39,12 +65,17 @@ def block(part: Block) -> str:
             return _table(part)
         case Figure():
             head = f"### {_escape(part.title)}\n\n{_escape(part.description)}"
+            if picture is not None:
+                pictures.figure(part, picture)
+                head += f"\n\n{_image(part.title, picture)}"
             return f"{head}\n\n{_rows(part.table)}"
         case Facts():
             lines = [f"- {_escape(name)}: {_escape(value)}" for name, value in part.pairs]
             return f"### {_escape(part.title)}\n\n" + "\n".join(lines)
         case Samples():
             return _samples(part)
+        case Courses():
+            return _courses(part, picture)
 
 
 def _samples(samples: Samples) -> str:
@@ -58,6 +89,56 @@ def _samples(samples: Samples) -> str:
         ]
         parts.append(f"**{_escape(view.name)}**\n\n" + "\n".join([*lines, *kept]))
     return "\n\n".join(parts)
+
+
+def _courses(courses: Courses, picture: Path | None) -> str:
+    parts = [f"### {_escape(courses.title)}", _escape(courses.description)]
+    for number, view in enumerate(courses.views[:EXAMPLES]):
+        about = [*view.about, *((course.policy, course.answer) for course in view.courses)]
+        lines = "\n".join(f"- {_escape(name)}: {_escape(value)}" for name, value in about)
+        parts.append(f"**{_escape(view.name)}**\n\n{lines}")
+        file = picture and picture.with_stem(f"{picture.stem}-{number}")
+        if file is not None and pictures.course(view, file):
+            parts.append(_image(f"{view.name}, kept tokens", file))
+        parts += _course(view)
+    return "\n\n".join(parts)
+
+
+def _course(view: CourseView) -> list[str]:
+    """The numbers of each policy; for text the passage in its first, middle and last layer."""
+    parts = []
+    for course in view.courses:
+        history = course.history
+        if not history.seen:
+            continue
+        sizes = ", ".join(
+            f"{seen}: {100 * float(history.kept(update)[:seen].mean()):.0f}%"
+            for update, seen in list(enumerate(history.seen))[:: -(-len(history.seen) // INDEXES)]
+        )
+        parts.append(f"{_escape(course.policy)}, kept after so many tokens: {sizes}")
+        if view.form == "text" and course.policy.startswith("namm"):
+            count = len(history.layers)
+            for place in dict.fromkeys((0, count // 2, count - 1)):
+                passage = _escape(remembered(history, place))
+                parts.append(f"> layer {history.layers[place]}: {passage}")
+    return parts
+
+
+def remembered(history: History, layer: int) -> str:
+    """The passage as one layer holds it at the end; what no head holds becomes ``[...]``."""
+    held = history.kept(layer=layer) > 0
+    text, gap = "", False
+    for piece, here in zip(history.pieces, held.tolist(), strict=True):
+        if here:
+            text += piece
+        elif not gap:
+            text += " [...] "
+        gap = not here
+    return text if len(text) <= WORDS else text[: WORDS - 1] + "…"
+
+
+def _image(title: str, file: Path) -> str:
+    return f"![{_escape(title)}]({file.parent.name}/{file.name})"
 
 
 def _table(table: Table) -> str:

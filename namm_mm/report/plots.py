@@ -54,6 +54,15 @@ def score_by_cache(rows: Sequence[Row], styles: Styles) -> Figure | None:
     if not shown:
         return None
     plot = go.Figure()
+    for curve in budget_curves([row for row, _ in shown]):
+        plot.add_scatter(
+            x=[100 * (row.kept_fraction or 0.0) for row in curve],
+            y=[row.score.mean for row in curve if row.score is not None],
+            mode="lines",
+            line={"color": styles.colour(curve[0].method), "width": 1.5},
+            hoverinfo="skip",
+            showlegend=False,
+        )
     shifts = apart([100 * (row.kept_fraction or 0.0) for row, _ in shown])
     for (row, score), shift in zip(shown, shifts, strict=True):
         known = score.known
@@ -94,8 +103,8 @@ def score_by_cache(rows: Sequence[Row], styles: Styles) -> Figure | None:
     return Figure(
         "Score by cache size",
         "Each point is one policy: how much of the cache it kept, and its mean score with the 95 % "
-        "interval. Up and to the left is better. Points of nearly the same size are set a little "
-        "apart.",
+        "interval. Up and to the left is better. A line joins the budgets of one policy. Points of "
+        "nearly the same size are set a little apart.",
         finish(plot),
         table,
     )
@@ -298,6 +307,18 @@ def by_family(rows: Sequence[Row], styles: Styles) -> Figure | None:
         finish(plot),
         table,
     )
+
+
+def budget_curves(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows that differ in their budget alone, by the size of the cache; where there are several."""
+    curves: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        curves.setdefault(row.method._replace(budget=""), []).append(row)
+    return [
+        sorted(curve, key=lambda row: row.kept_fraction or 0.0)
+        for curve in curves.values()
+        if len(curve) > 1
+    ]
 
 
 def apart(values: Sequence[float], step: float = 1.2) -> list[float]:

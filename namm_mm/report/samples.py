@@ -55,18 +55,11 @@ def _view(
     name: str, found: Sequence[tuple[Method, Record]], styles: Styles, folders: Mapping[str, Path]
 ) -> SampleView:
     first = found[0][1]
-    about = [("family", first.family)]
-    for key in ("question", "options", "right"):
-        value = first.details.get(key)
-        if value:
-            text = " / ".join(map(str, value)) if isinstance(value, list) else str(value)
-            about.append(({"right": "right answer"}.get(key, key), " ".join(text.split())))
-    answers = []
-    for method, record in found:
-        places = 1 if abs(record.value or 0.0) >= 10 else 3
-        verdict = f"{record.metric.replace('_', ' ')} {words.number(record.value, places)}"
-        verdict = record.error if failed(record) else verdict
-        answers.append((styles.label(method), f"{' '.join(record.answer.split())} ({verdict})"))
+    about = asked(first)
+    answers = [
+        (styles.label(method), f"{' '.join(record.answer.split())} ({verdict(record)})")
+        for method, record in found
+    ]
     several = len(first.kept_by_index) > 1
     rows = []
     values = []
@@ -80,6 +73,25 @@ def _view(
                 values.append(tuple(round(float(v), 4) for v in binned(line, width)))
     pictures = filter(None, (picture(record, folders[method.run]) for method, record in found))
     return SampleView(name, (*about, *answers), tuple(rows), tuple(values), next(pictures, ""))
+
+
+def asked(record: Record) -> list[tuple[str, str]]:
+    """Names and values: family, question, options and the right answer."""
+    about = [("family", record.family)]
+    for key in ("question", "options", "right"):
+        value = record.details.get(key)
+        if value:
+            text = " / ".join(map(str, value)) if isinstance(value, list) else str(value)
+            about.append(({"right": "right answer"}.get(key, key), " ".join(text.split())))
+    return about
+
+
+def verdict(record: Record) -> str:
+    """The metric and the score; why there is none where the sample failed."""
+    if failed(record):
+        return record.error
+    places = 1 if abs(record.value or 0.0) >= 10 else 3
+    return f"{record.metric.replace('_', ' ')} {words.number(record.value, places)}"
 
 
 def picture(record: Record, folder: Path) -> str:

@@ -14,7 +14,17 @@ from typing import Any
 
 from namm_mm.errors import RunError
 from namm_mm.report import markdown
-from namm_mm.report.blocks import Block, Facts, Figure, Notice, Report, Samples, Table, Text
+from namm_mm.report.blocks import (
+    Block,
+    Courses,
+    Facts,
+    Figure,
+    Notice,
+    Report,
+    Samples,
+    Table,
+    Text,
+)
 from namm_mm.report.runs import Run
 
 PROJECT = "namm-mm"
@@ -88,7 +98,7 @@ def _block(block: Block, wr: Any) -> list[Any]:
             return [wr.P(block.text)]
         case Notice():
             return [wr.CalloutBlock(text=block.text)]
-        case Table() | Figure() | Facts() | Samples():
+        case Table() | Figure() | Facts() | Samples() | Courses():
             return [wr.MarkdownBlock(text=markdown.block(block))]
 
 
@@ -125,6 +135,21 @@ def _panels(runs: Sequence[Run], entity: str, project: str, wr: Any) -> Any:
                 if any(
                     r.details.get("frames") for run in runs for r in run.records if r.task == task
                 )
+            ),
+            *(
+                wr.MediaBrowser(title=f"{task}: {title}", media_keys=[f"{key}/{task}{rest}"])
+                for task in dict.fromkeys(
+                    r.task for run in runs for r in run.records if r.details.get("history")
+                )
+                for key, rest, title in (
+                    ("films", "", "what was kept of the frames"),
+                    ("rollouts", "", "an episode"),
+                )
+            ),
+            *(
+                wr.MediaBrowser(title=f"{task}: score by cache size", media_keys=[key])
+                for task in tasks
+                for key in (f"figures/{task}/Score_by_cache_size",)
             ),
             wr.WeavePanelSummaryTable(table_name="transfer_matrix"),
             wr.WeavePanelSummaryTable(table_name="predictions"),

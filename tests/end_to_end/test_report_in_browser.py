@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from synthetic_records import PROVENANCE, make_records
+from synthetic_records import PROVENANCE, make_history, make_records, with_histories
 
 from namm_mm import report
 from namm_mm.pictures import save_frames
@@ -18,7 +18,7 @@ from namm_mm.records import Inputs, Sample
 from namm_mm.tracking import RunInfo, open_run
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -154,3 +154,82 @@ def test_the_numbers_of_a_figure_open_as_a_table(page: Page) -> None:
     details.locator("summary").focus()
     page.keyboard.press("Enter")
     assert details.locator("table").is_visible()
+
+
+@pytest.fixture(scope="module")
+def looked(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A report on samples that were watched closely: text, video and control."""
+    folder = tmp_path_factory.mktemp("watched")
+    info = RunInfo("pocket", "transfer", {}, PROVENANCE)
+    with open_run(folder, info, wandb_mode="disabled") as tracker:
+        for record in with_histories(make_records(2), folder, ("s000", "s001")):
+            tracker.record(record)
+    problems: list[str] = []
+    page = browser.new_page(viewport={"width": 1000, "height": 900})
+    page.on("console", lambda said: problems.append(f"console: {said.text}"))
+    page.on("pageerror", lambda error: problems.append(f"error: {error}"))
+    page.on("request", lambda request: problems.append(f"request: {request.url}"))
+    page.goto(report.render([folder]).as_uri())
+    yield page
+    assert [problem for problem in problems if not problem.endswith("/report.html")] == []
+
+
+def viewer_of(page: Page, place: int) -> Locator:
+    viewer = page.locator(".courses").nth(place)
+    viewer.scroll_into_view_if_needed()
+    viewer.locator(".stage > *").first.wait_for()
+    return viewer
+
+
+def test_words_that_no_head_holds_are_struck_through(looked: Page) -> None:
+    viewer = viewer_of(looked, 0)
+    history = make_history("long_text")
+    viewer.get_by_label("Layer").fill("2")
+    viewer.get_by_label("Head").fill("1")
+    held = history.kept(None, 1, 0)
+    expected = "".join(f" w{token}" for token in range(60) if held[token] == 0)
+    looked.wait_for_function(
+        "want => want === "
+        "[...document.querySelectorAll('.courses s')].map(s => s.textContent).join('')",
+        arg=expected,
+    )
+    assert "in layer 1, head 0" in (viewer.locator(".now").text_content() or "")
+
+
+def test_frames_follow_time_and_policy_by_keyboard(looked: Page) -> None:
+    viewer = viewer_of(looked, 1)
+    assert viewer.locator("canvas").count() == 8
+    end = viewer.locator(".frames").get_attribute("aria-label")
+    viewer.get_by_label("Time").focus()
+    looked.keyboard.press("Home")
+    viewer.locator("text=not yet").first.wait_for()
+    early = viewer.locator(".frames").get_attribute("aria-label") or ""
+    assert early != end
+    assert "frame 7 not seen yet" in early
+    history = make_history("video_qa")
+    first = history.of_kind("frame", history.kept(0))[0]
+    assert f"frame 0 {round(100 * first.mean())} % kept" in early
+    viewer.get_by_label("Policy").select_option("full")
+    viewer.locator("text=0: 100 %").first.wait_for()
+    assert viewer.get_by_label("Time").is_disabled()
+    viewer.get_by_label("Sample").select_option(index=1)
+    assert "colour / order" not in (viewer.locator("dl").text_content() or "")
+
+
+def test_an_episode_is_a_timeline_with_its_return(looked: Page) -> None:
+    viewer = viewer_of(looked, 2)
+    viewer.locator(".main-svg").first.wait_for()
+    label = viewer.locator(".steps").get_attribute("aria-label") or ""
+    assert "At step 19" in label
+    assert "return so far 190" in label
+    rows = looked.evaluate("document.querySelectorAll('.steps')[0].data[0].y")
+    assert rows == ["return", "state", "action"]
+    viewer.get_by_label("Time").fill("0")
+    looked.wait_for_function(
+        "document.querySelectorAll('.steps')[0].getAttribute('aria-label').startsWith('At step 6')"
+    )
+
+
+def test_every_control_of_a_viewer_has_a_name(looked: Page) -> None:
+    for control in looked.locator(".controls input, .controls select").all():
+        assert looked.evaluate("one => one.labels.length", control.element_handle()) == 1

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from pathlib import Path
 from typing import Any
 
-from namm_mm.records import MemoryUse, Provenance, Record
+import numpy as np
+import torch
+
+from namm_mm.history import History, save
+from namm_mm.pictures import save_frames
+from namm_mm.records import Inputs, MemoryUse, Provenance, Record, Sample
 
 PROVENANCE = Provenance(
     run="20261121-120000-abc123",
@@ -125,3 +131,56 @@ def make_records(samples: int = 20, *, run: str = PROVENANCE.run, seed: int = 0)
                     )
                 )
     return records
+
+
+def make_history(task: str, updates: int = 3, *, keep_all: bool = False) -> History:
+    """An invented course: each update keeps every so many-th token, fewer from head to head."""
+    kinds = {"long_text": ("text",), "video_qa": ("text", "frame")}.get(
+        task, ("return", "state", "action")
+    )
+    tokens, layers, heads = 60, 3, 2
+    kind, index = np.zeros(tokens, np.uint8), np.zeros(tokens, np.int32)
+    if task == "video_qa":  # eight frames of four patches each, then text
+        kind[:32], index[:32] = 1, np.arange(32) // 4
+    elif task == "offline_rl":
+        kind, index = (
+            (np.arange(tokens) % 3).astype(np.uint8),
+            (np.arange(tokens) // 3).astype("i4"),
+        )
+    seen = tuple(tokens * (update + 1) // updates for update in range(updates))
+    forgotten = np.full((layers, heads, tokens), updates, np.uint16)
+    for update in reversed(range(0 if keep_all else updates)):
+        for layer in range(layers):
+            for head in range(heads):
+                gone = np.arange(seen[update]) % (update + head + layer + 2) > 0
+                forgotten[layer, head, : seen[update]][gone] = update
+    control = task == "offline_rl"
+    return History(
+        forgotten=forgotten,
+        seen=() if keep_all else seen,
+        layers=tuple(range(layers)),
+        kinds=kinds,
+        kind=kind,
+        index=index,
+        pieces=tuple(f" w{token}" for token in range(tokens)) if task == "long_text" else (),
+        scores=np.linspace(-1, 1, 64, dtype=np.float32)[None].repeat(layers, 0),
+        rewards=tuple(float(step) for step in range(20)) if control else (),
+        actions=np.zeros((20, 3), np.float32) if control else np.zeros((0, 0), np.float32),
+    )
+
+
+def with_histories(records: list[Record], folder: Path, samples: tuple[str, ...]) -> list[Record]:
+    """The same records; of those `samples`, histories and pictures lie in the run folder."""
+    found = []
+    frames = torch.linspace(-1, 1, 8).reshape(1, 8, 1, 1, 1).expand(1, 8, 3, 24, 24)
+    for record in records:
+        if record.sample in samples and not record.error:
+            history = make_history(record.task, keep_all=record.policy == "full")
+            name = f"{record.task}-{record.sample}-{record.policy}"
+            details = {**record.details, "history": save(history, folder, name)}
+            if record.task == "video_qa":
+                inputs = Inputs({"pixel_values_videos": frames}, (), Sample(record.sample, ""))
+                details["frames"] = save_frames(folder, "video", inputs)
+            record = dataclasses.replace(record, details=details)
+        found.append(record)
+    return found
