@@ -8,7 +8,10 @@ Keys, where WHO is model, policy and budget (``pocket-video/h2o_match_namm``):
 - ``TASK/METRIC/WHO`` the mean so far, ``cache/kept_fraction/TASK/WHO``, ``errors/TASK/WHO``,
   ``perf/first_token_seconds/TASK/WHO``, along ``sample``;
 - ``cache/size_by_layer/TASK/WHO`` a histogram whose bins are the layers;
-- ``frames/TASK`` pictures of some samples;
+- ``scores/TASK/WHO/layer_N`` histograms of the scores that the policy gave;
+- ``frames/TASK`` pictures of some samples, ``films/TASK`` what was kept of them, ``rollouts/TASK``
+  an episode, ``trajectories/TASK/WHO`` its return and what was kept;
+- ``figures/TASK/NAME`` the figures of the report;
 - tables ``transfer_matrix``, ``predictions``, ``cache_by_layer``, ``kept_by_index``;
 - in the summary ``TASK/METRIC/WHO/{mean,low,high,n,errors}``.
 """
@@ -198,6 +201,8 @@ class WandbTracker(FinishOnExit):
         self.table("cache_by_layer", *tables.cache_by_layer(layers))
         self.table("kept_by_index", *tables.kept_by_index(index_means(records)))
         self._send_frames(records)
+        self._send_watched(records)
+        self._send_figures(records)
         self._run.log(
             {
                 f"cache/size_by_layer/{cell.task}/{self._who(cell, method)}": wandb.Histogram(
@@ -228,6 +233,43 @@ class WandbTracker(FinishOnExit):
         if pictures:
             self._run.log({f"frames/{task}": list(f.values()) for task, f in pictures.items()})
 
+    def _send_watched(self, records: Sequence[Record]) -> None:
+        """Send what is known of samples that were watched closely."""
+        import wandb
+
+        from namm_mm.tracking import media
+
+        for cell, samples in media.watched(records, self.folder).items():
+            sent: dict[str, Any] = {
+                f"scores/{cell.task}/{self._who(cell, method)}/layer_{layer:02d}": wandb.Histogram(
+                    scores.tolist()
+                )
+                for method, layer, scores in media.scores_by_layer(samples)
+            }
+            if films := list(media.films(cell, samples, self.folder)):
+                sent[f"films/{cell.task}"] = [_video(*film) for film in films]
+            if rollout := media.rollout(cell, samples, self.folder):
+                sent[f"rollouts/{cell.task}"] = _video(*rollout)
+            for label, figure in media.trajectories(samples):
+                sent[f"trajectories/{cell.task}/{_safe(label)}"] = wandb.Plotly(figure)
+            if sent:
+                self._run.log(sent)
+
+    def _send_figures(self, records: Sequence[Record]) -> None:
+        """Send the figures of the report, so that those who look here see the same."""
+        import wandb
+        from plotly.graph_objects import Figure
+
+        from namm_mm.report.build import figures
+
+        for cell, found in figures(records):
+            self._run.log(
+                {
+                    f"figures/{cell.task}/{_safe(figure.title)}": wandb.Plotly(Figure(figure.plot))
+                    for figure in found
+                }
+            )
+
     def _who(self, cell: Cell, method: Method) -> str:
         """Model, policy and budget as part of a key; more only where that is not enough."""
         if (cell, method) not in self._names:
@@ -252,6 +294,12 @@ class WandbTracker(FinishOnExit):
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _video(film: Path, caption: str) -> Any:
+    import wandb
+
+    return wandb.Video(str(film), caption=caption, format="gif" if film.suffix == ".gif" else "mp4")
 
 
 def _safe(text: str) -> str:
