@@ -26,7 +26,7 @@ from namm_mm.settings import CellSettings, ExperimentSettings
 from namm_mm.validation import is_acting
 
 if TYPE_CHECKING:
-    from namm_mm.tracking import RunInfo
+    from namm_mm.tracking import RunInfo, Tracker
 
 CONFIG = "config.yaml"
 
@@ -99,6 +99,7 @@ def run(
     records = []
     with tracking.open_run(folder, info, wandb_mode=settings.wandb) as tracker:
         _write_config(folder, settings)
+        _keep_networks(settings, folder, tracker)
         for record in _records(settings, provenance, progress, folder):
             tracker.record(record)
             records.append(record)
@@ -154,7 +155,7 @@ def _records(
             progress.begin(cell_settings.name, len(samples) * len(cell_settings.policies))
             for record in _run_cell(cell, samples, progress):
                 yield record
-                progress.advance()
+                progress.advance(record)
         del adapter, task, cell
         gc.collect()  # the next model needs the room
 
@@ -247,6 +248,28 @@ def _notes(settings: ExperimentSettings) -> tuple[str, ...]:
             kind = asset.read_card(asset.BUNDLED / str(model)).get("kind", "bundled model")
             notes.append(f"{model}: {kind}; its scores are not those of any published model")
     return tuple(dict.fromkeys(notes))
+
+
+def _keep_networks(settings: ExperimentSettings, folder: Path, tracker: Tracker) -> None:
+    """Keep every NAMM of the run with its card, so that its numbers can be made again."""
+    from namm_mm.namm import Namm
+    from namm_mm.namm.checkpoint import save
+    from namm_mm.policies import create
+
+    known: dict[str, int] = {}
+    for cell in settings.cells:
+        for policy in cell.policies:
+            network = getattr(create(policy.name, **policy.options), "network", None)
+            if not isinstance(network, Namm):
+                continue
+            source = str(policy.options.get("checkpoint", policy.name))
+            if source in known:
+                continue
+            known[source] = len(known)
+            name = "namm" if not known[source] else f"namm-{known[source]}"
+            file = save(network, folder / "artifacts" / name / "namm.safetensors")
+            files = [file, file.with_suffix(".json")]
+            tracker.artifact(name, files, "model", dict(network.card))
 
 
 def _write_config(folder: Path, settings: ExperimentSettings) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
+from synthetic_records import make_record
 
 from namm_mm.progress import Lines, showing
 
@@ -24,6 +26,30 @@ def test_a_log_gets_few_lines_with_the_time_left(monkeypatch: pytest.MonkeyPatch
         "text: 9/10 records, 0:36 passed, 0:04 left",
         "text: 10/10 records, 0:40 passed, 0:00 left",
     ]
+
+
+def test_a_log_ends_each_cell_with_its_scores() -> None:
+    out = io.StringIO()
+    lines = Lines(Console(file=out, width=200))
+    lines.begin("video", 3)
+    for value in (1.0, 0.0, None):
+        lines.advance(make_record(value=value, error="" if value is not None else "broken"))
+    assert out.getvalue().splitlines()[-1] == "video: accuracy: full 0.500 (n 2, 1 failed)"
+
+
+def test_a_terminal_watches_scores_by_policy() -> None:
+    out = io.StringIO()
+    with showing(Console(file=out, width=100, force_terminal=True)) as shown:
+        shown.begin("video", 4)
+        for value in (1.0, 0.0):
+            shown.advance(make_record(value=value))
+            shown.advance(make_record(policy="namm", budget="threshold", value=1.0))
+        shown.begin("control", 1)
+        shown.advance(make_record(metric="normalized_score", value=95.25))
+    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert re.search(r"full +2 +0\.500 +100 % +0\.50 s", said)
+    assert re.search(r"namm threshold +2 +1\.000", said)
+    assert re.search(r"full +1 +95\.2", said)
 
 
 def test_a_terminal_gets_a_bar() -> None:
