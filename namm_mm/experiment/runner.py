@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.experiment.acting import act_samples
 from namm_mm.experiment.answering import answer_samples
+from namm_mm.experiment.benchmarks import FILE, notices, save_table
 from namm_mm.experiment.cell import Cell
+from namm_mm.experiment.shards import Earlier, part
 from namm_mm.progress import Progress, Silent
 from namm_mm.records import Provenance, Record, Sample
 from namm_mm.registry import build
@@ -76,7 +78,8 @@ def run(
     settings
         Checked settings, from :func:`namm_mm.settings.from_mapping`.
     folder
-        The run folder; by default a new one under ``settings.output``.
+        The run folder; by default ``settings.folder``, or a new one under ``settings.output``. One
+        that holds records of these settings is gone on with.
     job_type
         What the trackers call this kind of run: ``transfer`` or ``eval``.
     progress
@@ -94,16 +97,19 @@ def run(
     progress = progress or Silent()
     progress.say(f"experiment {settings.name}, configuration {settings.config_hash[:12]}")
     provenance = tracking.provenance.collect(settings.config_hash, _device(settings))
-    folder = folder or new_folder(settings.output / settings.name)
+    folder = folder or settings.folder or new_folder(settings.output / settings.name)
     info = _info(settings, provenance, job_type)
-    records = []
+    earlier = Earlier(folder, settings)
+    records = [*earlier.records]
     with tracking.open_run(folder, info, wandb_mode=settings.wandb) as tracker:
         _write_config(folder, settings)
         _keep_networks(settings, folder, tracker)
-        for record in _records(settings, provenance, progress, folder):
+        for record in _records(settings, provenance, progress, folder, earlier):
             tracker.record(record)
             records.append(record)
         places = dict(tracker.places)
+    if (folder / FILE).is_file():
+        places["benchmark"] = (folder / FILE).as_posix()
     return Outcome(folder, tuple(records), places)
 
 
@@ -136,12 +142,19 @@ def new_folder(parent: Path) -> Path:
 
 
 def _records(
-    settings: ExperimentSettings, provenance: Provenance, progress: Progress, folder: Path
+    settings: ExperimentSettings,
+    provenance: Provenance,
+    progress: Progress,
+    folder: Path,
+    earlier: Earlier,
 ) -> Iterator[Record]:
     for cell_settings in settings.cells:
         adapter, task = load(cell_settings, progress)
+        done: list[Record] = []
         for seed in settings.seeds:
-            samples = _samples(task, cell_settings, seed)
+            samples = part(_samples(task, cell_settings, seed), settings.shard)
+            for line in notices(task, samples):
+                progress.say(f"{cell_settings.name}: {line}")
             cell = Cell(
                 experiment=settings.name,
                 settings=cell_settings,
@@ -152,10 +165,18 @@ def _records(
                 provenance=provenance,
                 folder=folder,
             )
-            progress.begin(cell_settings.name, len(samples) * len(cell_settings.policies))
+            cell, samples = earlier.remaining(cell, samples)
+            if not samples:
+                continue
+            progress.begin(cell_settings.name, len(samples) * len(cell.settings.policies))
             for record in _run_cell(cell, samples, progress):
+                if earlier.has(record):
+                    continue
                 yield record
+                done.append(record)
                 progress.advance(record)
+        for line in save_table(folder, cell_settings.name, task, done):
+            progress.say(line)
         del adapter, task, cell
         gc.collect()  # the next model needs the room
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import benchmark_folders
 import pytest
 
 from namm_mm.adapters import ADAPTERS
@@ -19,7 +20,11 @@ TASK_OPTIONS: dict[str, dict[str, Any]] = {
     "long_text": {"words": 120},
     "video_qa": {"cache": "rendered"},
     "offline_rl": {"environment": "Hopper-v5", "max_steps": 30},
+    "longvideobench": {"source": "longvideobench", "subtitles": True},
+    "mlvu": {"source": "mlvu"},
+    "video_mme": {"source": "video_mme", "subtitles": True},
 }
+TASK_SPLITS = {"longvideobench": "validation"}  # its test split has no answers
 ADAPTER_OPTIONS: dict[str, dict[str, Any]] = {
     "text": {"model": "text", "dtype": "float32"},
     "llava_video": {"model": "video", "frames": 6, "dtype": "float32"},
@@ -41,7 +46,9 @@ def test_policy(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_task(name: str) -> None:
-    check_task(build(TASKS, name, TASK_OPTIONS[name]))
+    if name in ("longvideobench", "mlvu", "video_mme"):
+        getattr(benchmark_folders, f"save_{name}")(Path(name))
+    check_task(build(TASKS, name, TASK_OPTIONS[name]), split=TASK_SPLITS.get(name, "test"))
 
 
 @pytest.mark.parametrize("name", list(ADAPTERS))

@@ -1,0 +1,35 @@
+"""Benchmarks that have a table of their own: what a run is told before, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from namm_mm.records import Record, Sample
+
+FILE = "benchmark.json"
+
+
+def notices(task: Any, samples: Sequence[Sample]) -> Iterator[str]:
+    """What a task says of its samples before they run, such as which videos are missing."""
+    if hasattr(task, "notices"):
+        yield from task.notices(samples)
+
+
+def save_table(folder: Path, cell: str, task: Any, records: Sequence[Record]) -> Iterator[str]:
+    """Write the table of a cell into ``benchmark.json`` of a run folder, and word its lines.
+
+    Nothing is written for a task without a table (without a method ``summary``).
+    """
+    if not hasattr(task, "summary"):
+        return
+    from namm_mm.tasks.video_benchmarks.summaries import lines
+
+    path = folder / FILE
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found[cell] = task.summary(records)
+    path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    yield from lines(found[cell], cell)

@@ -1,0 +1,128 @@
+"""LongVideoBench as a task, with the prompts and scores of lmms-eval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from namm_mm.errors import UsageError, message
+from namm_mm.records import Sample
+from namm_mm.tasks.longvideobench.subtitles import frame_moments, interleave, read_subtitles
+from namm_mm.tasks.video_benchmarks.common import VideoBenchmark, unique
+from namm_mm.tasks.video_benchmarks.files import Published, find_file
+from namm_mm.tasks.video_benchmarks.replies import LETTERS, first_letter
+from namm_mm.tasks.video_benchmarks.tables import need_fields, read_rows
+
+ENDING = "Answer with the option's letter from the given choices directly.\n"
+ABSENT = "N/A"
+MOST_OPTIONS = 5
+
+
+@dataclass(frozen=True)
+class LongVideoBenchTask(VideoBenchmark):
+    """Questions about a moment in videos of eight seconds to an hour.
+
+    Split ``validation`` has answers (1337 questions); those of ``test`` (5341) are judged by the
+    benchmark's server, so its score says only whether a reply parses, and the summary of a run
+    holds the submission.
+
+    Parameters
+    ----------
+    subtitles
+        Put each subtitle between the frames around it (lmms-eval's ``_i`` tasks); otherwise the
+        video comes first and there are none (``_v``).
+    frames
+        Places for frames with `subtitles`; the adapter samples as many.
+    """
+
+    subtitles: bool = False
+    frames: int = 16
+
+    new_tokens: ClassVar[int] = 32
+    groupings: ClassVar[tuple[str, ...]] = ("duration_group", "question_category")
+    sizes: ClassVar[Mapping[str, int]] = {"validation": 1337, "test": 5341}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames < 1:
+            raise UsageError(message("wrong frames", given=self.frames, expected="1 or more"))
+
+    def published(self, split: str) -> Published:
+        """Two names of the annotations: the authors' JSON, and the hub's parquet."""
+        file = {"validation": "lvb_val.json"}.get(split, "lvb_test_wo_gt.json")
+        return Published(
+            "longvideobench/LongVideoBench",
+            (file, f"{split}-*.parquet", f"*/{split}-*.parquet"),
+            "datasets/longvideobench",
+            gated=True,
+        )
+
+    def read(self, path: Path, roots: Sequence[Path], split: str) -> list[Sample]:
+        """See :class:`VideoBenchmark`."""
+        rows = read_rows(path)
+        need_fields(rows, ("id", "question", "video_path", "duration_group", "duration"), path)
+        return unique(self._sample(row, roots) for row in rows)
+
+    def worded(self, sample: Sample, roots: Sequence[Path]) -> Sample:
+        """Put the subtitles in, if they are wanted."""
+        if not self.subtitles:
+            return sample
+        facts = dict(sample.metadata)
+        path = find_file(roots, [str(facts["subtitle_path"])], ("subtitles", ""))
+        subtitles = read_subtitles(path)
+        lines = interleave(
+            frame_moments(facts["duration"], self.frames),
+            subtitles or (),
+            start=facts["starting_timestamp_for_subtitles"],
+            duration=facts["duration"],
+        )
+        facts["without_subtitles"] = subtitles is None
+        return replace(sample, prompt=f"{lines}\n{sample.prompt}", metadata=facts)
+
+    def letter(self, reply: str, sample: Sample) -> str | None:
+        """The first of A to E."""
+        return first_letter(reply)
+
+    def summary(self, records: Any) -> dict[str, Any]:
+        """Add the submission where there are no right letters."""
+        records = list(records)
+        found = super().summary(records)
+        for record in records:
+            budget = "" if record.budget in ("", "full") else f" {record.budget}"
+            if record.metric == "parsed":
+                replies = found[f"{record.policy}{budget}"].setdefault("submission", {})
+                replies[record.sample] = record.details.get("reply", "")
+        return found
+
+    def _variant(self) -> tuple[Any, ...]:
+        return (*super()._variant(), self.subtitles, self.frames if self.subtitles else 0)
+
+    def _sample(self, row: Mapping[str, Any], roots: Sequence[Path]) -> Sample:
+        options = row.get("candidates") or [row.get(f"option{i}") for i in range(MOST_OPTIONS)]
+        options = tuple(str(o) for o in options if o is not None and o != ABSENT)
+        listed = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+        metadata: dict[str, Any] = {
+            "duration_group": str(row["duration_group"]),
+            "question_category": str(row.get("question_category", "")),
+            "duration": float(row["duration"]),
+            "subtitle_path": str(row.get("subtitle_path", "")),
+            "starting_timestamp_for_subtitles": float(
+                row.get("starting_timestamp_for_subtitles") or 0.0
+            ),
+        }
+        right = row.get("correct_choice")
+        known = isinstance(right, int) and 0 <= right < len(options)
+        if known:
+            metadata["letter"] = LETTERS[int(right or 0)]
+        return Sample(
+            id=str(row["id"]),
+            family=metadata["duration_group"],
+            question=str(row["question"]),
+            options=options,
+            answer=options[int(right or 0)] if known else "",
+            video=find_file(roots, [str(row["video_path"])], ("videos", "")),
+            prompt="\n".join([str(row["question"]), *listed, ENDING]),
+            metadata=metadata,
+        )

@@ -1,0 +1,124 @@
+"""MLVU as a task, with the prompts and scores of lmms-eval: M-Avg, the mean over kinds of tasks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from namm_mm.errors import UsageError, message
+from namm_mm.records import Answer, Sample, Score
+from namm_mm.tasks.video_benchmarks.common import VideoBenchmark, unique
+from namm_mm.tasks.video_benchmarks.files import Published, find_file
+from namm_mm.tasks.video_benchmarks.replies import LETTERS, ranked_letter
+from namm_mm.tasks.video_benchmarks.tables import need_fields, read_rows
+
+ENDINGS = {"validation": "\nOnly give the best option.\nBest option: (", "test": ""}
+READ = ("four", "all")
+
+
+@dataclass(frozen=True)
+class MlvuTask(VideoBenchmark):
+    """Seven (dev) or nine (test) kinds of questions.
+
+    Split ``validation`` is MLVU-dev, ``test`` is MLVU-test.
+
+    Parameters
+    ----------
+    letters
+        Which letters are looked for in a reply: ``four`` reads A to D only, as lmms-eval does,
+        though questions of MLVU-test have more options; ``all`` reads as many as there are.
+        Questions whose right letter cannot be read are counted as ``unreachable``.
+    """
+
+    letters: str = "four"
+
+    groupings: ClassVar[tuple[str, ...]] = ("task_type",)
+    macro: ClassVar[str | None] = "task_type"
+    sizes: ClassVar[Mapping[str, int]] = {"validation": 2174, "test": 502}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.letters not in READ:
+            raise UsageError(
+                message("unknown letters", given=self.letters, expected="a known one", valid=READ)
+            )
+
+    def published(self, split: str) -> Published:
+        """The two splits are two data sets, each with one split called ``test``."""
+        dev = split == "validation"
+        return Published(
+            "sy1998/MLVU_dev" if dev else "sy1998/MLVU_Test",
+            ("test-*.parquet", "*/test-*.parquet", "mlvu*.json", "json/*.json"),
+            "mlvu" if dev else "mlvu_test",
+        )
+
+    def read(self, path: Path, roots: Sequence[Path], split: str) -> list[Sample]:
+        """See :class:`VideoBenchmark`."""
+        single = path.parent.name != "json"  # the authors' layout has a file for each kind
+        found = []
+        for file in [path] if single else sorted(path.parent.glob("*.json")):
+            rows = [_plain(row) for row in read_rows(file)]
+            rows = [row for row in rows if row["answer"] is not None]  # the kinds without options
+            need_fields(rows, ("video_name", "question", "answer", "task_type"), file)
+            found += [self._sample(row, roots, split) for row in rows]
+        return unique(found)
+
+    def letter(self, reply: str, sample: Sample) -> str | None:
+        """The letter in the most telling place."""
+        return ranked_letter(reply, self._readable(sample))
+
+    def score(self, sample: Sample, answer: Answer) -> Score:
+        """Mark questions that no reply could get right."""
+        score = super().score(sample, answer)
+        hidden = sample.metadata["letter"] not in self._readable(sample)
+        unreachable = hidden and not answer.log_probabilities
+        return replace(score, details={**score.details, "unreachable": unreachable})
+
+    def _readable(self, sample: Sample) -> str:
+        return LETTERS[: max(len(sample.options), 4)] if self.letters == "all" else LETTERS[:4]
+
+    def _variant(self) -> tuple[Any, ...]:
+        return (*super()._variant(), self.letters)
+
+    def _sample(self, row: Mapping[str, Any], roots: Sequence[Path], split: str) -> Sample:
+        question, letter = str(row["question"]), str(row["answer"]).strip("(). ")
+        options = tuple(re.findall(r"^\([A-J]\)\s*(.*?)\s*$", question, re.MULTILINE))
+        at = LETTERS.find(letter) if len(letter) == 1 else -1
+        if at < 0 or (options and at >= len(options)):
+            raise UsageError(
+                message(
+                    f"wrong answer of an MLVU question about {row['video_name']}",
+                    given=row["answer"],
+                    expected="the letter of one of its options",
+                )
+            )
+        name = str(row["video_name"])
+        kind = str(row["task_type"])
+        return Sample(
+            id=f"{kind}/{Path(name).stem}",
+            family=kind,
+            question=question,
+            options=options,
+            answer=options[at] if options else letter,
+            video=find_file(roots, [name], ("", "video", "videos", "data")),
+            prompt=question + ENDINGS[split],
+            metadata={"task_type": kind, "letter": letter},
+        )
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the hub's table; one of the authors' files is worded as that table is."""
+    if "video_name" in row:
+        return dict(row)
+    options = [str(option) for option in row.get("candidates") or ()]
+    listed = [f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    answer = str(row.get("answer"))
+    return {
+        "video_name": row.get("video"),
+        "question": "\n".join([f"Question: {row.get('question')}", "Options:", *listed]),
+        "answer": LETTERS[options.index(answer)] if answer in options else None,
+        "task_type": row.get("question_type"),
+    }
