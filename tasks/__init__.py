@@ -13,6 +13,9 @@ TASKS: Registry[type] = Registry(
         "infinitebench": "namm_mm.tasks.infinitebench:InfiniteBenchTask",
         "long_text": "namm_mm.tasks.long_text:LongTextTask",
         "video_qa": "namm_mm.tasks.video_qa:VideoQaTask",
+        "longvideobench": "namm_mm.tasks.longvideobench:LongVideoBenchTask",
+        "mlvu": "namm_mm.tasks.mlvu:MlvuTask",
+        "video_mme": "namm_mm.tasks.video_mme:VideoMmeTask",
         "offline_rl": "namm_mm.tasks.offline_rl:OfflineRlTask",
     },
 )
