@@ -112,6 +112,16 @@ class CohortMemory:
         chosen.sizes = [sizes[rows.cpu()] for sizes in self.sizes]
         return chosen
 
+    def attend(self, queries: Tensor, dim: int, scaling: float, window: int | None) -> Tensor:
+        """Attention output of the newest tokens, (row, head, token, `dim`), observed."""
+        if self.observer.attends(queries):
+            out = queries.new_empty(*queries.shape[:3], dim)
+            self.observer.observe(queries, self.store, scaling, window, out)
+        else:
+            out = attend(queries, self.store, scaling=scaling, window=window)
+            self.observer.observe(queries, self.store, scaling, window)
+        return out
+
     def bytes_by_row(self) -> Tensor:
         """(row,) int64: allocated bytes, waiting queries included, each row's own share."""
         held = self.store.nbytes + self.observer.nbytes
@@ -157,8 +167,7 @@ class LayerMemory:
         for block in segment.blocks:
             part = slice(block.start, block.stop)
             memory.store.append(keys[:, :, part], values[:, :, part], segment.seen + block.start)
-            out.append(attend(queries[:, :, part], memory.store, scaling=scaling, window=window))
-            memory.observer.observe(queries[:, :, part], memory.store, scaling, window)
+            out.append(memory.attend(queries[:, :, part], values.shape[-1], scaling, window))
             memory.mark(start=not block.start)
             if block.evict:
                 memory.observer.settle(memory.store, scaling, window)
