@@ -12,6 +12,7 @@ TASKS: Registry[type] = Registry(
         "choubun": "namm_mm.tasks.choubun:ChouBunTask",
         "infinitebench": "namm_mm.tasks.infinitebench:InfiniteBenchTask",
         "long_text": "namm_mm.tasks.long_text:LongTextTask",
+        "longbench": "namm_mm.tasks.longbench:LongBenchTask",
         "video_qa": "namm_mm.tasks.video_qa:VideoQaTask",
         "longvideobench": "namm_mm.tasks.longvideobench:LongVideoBenchTask",
         "mlvu": "namm_mm.tasks.mlvu:MlvuTask",

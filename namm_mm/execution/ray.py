@@ -13,12 +13,14 @@ import os
 import pickle
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Generic
 
 from namm_mm.errors import RunError, message
@@ -113,14 +115,15 @@ class RayExecution(Generic[U]):
             A unit lost more workers than `retries` allow.
         """
         missing = {unit.key: unit for unit in units if self.journal.get(unit.key) is None}
-        for key, result in self._results(missing):
-            self.journal.put(key, result)
-            if on_done is not None:
-                on_done(sum(self.journal.get(unit.key) is not None for unit in units))
+        with _noting_interrupts() as interrupted:
+            for key, result in self._results(missing, interrupted):
+                self.journal.put(key, result)
+                if on_done is not None:
+                    on_done(sum(self.journal.get(unit.key) is not None for unit in units))
         found = [self.journal.get(unit.key) for unit in units]
         return [result for result in found if result is not None]  # all of them, by now
 
-    def _results(self, units: dict[str, U]) -> Iterator[tuple[str, Result]]:
+    def _results(self, units: dict[str, U], interrupted: Event) -> Iterator[tuple[str, Result]]:
         """Keys and results, as they come."""
         import ray
         from ray.exceptions import RayError, RayTaskError
@@ -132,7 +135,12 @@ class RayExecution(Generic[U]):
             while waiting and idle:
                 place, key = idle.pop(), waiting.popleft()
                 flying[self._workers[place].do.remote(units[key])] = (place, key)
-            (done,), _ = ray.wait(list(flying), num_returns=1)
+            ready, _ = ray.wait(list(flying), num_returns=1, timeout=1.0)
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            if not ready:
+                continue
+            (done,) = ready
             place, key = flying.pop(done)
             try:
                 result = ray.get(done)
@@ -197,6 +205,27 @@ class RayExecution(Generic[U]):
                 ) from error
         self._started = True
         return ray
+
+
+@contextmanager
+def _noting_interrupts() -> Iterator[Event]:
+    """An event that Ctrl-C sets, beside its usual effect: Ray's own calls may swallow that one."""
+    noted = Event()
+    if current_thread() is not main_thread():
+        yield noted
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        noted.set()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

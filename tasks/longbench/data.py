@@ -1,0 +1,131 @@
+"""The files of LongBench: ``TASK.jsonl`` in a folder, or in the ``data.zip`` of the hub.
+
+A line is one sample: ``input``, ``context``, ``answers``, ``length``, ``dataset``, ``language``,
+``all_classes`` and ``_id``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from namm_mm.errors import RunError, UsageError, message
+
+REPOSITORY, ARCHIVE = "THUDM/LongBench", "data.zip"
+FIELDS = {"input": str, "context": str, "answers": list, "_id": str}
+
+Line = Mapping[str, Any]
+
+
+def read(source: str | None, task: str) -> tuple[tuple[Line, ...], str]:
+    """Samples of a task in the order of its file, and the SHA-256 of that file.
+
+    Parameters
+    ----------
+    source
+        A folder that holds ``TASK.jsonl``, ``data/TASK.jsonl`` or ``data.zip``; or a zip file;
+        None takes the hub's, from its cache where it is there.
+
+    Raises
+    ------
+    UsageError
+        The file is not there, or a line is not as it should be.
+    RunError
+        The hub's archive is not in the cache and cannot be fetched, or it is damaged.
+    """
+    place = Path(source).expanduser() if source is not None else _download()
+    return _read(str(place), task)
+
+
+@lru_cache(maxsize=32)
+def _read(place: str, task: str) -> tuple[tuple[Line, ...], str]:
+    content, where = _content(Path(place), f"{task}.jsonl")
+    lines = []
+    for number, line in enumerate(content.decode("utf-8").split("\n"), start=1):
+        if line.strip():
+            lines.append(_line(line, f"{where}, line {number}"))
+    if not lines:
+        raise UsageError(
+            message("this file of LongBench is empty", given=where, expected="a sample a line")
+        )
+    return tuple(lines), hashlib.sha256(content).hexdigest()
+
+
+def _content(place: Path, name: str) -> tuple[bytes, str]:
+    """The bytes of a file below `place`, and where they were."""
+    for path in (place / name, place / "data" / name):
+        if path.is_file():
+            return path.read_bytes(), str(path)
+    archive = place if place.is_file() else place / ARCHIVE
+    if archive.is_file():
+        try:
+            with zipfile.ZipFile(archive) as file:
+                members = [m for m in file.namelist() if PurePosixPath(m).name == name]
+                if members:
+                    return file.read(members[0]), f"{archive}:{members[0]}"
+        except (zipfile.BadZipFile, OSError) as error:
+            raise RunError(
+                message(
+                    f"the archive cannot be read ({error})",
+                    given=str(archive),
+                    expected=f"the {ARCHIVE} of {REPOSITORY}",
+                    then="Remove it and get it again: " + _command(),
+                )
+            ) from error
+    raise UsageError(
+        message(
+            f"no {name}",
+            given=str(place),
+            expected=f"a folder with {name}, or with the {ARCHIVE} of {REPOSITORY}",
+            then="Get it with " + _command(),
+        )
+    )
+
+
+def _line(text: str, where: str) -> Line:
+    try:
+        line = json.loads(text)
+        wrong = [name for name, kind in FIELDS.items() if not isinstance(line.get(name), kind)]
+    except (ValueError, AttributeError):
+        line, wrong = {}, list(FIELDS)
+    if wrong or not line["answers"]:
+        raise UsageError(
+            message(
+                f"a malformed sample in {where}",
+                given=text[:60],
+                expected=f"a JSON object with {', '.join(FIELDS)}; wrong: {wrong or 'answers'}",
+            )
+        )
+    return dict(line)
+
+
+def _download() -> Path:
+    """The hub's archive: from the cache, else fetched."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(REPOSITORY, ARCHIVE, repo_type="dataset"))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise RunError(
+            message(
+                "LongBench is not in the hub's cache and cannot be fetched",
+                given=f"{REPOSITORY} ({type(error).__name__})",
+                expected="its 114 MB archive, or a folder of your own",
+                then=f"Where there is a network: {_command()}, or task.source=FOLDER.",
+            )
+        ) from error
+
+
+def _command() -> str:
+    return f"`hf download {REPOSITORY} {ARCHIVE} --repo-type dataset`"
+
+
+def fingerprint(sources: Sequence[str]) -> str:
+    """Hash of the files behind some tasks."""
+    return hashlib.sha256("\n".join(sources).encode()).hexdigest()[:12]
