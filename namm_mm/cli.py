@@ -27,7 +27,7 @@ VERBS = {
     "evaluate": "run one adapter on one task under one policy",
     "report": "make a report from the records of runs",
     "build": "make a bundled asset again, from nothing",
-    "list": "show adapters, tasks, policies, NAMMs, models and experiments",
+    "list": "show adapters, tasks, policies, NAMMs, models, experiments and evolutions",
     "doctor": "check the installation and say what is missing",
 }
 
@@ -189,7 +189,25 @@ def compose(name: str, overrides: Sequence[str], folder: Path | None = None) -> 
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         _refuse(error, name)
-    return {str(key): value for key, value in dict(plain).items()}  # type: ignore[arg-type]
+    return _tracker({str(key): value for key, value in dict(plain).items()})  # type: ignore[arg-type]
+
+
+def _tracker(config: dict[str, Any]) -> dict[str, Any]:
+    """Take ``tracker.wandb.mode``, the long form of the key ``wandb``."""
+    given = config.pop("tracker", None)
+    if given is None:
+        return config
+    wandb = given.get("wandb") if isinstance(given, Mapping) and len(given) == 1 else None
+    if not isinstance(wandb, Mapping) or list(wandb) != ["mode"]:
+        raise UsageError(
+            message(
+                "unknown settings of the tracker",
+                given=given,
+                expected="tracker.wandb.mode=MODE, or wandb=MODE for short",
+                valid=("offline", "online", "disabled"),
+            )
+        )
+    return {**config, "wandb": wandb["mode"]}
 
 
 def _refuse(error: Exception, name: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What is installed: adapters, tasks, policies, NAMMs, models, experiments."""
+"""What is installed: adapters, tasks, policies, NAMMs, models, experiments, evolutions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Entry:
     Attributes
     ----------
     kind
-        ``adapter``, ``task``, ``policy``, ``NAMM``, ``model``, ``experiment``.
+        ``adapter``, ``task``, ``policy``, ``NAMM``, ``model``, ``experiment``,
+        ``evolution``.
     name
         What to write in a configuration.
     about
@@ -47,7 +48,8 @@ def entries() -> Iterator[Entry]:
         yield from _registered(registry)
     yield from _namms()
     yield from _models()
-    yield from _experiments()
+    for kind in ("experiment", "evolution"):
+        yield from _configurations(kind)
 
 
 def _registered(registry: Registry[Any]) -> Iterator[Entry]:
@@ -95,12 +97,12 @@ def _models() -> Iterator[Entry]:
         yield Entry("model", asset.name, asset.about, asset.status, asset.then)
 
 
-def _experiments() -> Iterator[Entry]:
-    """A file's first comment that is no directive says what the experiment is."""
-    folder = files("namm_mm.configs") / "experiment"
+def _configurations(kind: str) -> Iterator[Entry]:
+    """A file's first comment that is no directive says what it is."""
+    folder = files("namm_mm.configs") / kind
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
             lines = file.read_text(encoding="utf-8").splitlines()
             comments = (line.lstrip("# ") for line in lines if line.startswith("# "))
             about = next((text for text in comments if not text.startswith("@")), "")
-            yield Entry("experiment", file.name.removesuffix(".yaml"), about, "built in")
+            yield Entry(kind, file.name.removesuffix(".yaml"), about, "built in")

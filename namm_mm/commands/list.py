@@ -1,7 +1,8 @@
 """Show what can be named in a configuration, and where it comes from.
 
 namm-mm list
-namm-mm list adapter policy      some kinds only: adapter, task, policy, NAMM, model, experiment
+namm-mm list adapter policy      some kinds only: adapter, task, policy, NAMM, model,
+                                 experiment, evolution
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from namm_mm.cli import Call
 
 OPTIONS: dict[str, bool] = {}
-KINDS = ("adapter", "task", "policy", "NAMM", "model", "experiment")
+KINDS = ("adapter", "task", "policy", "NAMM", "model", "experiment", "evolution")
 PLURALS = {"policy": "policies"}
 WIDTH = 22
 

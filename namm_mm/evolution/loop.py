@@ -109,7 +109,7 @@ def run(
     ):
         finished = evolution.run()
         place, position = folder / BEST, evolution.state.position
-        evolution.write_best()  # once more: now its card knows how long the search went on
+        evolution.keep_best()  # once more: now its card knows how long the search went on
         if finished:
             evolution.keep_state()
         summary = {"best": position.best_fitness, "start": position.start_fitness}
@@ -267,7 +267,7 @@ class _Evolution:
         self.state = State(position, self.strategy.state(), best).at(**changes)
         self.state.save(self.folder)
         if better:
-            self.write_best()
+            self.keep_best()
         words = "the best so far" if better else f"the best has {position.best_fitness:.4f}"
         self.progress.say(
             f"generation {position.total}: validation fitness {value:.4f}, {kept:.1%} kept; {words}"
@@ -345,12 +345,16 @@ class _Evolution:
         )
 
     def write_best(self) -> None:
-        """Write the best NAMM so far and its card, and give the trackers a copy."""
+        """Write the best NAMM so far and its card."""
         if self.state.best is not None:
             best = replace(self.start, parameters=self.state.best, card=self.card())
-            place = self.folder / BEST
-            save_namm(best, place)
-            self.tracker.artifact("namm", [place, place.with_suffix(".json")], "model", best.card)
+            save_namm(best, self.folder / BEST)
+
+    def keep_best(self) -> None:
+        """Write the best NAMM so far, and give the trackers a copy with its card."""
+        self.write_best()
+        paths = [self.folder / BEST, (self.folder / BEST).with_suffix(".json")]
+        self.tracker.artifact("namm", paths, "model", self.card())
 
     def keep_state(self) -> None:
         """Give the trackers a copy of the whole state, from which the search can go on."""

@@ -21,6 +21,7 @@ def test_everything_registered_is_listed_with_a_line_about_it() -> None:
         ("NAMM", "provisional"),
         ("model", "smollm2-135m-instruct"),
         ("experiment", "pocket"),
+        ("evolution", "paper"),
     } <= names
     assert all(entry.about for entry in listed)
     assert not [entry for entry in listed if entry.status in ("broken", "damaged")]
