@@ -11,6 +11,7 @@ import yaml
 
 from namm_mm import __version__
 from namm_mm.cli import VERBS, compose, groups, main
+from namm_mm.errors import UsageError
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -103,3 +104,12 @@ def test_every_shipped_option_names_something_registered_with_known_options(grou
         options = yaml.safe_load(text)
         if option != "video_folder":  # needs a folder of the user's
             build(registries[group], options.pop("name"), options)
+
+
+def test_the_mode_of_wandb_has_a_long_form_and_a_short_one() -> None:
+    for word in ("tracker.wandb.mode=disabled", "wandb=disabled"):
+        config = compose("transfer", [word])
+        assert config["wandb"] == "disabled"
+        assert "tracker" not in config
+    with pytest.raises(UsageError, match=r"tracker\.wandb\.mode=MODE, or wandb=MODE"):
+        compose("transfer", ["tracker.wandb.project=mine"])
