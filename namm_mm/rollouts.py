@@ -10,12 +10,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from namm_mm.errors import RunError
-from namm_mm.history import read
+from namm_mm.history import History, read
+
+if TYPE_CHECKING:
+    import gymnasium
 
 PICTURES = 60
 """Pictures of a film, evenly spaced over the episode."""
@@ -56,14 +61,7 @@ def render(history: Path, film: Path, *, pictures: int = PICTURES) -> Path | Non
 
 
 def main(history: Path, film: Path, pictures: int = PICTURES) -> Path:
-    """Play the actions again and write the film.
-
-    Raises
-    ------
-    RunError
-        The rewards are not those of the episode: it is another environment.
-    """
-    import gymnasium
+    """Play the actions again and write the film."""
     from PIL import Image
 
     from namm_mm.drawing import save_film
@@ -71,26 +69,41 @@ def main(history: Path, film: Path, pictures: int = PICTURES) -> Path:
     episode = read(history)
     steps = len(episode.rewards)
     shown = set(np.linspace(0, steps - 1, min(steps, pictures)).round().astype(int).tolist())
-    environment = gymnasium.make(
-        episode.environment,
-        render_mode="rgb_array",
-        width=SIZE,
-        height=SIZE,
-        max_episode_steps=max(steps, 1),
-    )
-    environment.reset(seed=episode.seed)
     found = []
-    for step, (action, reward) in enumerate(zip(episode.actions, episode.rewards, strict=True)):
-        _, again, *_ = environment.step(action)
-        if abs(float(again) - reward) > 1e-3 * max(1.0, abs(reward)):
-            raise RunError(
-                f"step {step} of {episode.environment} gave {again}, it was {reward} before: "
-                "this is another environment."
-            )
+
+    def look(step: int, environment: gymnasium.Env) -> None:
         if step in shown:
             found.append(Image.fromarray(np.asarray(environment.render())))
-    environment.close()
+
+    replay(episode, look, render_mode="rgb_array", width=SIZE, height=SIZE)
     return save_film(found, film, RATE)
+
+
+def replay(episode: History, look: Callable[[int, gymnasium.Env], None], **options: Any) -> None:
+    """Take the actions of an episode again, and `look` after every step.
+
+    Raises
+    ------
+    RunError
+        The rewards are not those of the episode: it is another environment.
+    """
+    import gymnasium
+
+    environment = gymnasium.make(
+        episode.environment, max_episode_steps=max(len(episode.rewards), 1), **options
+    )
+    try:
+        environment.reset(seed=episode.seed)
+        for step, (action, reward) in enumerate(zip(episode.actions, episode.rewards, strict=True)):
+            _, again, *_ = environment.step(action)
+            if abs(float(again) - reward) > 1e-3 * max(1.0, abs(reward)):
+                raise RunError(
+                    f"step {step} of {episode.environment} gave {float(again):g}, it was "
+                    f"{reward:g} before: this is another environment."
+                )
+            look(step, environment)
+    finally:
+        environment.close()
 
 
 if __name__ == "__main__":

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from synthetic_records import PROVENANCE, make_records
+from synthetic_records import PROVENANCE, make_history, make_records, with_histories
 
 from namm_mm.errors import RunError
 from namm_mm.tracking import RunInfo, open_run
@@ -34,14 +32,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         notes=("NAMM: provisional",),
     )
     folders = ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")
-    (folder / "frames").mkdir()
-    Image.new("RGB", (64, 8), "red").save(folder / "frames/video-s000.jpg")
+    records = with_histories(RECORDS, folder, ("s000",))
     before = [os.environ.get(name) for name in folders]
     with open_run(folder, info, wandb_mode="offline") as tracker:
-        for record in RECORDS:
-            pictured = (record.task, record.sample) == ("video_qa", "s000")
-            details = {"frames": "frames/video-s000.jpg"} if pictured else {}
-            tracker.record(dataclasses.replace(record, details=details))
+        for record in records:
+            tracker.record(record)
         tracker.log({"fitness/best": 0.5, "scores/layer_0": [0.1, 0.2]}, axis="gen", at=7)
         tracker.table("extra", ["a", "b"], [[1, "x"], [None, 2.5]])
         tracker.artifact("namm-best", [weights], "model", {"parameters": 4172})
@@ -66,6 +61,21 @@ def table(folder: Path, run: OfflineRun, name: str) -> tuple[list[str], list[lis
     (file,) = (folder / "wandb").glob(f"offline-run-*/files/{path}")
     data = json.loads(file.read_text())
     return data["columns"], data["data"]
+
+
+def test_the_file_holds_every_type_of_record_that_a_run_is_made_of(run: OfflineRun) -> None:
+    assert run.kinds["run"] == run.kinds["exit"] == 1
+    assert run.kinds["history"] == len(run.history)
+    for kind in ("summary", "metric", "artifact", "files", "telemetry"):
+        assert run.kinds[kind], f"no {kind} record; there are {dict(run.kinds)}"
+    media = {value for row in run.history for key, value in row.items() if key.endswith("_type")}
+    assert media == {
+        "table-file",
+        "histogram",
+        "images/separated",
+        "videos",
+        "plotly-file",
+    }
 
 
 def test_the_run_is_named_grouped_and_tagged(run: OfflineRun) -> None:
@@ -147,6 +157,45 @@ def test_a_pictured_sample_is_sent_once(folder: Path, run: OfflineRun) -> None:
     (row,) = [row for row in run.history if "frames/video_qa/filenames" in row]
     (name,) = row["frames/video_qa/filenames"]
     assert len(list((folder / "wandb").glob(f"offline-run-*/files/{name}"))) == 1
+
+
+def test_what_was_kept_of_a_video_is_sent_as_a_film(folder: Path, run: OfflineRun) -> None:
+    import av
+
+    (row,) = [row for row in run.history if "films/video_qa/_type" in row]
+    (video,) = row["films/video_qa/videos"]
+    assert video["caption"].startswith("s000")
+    (file,) = (folder / "wandb").glob(f"offline-run-*/files/{video['path']}")
+    with av.open(str(file)) as film:
+        pictures = list(film.decode(video=0))
+    updates, layers = 3, 3
+    assert len(pictures) == updates + 1 + layers
+    bright = [picture.to_ndarray(format="gray")[60:, 200:].mean() for picture in pictures]
+    assert bright[updates] < bright[0]
+
+
+def test_scores_are_histograms_by_layer(run: OfflineRun) -> None:
+    key = "scores/long_text/smollm2-135m/namm_threshold/layer_02"
+    (row,) = [row for row in run.history if f"{key}/values" in row]
+    assert sum(row[f"{key}/values"]) == make_history("long_text").scores.shape[1]
+    assert (row[f"{key}/bins"][0], row[f"{key}/bins"][-1]) == (-1.0, 1.0)
+
+
+def test_an_episode_that_cannot_be_rendered_is_a_figure(folder: Path, run: OfflineRun) -> None:
+    assert not [row for row in run.history if any(k.startswith("rollouts/") for k in row)]
+    key = "trajectories/offline_rl/namm_threshold/path"
+    (path,) = [row[key] for row in run.history if key in row]
+    (file,) = (folder / "wandb").glob(f"offline-run-*/files/{path}")
+    traces = json.loads(file.read_text())["data"]
+    assert traces[0]["y"] == ["return", "state", "action"]
+    assert traces[1]["y"][-1] == 190.0
+
+
+def test_the_figures_of_the_report_are_sent(run: OfflineRun) -> None:
+    keys = {key for row in run.history for key in row}
+    for task in ("long_text", "video_qa", "offline_rl"):
+        assert f"figures/{task}/Score_by_cache_size/path" in keys
+        assert f"figures/{task}/Cache_size_by_layer/path" in keys
 
 
 def test_artifacts_are_staged_under_the_run_folder(folder: Path, run: OfflineRun) -> None:
