@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--model", default="pocket_rl_hopper")
     parser.add_argument("--environment", default="Hopper-v5")
     parser.add_argument("--hidden-velocities", action="store_true")
+    parser.add_argument("--orders", action="store_true")
     parser.add_argument("--environments", type=int, default=8)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--interval", type=int, default=48, help="tokens between two evictions")
@@ -43,7 +44,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
 
     task = OfflineRlTask(
-        args.environment, max_steps=args.steps, hidden_velocities=args.hidden_velocities
+        args.environment,
+        max_steps=args.steps,
+        hidden_velocities=args.hidden_velocities,
+        orders=args.orders,
     )
     samples = task.samples(args.split, args.environments, 0)
     print(

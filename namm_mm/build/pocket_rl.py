@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from namm_mm.build.pocket_rl_data import BehaviourPolicy, evaluate, rollout, train_policies
-from namm_mm.build.pocket_rl_train import TrainingSettings, checkpoint_folder, select, train
+from namm_mm.build.pocket_rl_models import MODELS, PocketModel
+from namm_mm.build.pocket_rl_train import checkpoint_folder, select, train
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.tasks.offline_rl.data import (
     KEYS,
@@ -27,7 +29,8 @@ from namm_mm.tasks.offline_rl.data import (
     write_dataset,
 )
 from namm_mm.tasks.offline_rl.environments import body, visible
-from namm_mm.tasks.offline_rl.references import normalized_score
+from namm_mm.tasks.offline_rl.orders import given, once
+from namm_mm.tasks.offline_rl.references import ORDERS_RETURNS, REFERENCE_RETURNS
 
 LABEL = "generated locally with PPO in the named environment; not D4RL"
 SLICE = 4_000
@@ -35,83 +38,6 @@ SLICE = 4_000
 
 SELECTION_SEEDS = (1, 2, 3)
 """Environment seeds by which behaviour policies are ranked; far from those of any split."""
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """How much data each kind of behaviour gives, and its exploration noise.
-
-    Attributes
-    ----------
-    medium, expert, replay
-        Transitions of the medium and the expert policy, and of all snapshots up to the expert
-        alike.
-    medium_noise, expert_noise
-        Factor on the policy's own exploration noise. PPO's is large: at full noise an expert Hopper
-        of 3200 returns 2100. The replay part is at full noise.
-    """
-
-    medium: int = 40_000
-    expert: int = 30_000
-    replay: int = 20_000
-    medium_noise: float = 0.5
-    expert_noise: float = 0.3
-
-
-@dataclass(frozen=True)
-class PocketModel:
-    """One bundled Decision Transformer.
-
-    Attributes
-    ----------
-    asset
-        Name of its folder in ``namm_mm/assets``.
-    environment, hidden_velocities
-        What it plays.
-    policy_steps, snapshot
-        PPO's environment steps, and how often a snapshot is taken.
-    mixture, training
-        Its data and its training.
-    """
-
-    asset: str
-    environment: str
-    hidden_velocities: bool = False
-    policy_steps: int = 400_000
-    snapshot: int = 50_000
-    mixture: Mixture = field(default_factory=Mixture)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-
-    @property
-    def command(self) -> str:
-        """The command that makes it again."""
-        return f"namm-mm build pocket-rl asset={self.asset}"
-
-
-MODELS: Mapping[str, PocketModel] = {
-    model.asset: model
-    for model in (
-        PocketModel("pocket_rl_hopper", "Hopper-v5"),
-        PocketModel(
-            "pocket_rl_hopper_hidden",
-            "Hopper-v5",
-            hidden_velocities=True,
-            training=TrainingSettings(
-                window=64,
-                batch=16,
-                updates=1250,
-                dropout=0.0,
-                hidden_weight=0.5,
-                shifted=True,
-            ),
-        ),
-        PocketModel(
-            "pocket_rl_halfcheetah", "HalfCheetah-v5", policy_steps=1_000_000, snapshot=100_000
-        ),
-        PocketModel("pocket_rl_walker2d", "Walker2d-v5", policy_steps=1_000_000, snapshot=100_000),
-    )
-}
-"""What can be built. Those that are not in ``namm_mm/assets`` are recipes still being tried."""
 
 
 def build(
@@ -173,7 +99,9 @@ def build_model(
         seen = visible(data.observations, model.environment, hidden_velocities=True)
         hidden = data.observations[:, seen.shape[1] :]
         data = replace(data, observations=seen)
-    folder = work / model.asset
+    if model.orders:
+        hidden = given(data.observations, data.bounds)
+    folder = work / (model.earliest_of or model.asset)
     updates = train(
         data,
         folder,
@@ -181,25 +109,36 @@ def build_model(
         hidden=hidden,
         on_checkpoint=lambda update, loss: say(f"{model.asset}: update {update}, loss {loss:.4f}"),
     )
-    task = OfflineRlTask(model.environment, hidden_velocities=model.hidden_velocities)
+    task = OfflineRlTask(
+        model.environment, hidden_velocities=model.hidden_velocities, orders=model.orders
+    )
     scores = select(
         folder,
         updates,
         task,
         episodes=episodes,
+        history=model.history,
         on_score=lambda update, score: say(f"{model.asset}: update {update} scores {score:.1f}"),
     )
-    best = max(scores, key=lambda update: scores[update])
+    best = choose(scores, earliest=bool(model.earliest_of))
     return _ship(
         model,
         checkpoint_folder(folder, best),
-        work / model.environment,
+        work / model.place,
         out,
         parts,
         scores,
         best,
         episodes,
     )
+
+
+def choose(scores: dict[int, float], *, earliest: bool) -> int:
+    """Update of the checkpoint with the highest score, or the earliest within a point of it."""
+    best = max(scores, key=lambda update: scores[update])
+    if not earliest:
+        return best
+    return min(update for update, score in scores.items() if score >= scores[best] - 1.0)
 
 
 def behaviour(
@@ -210,13 +149,23 @@ def behaviour(
     The expert is the best snapshot; the medium one is nearest to a third of its return, as D4RL
     defines it.
     """
-    folder = work / model.environment
+    folder = work / model.place
     policies = train_policies(
-        model.environment, folder, steps=model.policy_steps, every=model.snapshot, say=say
+        model.environment,
+        folder,
+        steps=model.policy_steps,
+        every=model.snapshot,
+        settings=model.ppo,
+        orders=model.orders,
+        say=say,
     )
-    returns = [evaluate(policy, model.environment, seeds=SELECTION_SEEDS) for policy in policies]
+    returns = [
+        evaluate(policy, model.environment, seeds=SELECTION_SEEDS, orders=model.orders)
+        for policy in policies
+    ]
     best = int(np.argmax(returns))
-    score = normalized_score(body(model.environment), returns[best])
+    low, high = ORDERS_RETURNS if model.orders else REFERENCE_RETURNS[body(model.environment)]
+    score = 100.0 * (returns[best] - low) / (high - low)
     if score < 10.0:
         raise RunError(
             f"PPO did not learn {model.environment}: its best return is {returns[best]:.0f} "
@@ -224,7 +173,7 @@ def behaviour(
         )
     earlier = returns[: best + 1]
     middle = int(np.argmin([abs(value - returns[best] / 3) for value in earlier]))
-    say(f"{model.environment}: medium {returns[middle]:.0f}, expert {returns[best]:.0f}")
+    say(f"{model.place}: medium {returns[middle]:.0f}, expert {returns[best]:.0f}")
     policies[middle].save(folder / "medium.npz")
     policies[best].save(folder / "expert.npz")
     return policies[middle], policies[best], policies[: best + 1]
@@ -248,7 +197,7 @@ def datasets(
     }
     found = {}
     for number, (name, recipe) in enumerate(recipes.items()):
-        path = work / model.environment / f"{name}.hdf5"
+        path = work / model.place / f"{name}.hdf5"
         if not path.is_file():
             parts = [
                 rollout(
@@ -257,18 +206,23 @@ def datasets(
                     transitions=transitions,
                     noise=noise,
                     seed=100_000 * (number + 1) + 10_000 * index,
+                    orders=model.orders,
                 )
                 for index, (policy, transitions, noise) in enumerate(recipe)
                 if transitions
             ]
-            facts = {
+            facts: dict[str, Any] = {
                 "environment": model.environment,
                 "quality": name,
                 "origin": LABEL,
                 "policy_steps": [policy.steps for policy, _, _ in recipe],
                 "noise": recipe[0][2],
             }
-            write_dataset(path, join(parts), facts)
+            data = join(parts)
+            if model.orders:  # what the policy was reminded of is for the agent to remember
+                facts["orders"] = "shown in the first steps of each episode only"
+                data = replace(data, observations=once(data.observations, data.bounds))
+            write_dataset(path, data, facts)
         found[name] = read_dataset(path)
         say(
             f"{path.name}: {len(found[name])} transitions, {len(found[name].bounds)} episodes, "
@@ -293,7 +247,7 @@ def _ship(
     out.mkdir(parents=True, exist_ok=True)
     for file in checkpoint.iterdir():
         shutil.copyfile(file, out / file.name)
-    if not model.hidden_velocities:  # the same data otherwise
+    if model.first:
         for quality in ("medium", "expert"):
             shutil.copyfile(data_folder / f"{quality}.npz", out / f"{quality}.npz")
             data = parts[quality]
@@ -313,6 +267,7 @@ def _ship(
         for name, data in parts.items()
     }
     hidden = ", velocities hidden" if model.hidden_velocities else ""
+    hidden = ", directions shown once at the start" if model.orders else hidden
     write_card(
         out,
         made_by=model.command,
@@ -323,10 +278,14 @@ def _ship(
         model_class="DecisionTransformerModel",
         environment=model.environment,
         hidden_velocities=model.hidden_velocities,
+        orders=model.orders,
+        behaviour={"algorithm": "PPO", "steps": model.policy_steps, **asdict(model.ppo)},
         data={"origin": LABEL, "mixture": asdict(model.mixture), "parts": data_facts},
         training=asdict(model.training),
         selection={
-            "rule": "highest mean score over validation episodes, window re-encoded at every step",
+            "rule": ("earliest within a point of the highest" if model.earliest_of else "highest")
+            + " mean score over validation episodes, "
+            + ("full cache" if model.history == "cache" else "window re-encoded at every step"),
             "episodes": episodes,
             "seeds": "validation split of the task offline_rl; reported seeds are the test split",
             "scores": {str(update): round(score, 2) for update, score in scores.items()},

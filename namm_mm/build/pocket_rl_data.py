@@ -27,6 +27,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class PpoSettings:
+    """How PPO of stable-baselines3 learns; eight environments, 256 steps each per update.
+
+    Attributes
+    ----------
+    learning_rate, batch, epochs, gamma, gae_lambda, max_gradient, value_weight
+        As in stable-baselines3: ``max_grad_norm`` and ``vf_coef`` are the last two.
+    log_deviation
+        Natural logarithm of the exploration noise at the start.
+    orthogonal
+        Orthogonal initial weights.
+    """
+
+    learning_rate: float = 3e-4
+    batch: int = 128
+    epochs: int = 8
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    max_gradient: float = 0.5
+    value_weight: float = 0.5
+    log_deviation: float = 0.0
+    orthogonal: bool = True
+
+
+@dataclass(frozen=True)
 class BehaviourPolicy:
     """A Gaussian policy with a tanh network, run by numpy.
 
@@ -102,6 +127,7 @@ def rollout(
     noise: float,
     seed: int,
     parallel: int = 8,
+    orders: bool = False,
 ) -> Trajectories:
     """Whole episodes of `policy` until at least `transitions` transitions are there.
 
@@ -109,7 +135,7 @@ def rollout(
     end early, would be over-represented.
     """
     generator = np.random.default_rng(seed)
-    environments = [make_environment(environment) for _ in range(parallel)]
+    environments = [_make(environment, orders) for _ in range(parallel)]
     finished: dict[int, list[Any]] = {}
     running: list[tuple[int, list[Any]]] = []
     states = []
@@ -147,12 +173,14 @@ def rollout(
     )
 
 
-def evaluate(policy: BehaviourPolicy, environment: str, *, seeds: Sequence[int]) -> float:
+def evaluate(
+    policy: BehaviourPolicy, environment: str, *, seeds: Sequence[int], orders: bool = False
+) -> float:
     """Mean return of the noiseless policy over environments started from `seeds`."""
     generator = np.random.default_rng(0)
     returns = []
     for seed in seeds:
-        env = make_environment(environment)
+        env = _make(environment, orders)
         state, total, done = env.reset(seed=seed)[0], 0.0, False
         while not done:
             action = policy.act(np.asarray(state, dtype=np.float32)[None], 0.0, generator)[0]
@@ -161,6 +189,11 @@ def evaluate(policy: BehaviourPolicy, environment: str, *, seeds: Sequence[int])
         env.close()
         returns.append(total)
     return float(np.mean(returns))
+
+
+def _make(environment: str, orders: bool) -> Any:
+    """The environment as a policy without a memory has to see it."""
+    return make_environment(environment, orders=orders, remind=orders)
 
 
 def _export(model: Any, normaliser: Any, steps: int) -> BehaviourPolicy:
@@ -184,6 +217,8 @@ def train_policies(
     steps: int = 300_000,
     every: int = 50_000,
     seed: int = 0,
+    settings: PpoSettings = PpoSettings(),
+    orders: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[BehaviourPolicy]:
     """Train PPO and return its snapshot after every `every` steps; a second call resumes.
@@ -192,6 +227,8 @@ def train_policies(
     ----------
     folder
         Holds ``policy_SEED_STEPS.npz`` for each snapshot and what resuming needs.
+    orders
+        Learn to follow orders, of which this policy is reminded at every step.
     say
         Told one line for each snapshot.
 
@@ -206,7 +243,7 @@ def train_policies(
     while done < len(paths) and paths[done].exists():
         done += 1
     if done < len(paths):
-        _continue_training(environment, folder, wanted, paths, done, seed, say)
+        _continue_training(environment, folder, wanted, paths, done, seed, settings, orders, say)
     return [BehaviourPolicy.load(path) for path in paths]
 
 
@@ -217,6 +254,8 @@ def _continue_training(
     paths: list[Path],
     done: int,
     seed: int,
+    settings: PpoSettings,
+    orders: bool,
     say: Callable[[str], None],
 ) -> None:
     try:
@@ -228,21 +267,29 @@ def _continue_training(
             "Install it with `pip install 'namm-mm[build]'`."
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
-    raw = VecMonitor(DummyVecEnv([lambda: make_environment(environment)] * 8))
+    raw = VecMonitor(DummyVecEnv([lambda: _make(environment, orders)] * 8))
     model_path, statistics_path = folder / f"ppo_{seed}.zip", folder / f"ppo_{seed}.pkl"
     if done and model_path.exists() and statistics_path.exists():
         normaliser = VecNormalize.load(str(statistics_path), raw)
         model = PPO.load(model_path, env=normaliser, device="cpu")
     else:
         done = 0
-        normaliser = VecNormalize(raw, gamma=0.99)
+        normaliser = VecNormalize(raw, gamma=settings.gamma)
         model = PPO(
             "MlpPolicy",
             normaliser,
             n_steps=256,
-            batch_size=128,
-            n_epochs=8,
-            learning_rate=3e-4,
+            batch_size=settings.batch,
+            n_epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            gamma=settings.gamma,
+            gae_lambda=settings.gae_lambda,
+            max_grad_norm=settings.max_gradient,
+            vf_coef=settings.value_weight,
+            policy_kwargs={
+                "log_std_init": settings.log_deviation,
+                "ortho_init": settings.orthogonal,
+            },
             seed=seed,
             device="cpu",
         )
@@ -251,6 +298,7 @@ def _continue_training(
         model.save(model_path)
         normaliser.save(str(statistics_path))
         policy = _export(model, normaliser, model.num_timesteps)
-        say(f"PPO seed {seed}, {count} steps: {evaluate(policy, environment, seeds=(1, 2, 3)):.0f}")
+        score = evaluate(policy, environment, seeds=(1, 2, 3), orders=orders)
+        say(f"PPO seed {seed}, {count} steps: {score:.0f}")
         policy.save(path)
     raw.close()

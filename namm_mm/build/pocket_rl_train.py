@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from namm_mm.tasks.offline_rl.task import OfflineRlTask
 
 STATE = "training.pt"
+SELECTION = "selection.json"
 SCALE = 1000.0
 MAX_STEPS = 1000
 
@@ -49,14 +50,18 @@ class TrainingSettings:
     seed
         Seed of weights, batches and dropout.
     hidden_weight
-        Weight of a second loss: the hidden part of the state, read off the state token by a linear
-        head that is thrown away afterwards. It teaches the model to look for velocities in the
-        past; at play the model sees positions only.
+        Weight of a second loss: the hidden part of the state (velocities, or orders that were
+        given), read off the state token by a linear head that is thrown away afterwards. It teaches
+        the model to look for it in the past; at play the model does not see it.
     decay
         Let the learning rate fall after the warmup; without, it stays, as in the paper.
     shifted
         Place each training window at a random time of the episode. Episodes begin nearly alike, and
         a model that knows the time may recite actions by the clock, and fall; this one has to look.
+    beginning
+        Steps of the window that are the first of the episode, whatever comes between them and the
+        others. A model whose tokens are placed by their time alone can so learn in short sequences
+        to look far back.
     """
 
     window: int = 20
@@ -75,6 +80,7 @@ class TrainingSettings:
     seed: int = 0
     hidden_weight: float = 0.0
     shifted: bool = False
+    beginning: int = 0
     decay: bool = True
 
 
@@ -92,8 +98,10 @@ class Windows:
         hidden: NDArray[np.float32] | None = None,
         *,
         shifted: bool = False,
+        beginning: int = 0,
     ) -> None:
-        self._steps = np.arange(window)
+        self._steps = np.arange(window - beginning)
+        self._beginning = np.arange(beginning)
         self._start = np.empty(len(data), dtype=np.int64)
         self._to_go = np.empty(len(data), dtype=np.float32)
         for first, last in data.bounds:
@@ -116,6 +124,10 @@ class Windows:
         start = self._start[last][:, None]
         mask = index >= start
         index = np.maximum(index, start)
+        if len(self._beginning):
+            before = np.broadcast_to(start + self._beginning, (count, len(self._beginning)))
+            mask = np.concatenate([before < index[:, :1], mask], axis=1)
+            index = np.concatenate([before, index], axis=1)
         steps = index - start
         if self._shifted:
             steps = steps - steps.min(axis=1, keepdims=True)
@@ -168,7 +180,13 @@ def train(
 
     if not settings.hidden_weight:
         hidden = None
-    windows = Windows(data, settings.window, hidden, shifted=settings.shifted)
+    windows = Windows(
+        data,
+        settings.window,
+        hidden,
+        shifted=settings.shifted,
+        beginning=settings.beginning,
+    )
     torch.manual_seed(settings.seed)
     model = _new_model(data, settings)
     head: torch.nn.Module = torch.nn.Identity()
@@ -182,6 +200,8 @@ def train(
         weight_decay=settings.weight_decay,
     )
     done = _resume(folder / STATE, settings, model, mean, optimizer, head)
+    if not done:
+        (folder / SELECTION).unlink(missing_ok=True)  # scores of an earlier recipe
     for update in range(done, settings.updates, settings.every):
         until = min(update + settings.every, settings.updates)
         generator = np.random.default_rng((settings.seed, update))
@@ -209,15 +229,18 @@ def select(
     task: OfflineRlTask,
     *,
     episodes: int,
+    history: str = "window",
     on_score: Callable[[int, float], None] = lambda update, score: None,
 ) -> dict[int, float]:
-    """Mean score of each checkpoint over validation episodes, re-encoding its training window.
+    """Mean score of each checkpoint over validation episodes.
+
+    `history` is ``window``, re-encoding the steps it was trained on, or ``cache``, all of them.
 
     Scores are kept in ``selection.json`` as they come, so that a second call resumes.
     """
     from namm_mm.adapters.decision_transformer import DecisionTransformerAdapter
 
-    path = folder / "selection.json"
+    path = folder / SELECTION
     scores: dict[int, float] = {}
     if path.is_file():
         scores = {int(k): v for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
@@ -225,7 +248,7 @@ def select(
     for update in updates:
         if update not in scores:
             adapter = DecisionTransformerAdapter(
-                str(checkpoint_folder(folder, update)), history="window"
+                str(checkpoint_folder(folder, update)), history=history
             )
             adapter.load()
             agent = adapter.agent(len(samples), None, target_return=task.target_return())

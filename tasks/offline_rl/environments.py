@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from namm_mm.errors import UsageError, message
+from namm_mm.tasks.offline_rl.orders import ORDERS
 
 if TYPE_CHECKING:
     import gymnasium
@@ -54,29 +55,47 @@ def body(environment: str) -> str:
     return environment.partition("-")[0]
 
 
-def dimensions(environment: str, *, hidden_velocities: bool = False) -> tuple[int, int]:
+def dimensions(
+    environment: str, *, hidden_velocities: bool = False, orders: bool = False
+) -> tuple[int, int]:
     """State and action dimension, without making the environment."""
     facts = BODIES[body(environment)]
-    return (facts.positions if hidden_velocities else facts.state), facts.action
+    state = facts.positions if hidden_velocities else facts.state
+    return state + 2 * ORDERS * orders, facts.action
 
 
 def visible(
     observations: NDArray[np.floating], environment: str, *, hidden_velocities: bool
 ) -> NDArray[np.float32]:
     """Part of (..., state) observations that the agent may see, as float32."""
-    state, _ = dimensions(environment, hidden_velocities=hidden_velocities)
+    if not hidden_velocities:
+        return observations.astype("float32")
+    state, _ = dimensions(environment, hidden_velocities=True)
     return observations[..., :state].astype("float32")
 
 
-def make_environment(environment: str, *, max_steps: int | None = None) -> gymnasium.Env:
-    """Make one environment, quietly: Gymnasium warns that v4, which D4RL needs, is old."""
+def make_environment(
+    environment: str,
+    *,
+    max_steps: int | None = None,
+    orders: bool = False,
+    remind: bool = False,
+) -> gymnasium.Env:
+    """Make one environment, quietly: Gymnasium warns that v4, which D4RL needs, is old.
+
+    `orders` wraps it in an ``Orders`` of :mod:`namm_mm.tasks.offline_rl.orders_environment`, whose
+    option `remind` is.
+    """
     import gymnasium
+
+    from namm_mm.tasks.offline_rl.orders_environment import Orders
 
     body(environment)
     _log_mujoco_warnings()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*out of date.*")
-        return gymnasium.make(environment, max_episode_steps=max_steps)
+        made = gymnasium.make(environment, max_episode_steps=max_steps)
+    return Orders(made, remind=remind) if orders else made
 
 
 def _log_mujoco_warnings() -> None:

@@ -18,6 +18,12 @@ REFERENCE_RETURNS = {
 }
 """Body to the returns of D4RL's random and expert policies, for every quality and version."""
 
+ORDERS_RETURNS = (-40.3, 395.3)
+"""Returns with orders of a random policy, and of the PPO policy that is always reminded."""
+
+ORDERS_TARGET = 400.0
+"""The return to ask for with orders."""
+
 PUBLISHED_TARGETS = {"Hopper": 3600.0, "HalfCheetah": 12000.0, "Walker2d": 5000.0}
 """The higher target return that the Decision Transformer is asked for on each body."""
 

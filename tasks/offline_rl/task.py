@@ -15,10 +15,12 @@ from namm_mm.errors import UsageError, message
 from namm_mm.records import Sample, Score
 from namm_mm.tasks.base import Episode
 from namm_mm.tasks.offline_rl.environments import body, dimensions, make_environment, visible
+from namm_mm.tasks.offline_rl.orders import ORDERS, PART, SHOWN, check_orders
 from namm_mm.tasks.offline_rl.references import (
+    ORDERS_RETURNS,
+    ORDERS_TARGET,
     PUBLISHED_TARGETS,
     REFERENCE_RETURNS,
-    normalized_score,
     remote_dataset,
 )
 
@@ -67,6 +69,9 @@ class OfflineRlTask:
         Steps after which an episode is cut, 1 to 1000.
     hidden_velocities
         Show positions and angles only, so that a good action needs what was seen before.
+    orders
+        Show the directions to run in once, at the start: see
+        :mod:`namm_mm.tasks.offline_rl.orders`.
     episodes
         Size of a split where the caller sets no limit.
 
@@ -82,9 +87,12 @@ class OfflineRlTask:
         target_return: float | None = None,
         max_steps: int = 1000,
         hidden_velocities: bool = False,
+        orders: bool = False,
         episodes: int = 32,
     ) -> None:
         self._body = body(environment)
+        if orders:
+            check_orders(environment, hidden_velocities=hidden_velocities)
         if dataset != POCKET:
             _check_dataset(dataset, environment)
         if not 1 <= max_steps <= 1000:
@@ -103,13 +111,15 @@ class OfflineRlTask:
         self.dataset = dataset
         self.max_steps = max_steps
         self.hidden_velocities = hidden_velocities
+        self.orders = orders
         self.episodes = episodes
         self._target = target_return
 
     @property
     def family(self) -> str:
         """Name of the environment in tables."""
-        return f"{self.environment}{' without velocities' if self.hidden_velocities else ''}"
+        shown = " without velocities" if self.hidden_velocities else ""
+        return f"{self.environment}{' with orders' if self.orders else shown}"
 
     def samples(self, split: str, limit: int | None, seed: int) -> Sequence[Sample]:
         """Environment seeds of `split`; the seeds of the three splits never meet."""
@@ -149,16 +159,22 @@ class OfflineRlTask:
             "gymnasium": version("gymnasium"),
             "mujoco": version("mujoco"),
         }
+        if self.orders:
+            facts["orders"] = [ORDERS, PART, SHOWN]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def dimensions(self) -> tuple[int, int]:
         """State and action dimension that an agent meets."""
-        return dimensions(self.environment, hidden_velocities=self.hidden_velocities)
+        return dimensions(
+            self.environment, hidden_velocities=self.hidden_velocities, orders=self.orders
+        )
 
     def target_return(self) -> float:
         """The return to ask the agent for."""
         if self._target is not None:
             return self._target
+        if self.orders:
+            return ORDERS_TARGET
         targets = POCKET_TARGETS if self.dataset == POCKET else PUBLISHED_TARGETS
         return targets[self._body]
 
@@ -214,7 +230,9 @@ class OfflineRlTask:
 
     def _start(self, game: _Running, observations: NDArray[np.float32]) -> bool:
         try:
-            game.environment = make_environment(self.environment, max_steps=self.max_steps)
+            game.environment = make_environment(
+                self.environment, max_steps=self.max_steps, orders=self.orders
+            )
             observation, _ = game.environment.reset(seed=game.sample.seed)
         except Exception as error:  # whatever a simulator raises is this sample's failure alone
             game.error = f"the environment did not start: {type(error).__name__}: {error}"
@@ -251,18 +269,21 @@ class OfflineRlTask:
 
     def _episode(self, game: _Running) -> Episode:
         total = float(np.sum(game.rewards))
-        low, high = REFERENCE_RETURNS[self._body]
+        low, high = ORDERS_RETURNS if self.orders else REFERENCE_RETURNS[self._body]
+        scale = f"D4RL's {self._body} returns of {low:g} (0) and {high:g} (100)"
+        if self.orders:
+            scale = f"a random policy's {low:g} (0) and the reminded PPO policy's {high:g} (100)"
         details = {
             "return": total,
             "length": len(game.rewards),
             "fell": game.terminal,
             "target_return": self.target_return(),
-            "scale": f"D4RL's {self._body} returns of {low:g} (0) and {high:g} (100)",
+            "scale": scale,
             "published_protocol": self.dataset != POCKET and self.environment.endswith("-v4"),
         }
         return Episode(
             sample=game.sample,
-            score=Score(normalized_score(self._body, total), METRIC, details),
+            score=Score(100.0 * (total - low) / (high - low), METRIC, details),
             row=game.row,
             rewards=tuple(game.rewards),
             error=game.error,

@@ -1,0 +1,115 @@
+"""Environment steps per second of the ways to remember in control, at one batch size.
+
+    python benchmarks/control_speed.py
+    python benchmarks/control_speed.py --model pocket_rl_hopper --environment Hopper-v5 --batch 8
+
+``model`` times the agent alone, on noise; ``whole`` times play with the simulator, whose own speed
+is given in the last column: no agent can make play faster than that. Steps are per second of
+processor time, so that other work on the machine counts little. ``window`` re-encodes its steps at
+every step; the others feed each token once to a preallocated cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from namm_mm import attach, policy
+from namm_mm.adapters.decision_transformer import DecisionTransformerAdapter
+from namm_mm.policies import Budget
+from namm_mm.tasks.offline_rl import OfflineRlTask
+
+PROTOCOLS = ("window", "full", "recency", "namm")
+
+
+def main() -> None:
+    """Time each protocol and print one line for it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="pocket_rl_hopper")
+    parser.add_argument("--environment", default="Hopper-v5")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--interval", type=int, default=48)
+    parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    task = OfflineRlTask(args.environment, max_steps=args.steps)
+    samples = task.samples("validation", args.batch, 0)
+    simulator = _play(_Still(task), task, samples)
+    print(
+        f"{args.model} in {args.environment}, batch {args.batch}, {args.steps} steps, "
+        f"interval {args.interval}\n{platform.processor() or platform.machine()}, 1 of "
+        f"{os.cpu_count()} cores, torch {torch.__version__}; steps per second of processor time\n"
+    )
+    print("protocol   model  x window   whole  x window  simulator alone")
+    base: tuple[float, float] | None = None
+    for protocol in args.protocols:
+        with _agent(protocol, args, task) as agent:
+            alone = _act(agent, args, task)
+        with _agent(protocol, args, task) as agent:
+            whole = _play(agent, task, samples)
+        base = base or (alone, whole)
+        print(
+            f"{protocol:<8} {alone:7.0f} {alone / base[0]:9.1f} {whole:7.0f} "
+            f"{whole / base[1]:9.1f} {simulator:16.0f}",
+            flush=True,
+        )
+
+
+class _Still:
+    """An agent that does nothing, for the simulator's own speed."""
+
+    roles = ()
+
+    def __init__(self, task: OfflineRlTask) -> None:
+        self._size = task.dimensions()[1]
+
+    def act(self, observations: Any, rewards: Any, alive: Any) -> Any:
+        return np.zeros((len(observations), self._size), dtype=np.float32)
+
+
+def _act(agent: Any, args: argparse.Namespace, task: OfflineRlTask) -> float:
+    """Environment steps per second of processor time of an agent that acts on noise."""
+    generator = np.random.default_rng(0)
+    shape = (args.steps, args.batch, task.dimensions()[0])
+    states = generator.standard_normal(shape).astype(np.float32)
+    rewards, alive = np.ones(args.batch, np.float32), np.ones(args.batch, np.bool_)
+    start = time.process_time()
+    for state in states:
+        agent.act(state, rewards, alive)
+    return args.batch * args.steps / (time.process_time() - start)
+
+
+def _play(agent: Any, task: OfflineRlTask, samples: Any) -> float:
+    """Environment steps per second of processor time of whole play."""
+    start = time.process_time()
+    steps = sum(len(episode.rewards) for episode in task.play(samples, agent))
+    return steps / (time.process_time() - start)
+
+
+@contextmanager
+def _agent(protocol: str, args: argparse.Namespace, task: OfflineRlTask) -> Iterator[Any]:
+    history = "window" if protocol == "window" else "cache"
+    adapter = DecisionTransformerAdapter(args.model, history=history, device="cpu")
+    adapter.load()
+    if protocol == "window":
+        yield adapter.agent(args.batch, None, target_return=task.target_return())
+        return
+    chosen = policy(protocol)
+    if protocol == "recency":
+        newest = Budget(tokens=3 * adapter.facts.window)
+        chosen = policy(protocol, selection=newest, sinks=0)
+    with attach(adapter.backbone, chosen, interval=args.interval) as memory:
+        yield adapter.agent(args.batch, memory, target_return=task.target_return())
+
+
+if __name__ == "__main__":
+    main()

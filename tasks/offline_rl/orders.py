@@ -1,0 +1,78 @@
+"""Orders that are shown once: control in which the oldest tokens are worth most.
+
+A HalfCheetah is told at the start of an episode in which direction to run in each of its parts, and
+never again: later observations hold zeros where the orders were. They do tell which part it is, so
+that all an agent has to do is to remember; whoever forgets has to guess at every part. It is the
+HalfCheetah-Dir of meta reinforcement learning (Finn et al., 2017, arXiv:1703.03400), whose goal
+changes at known times and is hidden instead of learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from namm_mm.errors import UsageError, message
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ENVIRONMENT = "HalfCheetah-v5"
+ORDERS = 5
+"""Parts of an episode, each with its own order: +1 forwards, -1 backwards."""
+PART = 50
+"""Steps of each part."""
+SHOWN = 4
+"""Steps at the start of an episode in which all its orders can be seen."""
+STEPS = ORDERS * PART
+"""Steps of an episode."""
+
+
+def once(reminded: NDArray[np.float32], bounds: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    """Turn what a reminded policy saw into what an agent with a memory sees.
+
+    Parameters
+    ----------
+    reminded
+        (transition, state + 1): the order of the current part is the last number.
+    bounds
+        First transition of each episode, and one past its last; each has `STEPS` transitions.
+
+    Returns
+    -------
+    ndarray
+        (transition, state + 2 * ORDERS): all orders in the first `SHOWN` steps, zeros afterwards;
+        then a one for the current part, zeros for the others.
+    """
+    seen = np.zeros((len(reminded), reminded.shape[1] - 1 + 2 * ORDERS), dtype=np.float32)
+    seen[:, : -2 * ORDERS] = reminded[:, :-1]
+    for start, end in bounds:
+        seen[start : start + SHOWN, -2 * ORDERS : -ORDERS] = reminded[start:end:PART, -1]
+        seen[start:end, -ORDERS:] = np.repeat(np.eye(ORDERS), PART, axis=0)
+    return seen
+
+
+def given(seen: NDArray[np.float32], bounds: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    """(transition, ORDERS + 1) all orders of each transition's episode, and that of its part.
+
+    `seen` is (transition, state + 2 * ORDERS), as :func:`once` gives it.
+    """
+    orders = np.empty((len(seen), ORDERS + 1), dtype=np.float32)
+    for start, end in bounds:
+        orders[start:end, :ORDERS] = seen[start, -2 * ORDERS : -ORDERS]
+    orders[:, ORDERS] = (orders[:, :ORDERS] * seen[:, -ORDERS:]).sum(axis=1)
+    return orders
+
+
+def check_orders(environment: str, *, hidden_velocities: bool) -> None:
+    """Raise a `UsageError` unless orders can be given in `environment`."""
+    if environment != ENVIRONMENT or hidden_velocities:
+        raise UsageError(
+            message(
+                "orders cannot be given here",
+                given=f"{environment}, hidden_velocities={hidden_velocities}".lower(),
+                expected=f"{ENVIRONMENT} with visible velocities",
+            )
+        )
