@@ -27,7 +27,7 @@ VERBS = {
     "evaluate": "run one adapter on one task under one policy",
     "report": "make a report from the records of runs",
     "build": "make a bundled asset again, from nothing",
-    "list": "show adapters, tasks, policies, NAMMs, models and experiments",
+    "list": "show adapters, tasks, policies, NAMMs, models, experiments and evolutions",
     "doctor": "check the installation and say what is missing",
 }
 
