@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from namm_mm import budgets, validation
 from namm_mm.errors import NammError, message
+from namm_mm.evolution import fitness
 from namm_mm.evolution.search import FITTED, indices
 from namm_mm.evolution.stages import EvolutionSettings, StageSettings
 from namm_mm.evolution.start import check_start
@@ -86,5 +87,7 @@ def _stage_problems(stage: StageSettings) -> Iterator[str]:
         yield message(
             "prompts", given=stage.prompts, expected=f"at most the pool of {stage.pool} prompts"
         )
+    if stage.floor is not None and stage.fitness != fitness.LIKELIHOOD:
+        yield message("floor", given=stage.floor, expected="nothing: ratios have no floor")
     if stage.price and stage.allowance >= 1:
         yield message("allowance", given=stage.allowance, expected="a part of the tokens, below 1")

@@ -33,11 +33,15 @@ class Fitness:
         Taken off for keeping the whole prompt beyond `allowance`, in proportion below; 0 is off.
     allowance
         Part of the tokens that may be kept for nothing, as a mean over layers and prompts.
+    floor
+        Of ``likelihood``: a prompt counts for at most so many nats below the full cache; None has
+        no end. What is lost beyond is lost anyway, and its size is chance.
     """
 
     kind: str = LIKELIHOOD
     price: float = 0.0
     allowance: float = 0.0
+    floor: float | None = None
 
     def __call__(self, generation: Outcomes) -> Tensor:
         """(candidate,) float64."""
@@ -59,7 +63,10 @@ class Fitness:
             values = generation.values[:, mine].mean(1)
             full = generation.references[mine].mean()
             if self.kind == LIKELIHOOD:
-                found[task] = values - full
+                gaps = generation.values[:, mine] - generation.references[mine]
+                if self.floor is not None:
+                    gaps = gaps.clamp_min(-self.floor)
+                found[task] = gaps.mean(1)
                 continue
             if float(full) == 0.0:
                 raise RunError(

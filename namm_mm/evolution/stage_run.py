@@ -80,7 +80,7 @@ class StageRun:
         self.fixed = prompts.load(
             bench.prompts, bench.task, "validation", settings.validation_prompts, 1, seed
         )
-        self.rule = Fitness(settings.fitness, settings.price, settings.allowance)
+        self.rule = Fitness(settings.fitness, settings.price, settings.allowance, settings.floor)
 
     def draw(self, generation: int) -> list[Prompt]:
         """Prompts of a generation."""

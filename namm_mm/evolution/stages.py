@@ -78,7 +78,7 @@ class StageSettings:
         Prompts per generation, the same for all candidates, spread over the families.
     pool
         Training prompts to draw from; None takes all of the task.
-    fitness, price, allowance
+    fitness, price, allowance, floor
         See :class:`namm_mm.evolution.fitness.Fitness`.
     budget
         ``threshold``, with a hard limit ``threshold:N``, or a budget of :mod:`namm_mm.budgets`.
@@ -101,6 +101,7 @@ class StageSettings:
     fitness: str = "likelihood"
     price: float = 0.0
     allowance: float = 0.0
+    floor: float | None = None
     budget: str = "threshold"
     storage: str = "shared"
     validation_prompts: int = 24
@@ -268,6 +269,7 @@ def _stage(name: str, data: Any, parent: Reader) -> StageSettings:
         fitness=reader.one_of("fitness", fitness.KINDS, default.fitness),
         price=reader.number("price", 0.0, minimum=0.0),
         allowance=reader.number("allowance", 0.0, minimum=0.0),
+        floor=reader.optional("floor"),
         budget=reader.text("budget", default.budget),
         storage=reader.one_of("storage", STORAGES, default.storage),
         validation_prompts=count("validation_prompts"),

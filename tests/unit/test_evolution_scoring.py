@@ -147,6 +147,10 @@ def test_a_price_is_paid_beyond_the_allowance_alone() -> None:
     assert (free - priced).tolist() == pytest.approx([0.0, 2.0])
 
 
+def test_a_lost_prompt_counts_no_more_than_the_floor() -> None:
+    assert Fitness(floor=0.5)(OUTCOMES).tolist() == [(-0.25 - 0.5) / 2, 0.5]
+
+
 def test_a_ratio_to_nothing_is_refused() -> None:
     nothing = replace(OUTCOMES, references=torch.zeros(3, dtype=torch.float64))
     with pytest.raises(RunError, match="the full cache scores nothing on 'a'"):
