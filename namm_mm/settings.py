@@ -69,6 +69,19 @@ class CellSettings:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One part of a run's samples: the `index`-th of `count`, counted from 1."""
+
+    index: int
+    count: int
+
+    @property
+    def words(self) -> str:
+        """As a configuration says it: ``1/4``."""
+        return f"{self.index}/{self.count}"
+
+
+@dataclass(frozen=True)
 class ExperimentSettings:
     """All that a run needs to be made again.
 
@@ -78,6 +91,10 @@ class ExperimentSettings:
         Parent of the run folder ``OUTPUT/NAME/TIME``.
     wandb
         ``offline``, ``online`` or ``disabled``; None asks ``WANDB_MODE``, and is offline without.
+    shard
+        The part of the samples to run; None is all of them.
+    folder
+        The run folder, new or to be gone on with; None makes a new one under `output`.
     """
 
     name: str
@@ -85,6 +102,8 @@ class ExperimentSettings:
     seeds: tuple[int, ...] = (0,)
     output: Path = Path("runs")
     wandb: str | None = None
+    shard: Shard | None = None
+    folder: Path | None = None
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the resolved settings as plain values; :func:`from_mapping` reads them back."""
@@ -102,6 +121,8 @@ class ExperimentSettings:
             "seeds": list(self.seeds),
             "output": self.output.as_posix(),
             "wandb": self.wandb,
+            **({"shard": self.shard.words} if self.shard is not None else {}),
+            **({"folder": self.folder.as_posix()} if self.folder is not None else {}),
             "cells": cells,
         }
 
@@ -109,13 +130,23 @@ class ExperimentSettings:
     def config_hash(self) -> str:
         """SHA-256 of the canonical JSON of everything that a number may depend on."""
         plain = self.as_mapping()
-        for elsewhere in ("output", "wandb"):
-            del plain[elsewhere]
+        for elsewhere in ("output", "wandb", "shard", "folder"):
+            plain.pop(elsewhere, None)
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-EXPERIMENT_KEYS = ("name", "seeds", "output", "wandb", "limit", "checkpoint", "cells")
+EXPERIMENT_KEYS = (
+    "name",
+    "seeds",
+    "output",
+    "folder",
+    "shard",
+    "wandb",
+    "limit",
+    "checkpoint",
+    "cells",
+)
 CELL_DEFAULTS = ("policies", "budgets", "storage", "protocol")
 """What a cell may leave to the experiment."""
 
@@ -148,6 +179,8 @@ def from_mapping(data: Mapping[str, Any]) -> ExperimentSettings:
         seeds=reader.integers("seeds", (0,)),
         output=Path(reader.text("output", "runs")).expanduser(),
         wandb=reader.one_of("wandb", WANDB_MODES, "") or None,
+        shard=_shard(reader),
+        folder=Path(reader.text("folder", "")).expanduser() if data.get("folder") else None,
         cells=tuple(_cell(name, cell, reader) for name, cell in cells.items()),
     )
     problems = [*reader.problems, *validation.problems(settings)]
@@ -183,6 +216,17 @@ def _with_checkpoint(policy: Any, checkpoint: Any) -> Any:
     if checkpoint is None or not isinstance(policy, Mapping):
         return policy
     return {**policy, "checkpoint": checkpoint}
+
+
+def _shard(reader: Reader) -> Shard | None:
+    words = reader.data.get("shard")
+    if words is None:
+        return None
+    index, _, count = str(words).partition("/")
+    if index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
+        return Shard(int(index), int(count))
+    reader.problem("shard", words, "a part of the samples, 1/4 to 4/4 for four")
+    return None
 
 
 def listed(problems: Iterable[str]) -> str:

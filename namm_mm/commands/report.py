@@ -8,6 +8,7 @@ Options:
   --output FILE    where to write; by default report.html (or .md) in the last run folder
   --kind KIND      html (one file, works with no network), markdown, or wandb: a W&B report, which
                    needs a login and synced runs
+  --merge FOLDER   first join the parts (shard=1/4 ...) of one run into a run folder of its own
   --by-family      break the printed table down by question family or environment
 """
 
@@ -21,7 +22,7 @@ from namm_mm.errors import UsageError, message
 if TYPE_CHECKING:
     from namm_mm.cli import Call
 
-OPTIONS = {"output": True, "kind": True, "by-family": False}
+OPTIONS = {"output": True, "kind": True, "merge": True, "by-family": False}
 
 
 def main(call: Call) -> int:
@@ -41,6 +42,12 @@ def main(call: Call) -> int:
             )
         )
     folders = [Path(word).expanduser() for word in call.words]
+    if "merge" in call.options:
+        from namm_mm.experiment.shards import merge
+
+        whole = Path(call.options["merge"]).expanduser()
+        merge(folders, whole)
+        folders = [whole]
     output = call.options.get("output")
     found = [read_records(folder) for folder in folders]
     kind = call.options.get("kind", "html")

@@ -50,11 +50,11 @@ def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -
 def _run(settings: ExperimentSettings, job_type: str, console: Console) -> Outcome:
     from transformers.utils import logging
 
-    from namm_mm.experiment import new_folder, run
+    from namm_mm.experiment import run
     from namm_mm.progress import showing
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours says what goes on
-    folder = new_folder(settings.output / settings.name)
+    folder = _folder(settings)
     try:
         with showing(console) as progress:
             return run(settings, folder=folder, job_type=job_type, progress=progress)
@@ -65,6 +65,18 @@ def _run(settings: ExperimentSettings, job_type: str, console: Console) -> Outco
                 f"The {kept} records made so far are kept: namm-mm report {folder}", highlight=False
             )
         raise
+
+
+def _folder(settings: ExperimentSettings) -> Path:
+    """The run folder: a shard has its own, so that the same command goes on with it."""
+    from namm_mm.experiment import new_folder
+
+    if settings.folder is not None:
+        return settings.folder
+    parent = settings.output / settings.name
+    if settings.shard is None:
+        return new_folder(parent)
+    return parent / f"shard-{settings.shard.index}-of-{settings.shard.count}"
 
 
 def _count(folder: Path) -> int:

@@ -7,6 +7,8 @@
   namm-mm transfer cells.text.interval=64 cells.text.adapter.model=FOLDER
   namm-mm transfer checkpoint=FILE.safetensors      another NAMM, in all cells
   namm-mm transfer '~cells.video'                   without one cell
+  namm-mm transfer shard=1/4                        every fourth sample: one process for each GPU
+  namm-mm transfer folder=FOLDER                    go on with a run that was stopped there
 
 Options:
   --configs FOLDER   search a folder of your own configurations too
@@ -15,6 +17,7 @@ Options:
   --gpu NAME         plan for another device: h100, a100, l4, rtx4090 ..., or several: h100x4
   --json             the plan as JSON
 
+A shard goes on with OUTPUT/NAME/shard-I-of-N; `namm-mm report RUN RUN --merge FOLDER` joins them.
 The run folder is OUTPUT/NAME/TIME (output=runs): records.jsonl, config.yaml, report.html, wandb/.
 W&B stays offline unless WANDB_MODE=online or wandb=online.
 """

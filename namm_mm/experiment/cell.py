@@ -128,11 +128,11 @@ class Cell:
 
     def failed(self, sample: Sample, settings: PolicySettings, error: Exception) -> Record:
         """Record of a sample that could not be scored: one line that says why."""
-        budget = self._budget_words(settings)
+        budget = self.budget_words(settings)
         what = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
         return self._record(sample, settings.name, budget, error=" ".join(what.split()))
 
-    def _budget_words(self, settings: PolicySettings) -> str:
+    def budget_words(self, settings: PolicySettings) -> str:
         """The words that a record of a sample that went well would have."""
         from namm_mm.policies import create
 

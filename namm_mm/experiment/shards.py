@@ -1,0 +1,240 @@
+"""Parts of a run: split its samples over processes, go on with a stopped part, and join all parts.
+
+The records on disk are the truth. A part that is started again in its folder reads them, does what
+is missing and nothing else. What the samples depend on does not depend on the split: parts of one
+run have one configuration hash, and only such are joined.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from namm_mm import budgets
+from namm_mm.errors import UsageError, message
+from namm_mm.records import Record, Sample
+from namm_mm.validation import is_acting
+
+if TYPE_CHECKING:
+    from namm_mm.experiment.cell import Cell
+    from namm_mm.settings import ExperimentSettings, Shard
+
+
+class Key(NamedTuple):
+    """What makes a record this one and no other."""
+
+    adapter: str
+    model: str
+    task: str
+    dataset: str
+    policy: str
+    budget: str
+    storage: str
+    protocol: str
+    interval: int
+    sample: str
+    seed: int
+
+
+def key_of(record: Record) -> Key:
+    """Return the key of a record."""
+    return Key(*(getattr(record, name) for name in Key._fields))
+
+
+def part(samples: Sequence[Sample], shard: Shard | None) -> tuple[Sample, ...]:
+    """Samples of one part: every n-th, so that families stay balanced."""
+    return tuple(samples if shard is None else samples[shard.index - 1 :: shard.count])
+
+
+class Earlier:
+    """Records that a run folder holds already.
+
+    Parameters
+    ----------
+    folder
+        The run folder; nothing is in it at first.
+    settings
+        What is about to run.
+
+    Raises
+    ------
+    UsageError
+        Other settings, or another part, were begun in this folder.
+    """
+
+    def __init__(self, folder: Path, settings: ExperimentSettings) -> None:
+        from namm_mm.tracking import read_records
+        from namm_mm.tracking.jsonl import RECORDS
+
+        self.records: tuple[Record, ...] = ()
+        if not (folder / RECORDS).is_file():
+            return
+        begun = describe(folder)
+        wanted = (settings.config_hash, None if settings.shard is None else settings.shard.words)
+        if begun not in (wanted, (None, None)):
+            what = "settings" if begun[0] != wanted[0] else "shard"
+            at = what != "settings"
+            raise UsageError(
+                message(
+                    f"another run was begun in {folder}: its {what} differ",
+                    given=wanted[at],
+                    expected=begun[at] or "the whole run",
+                    then="Choose another folder with `folder=FOLDER`.",
+                )
+            )
+        self.records = tuple(read_records(folder)[0])
+        self._keys = {key_of(record) for record in self.records}
+
+    def has(self, record: Record) -> bool:
+        """Whether this record was made before."""
+        return bool(self.records) and key_of(record) in self._keys
+
+    def remaining(self, cell: Cell, samples: Sequence[Sample]) -> tuple[Cell, tuple[Sample, ...]]:
+        """What of a cell must run, so that nothing is missing.
+
+        A sample of an answering task is run under all policies if it lacks one: those that match
+        need what the matched policy kept. Of an acting task all samples are one batch, run under
+        the policies that lack one and under those that they match.
+        """
+        if not self.records:
+            return cell, tuple(samples)
+        missing = {
+            (settings.name, settings.budget): [
+                sample for sample in samples if self._key(cell, settings, sample) not in self._keys
+            ]
+            for settings in cell.runs
+        }
+        if not is_acting(cell.task):
+            open_samples = {sample.id for found in missing.values() for sample in found}
+            return cell, tuple(sample for sample in samples if sample.id in open_samples)
+        needed = [policy for policy in cell.runs if missing[policy.name, policy.budget]]
+        followed = {budgets.matched_policy(policy.budget) for policy in needed}
+        policies = tuple(p for p in cell.settings.policies if p in needed or p.name in followed)
+        settings = dataclasses.replace(cell.settings, policies=policies)
+        return dataclasses.replace(cell, settings=settings), tuple(samples) if needed else ()
+
+    @staticmethod
+    def _key(cell: Cell, settings: Any, sample: Sample) -> Key:
+        return Key(
+            adapter=cell.settings.adapter.name,
+            model=cell.adapter.model_name,
+            task=cell.settings.task.name,
+            dataset=cell.dataset,
+            policy=settings.name,
+            budget=cell.budget_words(settings),
+            storage=cell.settings.storage,
+            protocol=cell.settings.protocol,
+            interval=cell.settings.interval,
+            sample=sample.id,
+            seed=cell.seed,
+        )
+
+
+def describe(folder: Path) -> tuple[str | None, str | None]:
+    """Configuration hash and part of a run folder; None for what it does not say."""
+    from namm_mm.tracking import read_state
+
+    state = read_state(folder)
+    shard = state.config.get("shard")
+    return state.provenance.get("config_hash"), str(shard) if shard else None
+
+
+def merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
+    """Join the parts of one run into a run folder of its own.
+
+    Parameters
+    ----------
+    folders
+        One for each part, in any order.
+    target
+        A folder that holds no run yet.
+
+    Raises
+    ------
+    UsageError
+        They are parts of different runs, a part is missing or not finished, or `target` is taken.
+    """
+    from namm_mm.tracking import RunInfo, read_records, read_state
+    from namm_mm.tracking.jsonl import RECORDS
+    from namm_mm.tracking.local import LocalTracker
+
+    if (target / RECORDS).exists():
+        raise UsageError(
+            message("the folder holds a run", given=str(target), expected="a new folder")
+        )
+    _check_parts(folders)
+    states = [read_state(folder) for folder in folders]
+    records = [record for folder in folders for record in read_records(folder)[0]]
+    _check_unique(records)
+    config = {name: value for name, value in states[0].config.items() if name != "shard"}
+    provenance = dataclasses.replace(records[0].provenance, run=target.name)
+    joined = tuple(dataclasses.replace(record, provenance=provenance) for record in records)
+    notes = dict.fromkeys(note for state in states for note in state.notes)
+    info = RunInfo(
+        experiment=states[0].experiment,
+        job_type=states[0].job_type,
+        config=config,
+        provenance=provenance,
+        tags=states[0].tags,
+        notes=tuple(notes),
+    )
+    with LocalTracker(target, info) as tracker:
+        for record in joined:
+            tracker.record(record)
+    return joined
+
+
+def _check_parts(folders: Sequence[Path]) -> None:
+    from namm_mm.tracking import read_state
+
+    found = [describe(folder) for folder in folders]
+    hashes = {config_hash for config_hash, _ in found}
+    if len(hashes) != 1 or None in hashes:
+        listed = ", ".join(f"{f.name}: {(h or 'unknown')[:12]}" for f, (h, _) in _pairs(folders))
+        raise UsageError(
+            message(
+                "the runs have different settings",
+                given=listed,
+                expected="one configuration hash",
+                then="`namm-mm report RUN RUN` shows different runs side by side.",
+            )
+        )
+    words = [shard for _, shard in found]
+    count = int((words[0] or "1/1").partition("/")[2])
+    wanted = [f"{index}/{count}" for index in range(1, count + 1)]
+    missing = [shard for shard in wanted if shard not in words]
+    if missing or len(words) != count:
+        raise UsageError(
+            message(
+                "the parts do not make a whole run",
+                given=[shard or "no shard" for shard in words],
+                expected=f"each of {', '.join(wanted)} once",
+            )
+        )
+    open_parts = [f.name for f in folders if read_state(f).status != "ok"]
+    if open_parts:
+        raise UsageError(
+            message(
+                "a part is not finished",
+                given=open_parts,
+                expected="parts that came to their end",
+                then="Run its command again: it goes on where it stopped.",
+            )
+        )
+
+
+def _pairs(folders: Iterable[Path]) -> Iterator[tuple[Path, tuple[str | None, str | None]]]:
+    return ((folder, describe(folder)) for folder in folders)
+
+
+def _check_unique(records: Sequence[Record]) -> None:
+    keys = [key_of(record) for record in records]
+    if not records:
+        raise UsageError("the parts hold no record at all: there is nothing to join.")
+    if len(set(keys)) != len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise UsageError(
+            message("a record is in two parts", given=twice.sample, expected="each sample once")
+        )
