@@ -1,0 +1,253 @@
+"""Make docs/results.md, with its plots, from records: the numbers of record.
+
+    namm-mm transfer experiment=pocket_full checkpoint=FILE
+    python benchmarks/results_page.py RUN_FOLDER ...     keep their records, then write the page
+    python benchmarks/results_page.py                    write the page again from what is kept
+
+Records are kept small, as docs/results/NAME.jsonl, NAME being the experiment's; a run of the same
+experiment replaces it. Plots need matplotlib: `pip install -c constraints.txt -e '.[report]'`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from namm_mm.records import Record
+from namm_mm.report import words
+from namm_mm.results import FULL, NAMM, Cell, Row, cell_of, result_rows
+from namm_mm.tracking import read_records, read_state
+from namm_mm.tracking.slim import read_slim, write_slim
+
+DOCS = Path(__file__).parents[1] / "docs"
+COLORS = {
+    "full": "black", "namm": "#d62728", "h2o": "#1f77b4", "l2": "#9467bd", "recency": "#2ca02c",
+    "random": "#ff7f0e",
+}  # fmt: skip
+LEGEND = (
+    "Means with 95 % intervals: Wilson's for right-or-wrong scores, else bootstrap over samples. "
+    "*NAMM - this* is paired by sample (or environment seed); it is **bold** where its interval "
+    "leaves out zero. `match:namm` holds as many tokens as the NAMM did on that sample, in every "
+    "layer after every update. Tokens are per head at the end, bytes are those of the whole cache, "
+    "time is to the first token (control: of each step). Failed samples are counted and are in no "
+    "mean. Everything here was generated and trained locally, and compares with no published score."
+)
+
+
+def main() -> None:
+    """Keep the records of runs, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="*", type=Path, help="run folders")
+    parser.add_argument("--docs", type=Path, default=DOCS)
+    args = parser.parse_args()
+    kept = args.docs / "results"
+    for run in args.runs:
+        records, problems = read_records(run)
+        for problem in problems:
+            print(f"{run}: {problem}")
+        if read_state(run).status != "ok":
+            print(f"{run}: this run has not finished; {len(records)} records are kept")
+        file = kept / f"{records[0].experiment}.jsonl"
+        print(f"{file}: {write_slim(file, records) / 1024:.0f} KiB of {len(records)} records")
+        notes = dict.fromkeys(read_state(run).notes)
+        file.with_suffix(".notes.txt").write_text("\n".join(notes) + "\n", encoding="utf-8")
+    page = args.docs / "results.md"
+    page.write_text(write(kept), encoding="utf-8")
+    print(page)
+
+
+def write(kept: Path) -> str:
+    """The page, from all records in `kept`; plots are drawn beside them."""
+    parts = ["# Results", "Written by `python benchmarks/results_page.py`; do not edit.", LEGEND]
+    for file in sorted(kept.glob("*.jsonl")):
+        records = read_slim(file)
+        parts.append(f"## {file.stem}")
+        parts.append(provenance(records))
+        notes = file.with_suffix(".notes.txt")
+        if notes.is_file():
+            parts += [f"> {line}" for line in notes.read_text(encoding="utf-8").splitlines()]
+        for number, cell in enumerate(dict.fromkeys(map(cell_of, records)), start=1):
+            own = [record for record in records if cell_of(record) == cell]
+            parts += section(cell, own, kept / f"{file.stem}-{number}")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
+    """Tables and plots of one cell: at the NAMM's own sizes, by family, and along the curve."""
+    curve = [r for r in records if r.budget.partition(":")[0] in ("fraction", "tokens")]
+    own = [r for r in records if r not in curve]
+    if not any(r.policy == NAMM for r in own):
+        own, curve = list(records), []
+    rows, families = result_rows(own), result_rows(own, by_family=True)
+    parts = [f"### {cell.title}", main_table(rows)]
+    if len({row.family for row in families}) > 1:
+        parts += ["By family:", family_table(families)]
+        parts.append(image(picture, "by-family", draw_families(families, picture, "by-family")))
+    along = [r for r in records if r in curve or r.policy == FULL]
+    if curve:
+        found = [row for row in result_rows(along) if row.score]
+        parts += ["At equal parts of the cache, on fewer samples:", curve_table(found)]
+        parts.append(image(picture, "curve", draw_curve(found, picture, "curve")))
+    return parts
+
+
+def main_table(rows: Sequence[Row]) -> str:
+    """One line for each policy."""
+    places = words.decimals(rows)
+    head = ["policy", "n", rows[0].metric.replace("_", " "), "to full", "NAMM - this", "kept"]
+    lines = []
+    for row in rows:
+        budget = "" if row.method.budget == FULL else f" {row.method.budget}"
+        later = words.duration(row.token_seconds or row.first_token_seconds)
+        lines.append(
+            [
+                f"{row.method.policy}{budget}",
+                f"{row.n}" + (f" ({row.errors} failed)" if row.errors else ""),
+                words.with_ends(row.score, places),
+                difference(row.to_full, places),
+                difference(row.from_namm, places),
+                words.percent(row.kept_fraction),
+                words.tokens(row.tokens_final),
+                words.size(row.bytes_final),
+                later,
+            ]
+        )
+    return markdown([*head, "tokens", "bytes", "time"], lines)
+
+
+def family_table(rows: Sequence[Row]) -> str:
+    """Scores by family and policy, with the paired difference of the NAMM to each baseline."""
+    places = words.decimals(rows)
+    policies = list(dict.fromkeys(row.method.policy for row in rows))
+    cells = {(row.family, row.method.policy): row for row in rows}
+    lines = []
+    for family in dict.fromkeys(row.family for row in rows):
+        line = [family, str(max(row.n for row in rows if row.family == family))]
+        for name in policies:
+            row = cells.get((family, name))
+            line.append("-" if row is None else words.with_ends(row.score, places))
+        lines.append(line)
+    paired = []
+    for family in dict.fromkeys(row.family for row in rows):
+        found = [cells.get((family, name)) for name in policies if name != NAMM]
+        paired.append([family, *(difference(r and r.from_namm, places) for r in found)])
+    others = [f"NAMM - {name}" for name in policies if name != NAMM]
+    return (
+        markdown(["family", "n", *policies], lines) + "\n\n" + markdown(["family", *others], paired)
+    )
+
+
+def curve_table(rows: Sequence[Row]) -> str:
+    """Scores by part of the cache and policy; the NAMM's difference to each below."""
+    places = words.decimals(rows)
+    policies = [p for p in dict.fromkeys(row.method.policy for row in rows) if p != FULL]
+    cells = {(row.method.budget, row.method.policy): row for row in rows}
+    limits = dict.fromkeys(row.method.budget for row in rows if row.method.budget != FULL)
+    lines, paired = [], []
+    for limit in limits:
+        found = [cells.get((limit, name)) for name in policies]
+        lines.append(
+            [limit, *("-" if r is None else words.with_ends(r.score, places) for r in found)]
+        )
+        others = [cells.get((limit, name)) for name in policies if name != NAMM]
+        paired.append([limit, *(difference(r and r.from_namm, places) for r in others)])
+    names = [f"NAMM - {name}" for name in policies if name != NAMM]
+    full = next((row for row in rows if row.method.policy == FULL), None)
+    note = (
+        f"\n\nThe full cache: {words.with_ends(full.score, places)} (n = {full.n})." if full else ""
+    )
+    table = markdown(["limit", *policies], lines)
+    return table + note + "\n\n" + markdown(["limit", *names], paired)
+
+
+def difference(interval: Any, places: int) -> str:
+    """A paired difference, bold where its interval leaves out zero."""
+    if interval is None:
+        return "-"
+    text = words.with_ends(interval, places, signed=True)
+    sure = interval.known and (interval.low > 0 or interval.high < 0)
+    return f"**{text}**" if sure else text
+
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table; all columns but the first are aligned right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
+
+
+def provenance(records: Sequence[Record]) -> str:
+    """Where the numbers come from, in one paragraph."""
+    runs = {r.provenance.run: r.provenance for r in records}
+    seeds = sorted({r.seed for r in records})
+    facts = [
+        f"run {p.run}, configuration {p.config_hash[:12]}, commit {p.commit[:12] or 'unknown'}, "
+        f"{p.device}, " + ", ".join(f"{k} {v}" for k, v in p.versions.items())
+        for p in runs.values()
+    ]
+    return f"{'; '.join(facts)}. Seeds {', '.join(map(str, seeds))}."
+
+
+def image(picture: Path, kind: str, drawn: bool) -> str:
+    """The Markdown of a plot, if it was drawn."""
+    return f"![{kind}](results/{picture.name}-{kind}.png)" if drawn else ""
+
+
+def draw_families(rows: Sequence[Row], picture: Path, kind: str) -> bool:
+    """Bars of every policy for every family, with intervals."""
+    from matplotlib.figure import Figure
+
+    families = list(dict.fromkeys(row.family for row in rows))
+    by_policy: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.score:
+            by_policy[row.method.policy].append(row)
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(by_policy)
+    for place, (name, own) in enumerate(by_policy.items()):
+        scores = [row.score for row in own if row.score]
+        at = [
+            families.index(row.family) + (place - len(by_policy) / 2 + 0.5) * width for row in own
+        ]
+        errors = [[s.mean - s.low for s in scores], [s.high - s.mean for s in scores]]
+        heights = [s.mean for s in scores]
+        axes.bar(at, heights, width, label=name, color=COLORS.get(name), yerr=errors, ecolor="gray")
+    axes.set_xticks(range(len(families)), families)
+    axes.set_ylabel(rows[0].metric.replace("_", " "))
+    figure.legend(loc="outside lower center", ncols=6, frameon=False)
+    figure.savefig(f"{picture}-{kind}.png", dpi=100, metadata={"Software": None})
+    return True
+
+
+def draw_curve(rows: Sequence[Row], picture: Path, kind: str) -> bool:
+    """Score against the part of the cache that is kept, with intervals."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    lines: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        lines[row.method.policy].append(row)
+    for name, own in lines.items():
+        own = sorted(own, key=lambda row: row.kept_fraction or 0.0)
+        scores = [row.score for row in own if row.score]
+        if name == FULL:
+            axes.axhline(scores[0].mean, color="black", linewidth=0.8, linestyle="--", label=name)
+            continue
+        errors = [[s.mean - s.low for s in scores], [s.high - s.mean for s in scores]]
+        axes.errorbar(
+            [100 * (row.kept_fraction or 0.0) for row in own], [s.mean for s in scores],
+            yerr=errors, marker="o", capsize=2, label=name, color=COLORS.get(name),
+            linewidth=2.2 if name == NAMM else 1.2,
+        )  # fmt: skip
+    axes.set(xlabel="tokens kept at the end, %", ylabel=rows[0].metric.replace("_", " "))
+    axes.legend(frameon=False)
+    figure.savefig(f"{picture}-{kind}.png", dpi=100, metadata={"Software": None})
+    return True
+
+
+if __name__ == "__main__":
+    main()
