@@ -6,6 +6,7 @@
   namm-mm build pocket-rl asset=pocket_rl_hopper
   namm-mm build dt dataset=d4rl/hopper-medium-v2 out=FOLDER   a Decision Transformer, as published
   namm-mm build provisional                 the NAMM that stands in until one is evolved
+  namm-mm build warm-start out=FOLDER       fit a NAMM to an oracle by gradient, to evolve from
 
 KEY=VALUE are the builder's own options; a wrong one is answered with the right ones.
 """
@@ -33,6 +34,7 @@ BUILDERS: Registry[Callable[..., Path]] = Registry(
         "pocket-rl": "namm_mm.build.pocket_rl:build",
         "dt": "namm_mm.build.decision_transformer:build",
         "provisional": "namm_mm.build.provisional:build",
+        "warm-start": "namm_mm.build.warm_start:build",
         "smollm2": "namm_mm.build.smollm2:build",
     },
 )

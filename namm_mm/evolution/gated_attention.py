@@ -1,0 +1,123 @@
+"""Attention whose tokens have gates, so that a gradient says what it costs to forget them.
+
+Evolution needs no gradient, but a frozen model has one. A prompt runs in one call; inside each
+layer it is walked in blocks of the update interval, as the memory does, and to a block's attention
+logits are added the logarithms of gates, one for each head and token. A gate of 1 is a token that
+is there, one near 0 a token that is gone. Attention is observed as the memory observes it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from namm_mm.namm.spectrogram import Spectrogram, SpectrogramState
+
+ATTENTION = "namm_gated_attention"
+
+
+class GatedAttention(ABC):
+    """Walks the blocks of each layer of one prompt.
+
+    Parameters
+    ----------
+    spectrogram
+        How attention is observed.
+    interval
+        Tokens between two updates.
+    """
+
+    def __init__(self, spectrogram: Spectrogram, interval: int) -> None:
+        spectrogram.check_interval(interval)
+        self.spectrogram, self.interval = spectrogram, interval
+
+    @abstractmethod
+    def begin(self, heads: int, tokens: int) -> None:
+        """A layer begins, with so many key heads, on a prompt of so many tokens."""
+
+    @abstractmethod
+    def log_gates(self, slots: int) -> Tensor:
+        """(kv_head, slot) float32, 0 or less: the gates of the block that begins."""
+
+    @abstractmethod
+    def update(self, spectrum: Tensor) -> None:
+        """A block with others after it has ended.
+
+        `spectrum` is (kv_head, slot, bins): attention that tokens received, without gradient.
+        """
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """Attention of one layer over a whole prompt.
+
+        Parameters
+        ----------
+        query
+            (1, query_head, token, dim), rotary embedding applied.
+        key, value
+            (1, kv_head, token, dim).
+
+        Returns
+        -------
+        Tensor
+            (1, query_head, token, dim).
+        """
+        heads, tokens, dim = key.shape[1:]
+        grouped = query[0].view(heads, -1, tokens, dim)
+        state = self.spectrogram.initial(1, heads, 0, key.device)
+        out = []
+        self.begin(heads, tokens)
+        for start in range(0, tokens, self.interval):
+            stop = min(start + self.interval, tokens)
+            products = grouped[:, :, start:stop] @ key[0, :, None, :stop].transpose(-1, -2)
+            logits = products.float() * scaling + self.log_gates(stop)[:, None, None]
+            ahead = logits.new_ones(stop - start, stop, dtype=torch.bool).triu(start + 1)
+            weights = logits.masked_fill(ahead, float("-inf")).softmax(-1)
+            out.append(weights.to(value.dtype) @ value[0, :, None, :stop])
+            if stop < tokens:
+                state = self._observe(state, weights)
+                self.update(state.ema[0])
+        return torch.cat(out, dim=2).flatten(0, 1)[None]
+
+    def _observe(self, state: SpectrogramState, weights: Tensor) -> SpectrogramState:
+        with torch.no_grad():
+            missing = (0, 0, 0, weights.shape[-1] - state.ema.shape[2])
+            padded = SpectrogramState(*(functional.pad(part, missing) for part in state))
+            return self.spectrogram.advance(padded, weights.detach().mean(1)[None])
+
+
+@contextmanager
+def gated(model: nn.Module, attention: GatedAttention) -> Iterator[None]:
+    """Let `model` attend through gates inside the block; a call takes one prompt and no cache."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    def attend(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        scaling: float | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, None]:
+        factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return attention.attend(query, key, value, factor).transpose(1, 2), None
+
+    def no_mask(**kwargs: Any) -> None:
+        return None  # causality is made block by block
+
+    whole: Any = model.config
+    config = whole.get_text_config(decoder=True)
+    before = config._attn_implementation
+    AttentionInterface.register(ATTENTION, attend)
+    AttentionMaskInterface.register(ATTENTION, no_mask)
+    config._attn_implementation_internal = ATTENTION
+    try:
+        yield
+    finally:
+        config._attn_implementation_internal = before

@@ -1,0 +1,93 @@
+"""What forgetting a token would cost, to first order: an oracle that has seen the question.
+
+For every layer, head, token and update, the slope of the answer's log-probability along the gate of
+the token in all later blocks. One backward pass through the frozen model gives them all. Attention
+alone misleads: what coming queries look at most is mostly the recent text, and its loss costs the
+answer little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from namm_mm.evolution.gated_attention import GatedAttention, gated
+from namm_mm.namm.spectrogram import Spectrogram
+
+if TYPE_CHECKING:
+    from namm_mm.evolution.prompts import Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a NAMM is shown at one update of one prompt, and what it should have known.
+
+    Attributes
+    ----------
+    spectrum
+        (layer * kv_head, slot, bins) float16, oldest first.
+    importance
+        (layer * kv_head, slot) float32, 0 or more, sums to 1.
+    """
+
+    spectrum: Tensor
+    importance: Tensor
+
+
+class _Recorder(GatedAttention):
+    """Gates that are all open, one set for each block, so that their slopes can be told apart."""
+
+    def __init__(self, spectrogram: Spectrogram, interval: int) -> None:
+        super().__init__(spectrogram, interval)
+        self.gates: list[list[Tensor]] = []
+        self.spectra: list[list[Tensor]] = []
+
+    def begin(self, heads: int, tokens: int) -> None:
+        """Begin a layer."""
+        self.heads = heads
+        self.gates.append([])
+        self.spectra.append([])
+
+    def log_gates(self, slots: int) -> Tensor:
+        """Zeros whose gradient is wanted."""
+        self.gates[-1].append(torch.zeros(self.heads, slots, requires_grad=True))
+        return self.gates[-1][-1]
+
+    def update(self, spectrum: Tensor) -> None:
+        """Remember the spectrum."""
+        self.spectra[-1].append(spectrum.half())
+
+
+def record(model: Any, prompt: Prompt, spectrogram: Spectrogram, interval: int) -> list[Shown]:
+    """Run one prompt with its answer and the full cache; return one `Shown` for each update.
+
+    Parameters
+    ----------
+    model
+        A causal language model of transformers, frozen: no parameter wants a gradient.
+    """
+    asked = prompt.inputs.tensors["input_ids"]
+    answer = torch.tensor([prompt.answer], device=asked.device)
+    tokens = torch.cat([asked, answer[:, :-1]], dim=1)
+    recorder = _Recorder(spectrogram, interval)
+    with torch.enable_grad(), gated(model, recorder):
+        logits = model(input_ids=tokens, use_cache=False, logits_to_keep=answer.shape[1]).logits[0]
+        said = logits.float().log_softmax(-1).gather(1, answer[0][:, None]).mean()
+    flat = [gates for layer in recorder.gates for gates in layer]
+    slopes = iter(torch.autograd.grad(said, flat))
+    by_layer = [[next(slopes) for _ in layer] for layer in recorder.gates]
+    return [_shown(recorder, by_layer, number) for number in range(len(recorder.gates[0]) - 1)]
+
+
+def _shown(recorder: _Recorder, slopes: list[list[Tensor]], number: int) -> Shown:
+    spectra, costs = [], []
+    for spectrum, blocks in zip(recorder.spectra, slopes, strict=True):
+        slots = spectrum[number].shape[1]
+        later = torch.stack([block[:, :slots] for block in blocks[number + 1 :]])
+        spectra.append(spectrum[number])
+        costs.append(later.sum(0).abs())
+    importance = torch.cat(costs).nan_to_num(0.0, 0.0, 0.0)
+    return Shown(torch.cat(spectra), importance / importance.sum().clamp_min(1e-12))
