@@ -60,7 +60,8 @@ def test_soft_gates_carry_gradients_to_every_part() -> None:
 
 
 def prompt(tokens: torch.Tensor, answer: tuple[int, ...]) -> Prompt:
-    return Prompt(Inputs({"input_ids": tokens}, (), Sample(id="one", family="any")), answer, "digest")
+    inputs = Inputs({"input_ids": tokens}, (), Sample(id="one", family="any"))
+    return Prompt(inputs, answer, "digest")
 
 
 def test_importance_is_the_slope_of_the_answer_along_a_gate() -> None:
