@@ -125,6 +125,8 @@ function drawText(stage, view, kept) {
   stage.replaceChildren(box);
 }
 
+const figureIsWide = (box) => box.clientWidth > 600; // a phone has no room for the scale of colours
+
 // An episode: a row for each kind of token along the timesteps, and the return so far.
 async function drawSteps(stage, course, kept) {
   const rows = course.kinds.filter((kind) => grouped(course, kind, kept).length > 1);
@@ -141,6 +143,7 @@ async function drawSteps(stage, course, kept) {
   box.setAttribute("aria-label", `At step ${now}: kept ${said}${far === null ? "" : `; return so far ${far}`}`);
   const data = [{
     type: "heatmap", z: values, y: rows, zmin: 0, zmax: 1, colorscale: "Cividis", ygap: 3,
+    showscale: figureIsWide(stage),
     colorbar: { title: { text: "kept" }, thickness: 12, tickformat: ".0%", len: 0.5, y: 0.2 },
     hovertemplate: "step %{x}<br>%{y}<br>kept %{z:.0%}<extra></extra>",
   }];
@@ -157,7 +160,7 @@ async function drawSteps(stage, course, kept) {
   };
   if (course.returns.length) {
     data.push({
-      type: "scatter", mode: "lines", y: course.returns, yaxis: "y2", line: { color: "#0072B2", width: 2 },
+      type: "scatter", mode: "lines", y: course.returns, yaxis: "y2", line: { color: colour("--accent"), width: 2 },
       hovertemplate: "step %{x}<br>return so far %{y}<extra></extra>",
     });
     layout.yaxis2 = {

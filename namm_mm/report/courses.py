@@ -18,7 +18,8 @@ ENTRIES = 8_000_000
 _WORDS = {
     "frames": "Each frame of the video shows its patches: bright is kept, dark is forgotten.",
     "steps": "Each row is a kind of token, along the timesteps; the line is the return so far.",
-    "text": "Forgotten words are grey and struck through; paler words are kept by fewer heads.",
+    "text": "Forgotten words are grey and struck through, paler ones are kept by fewer heads, and "
+    "highlighted ones by more than three quarters of them.",
 }
 
 

@@ -32,11 +32,13 @@ def figure(block: Figure, file: Path) -> None:
     plot(block.plot, file, height=block.height / 100)
 
 
-def plot(figure: Mapping[str, Any], file: Path, *, height: float = 4.0) -> None:
-    """Draw a Plotly figure of points, lines, bars or one heat map, `height` inches high."""
+def plot(
+    figure: Mapping[str, Any], file: Path, *, height: float = 4.0, width: float = _WIDTH
+) -> None:
+    """Draw a Plotly figure of points, lines, bars or one heat map; the sizes are in inches."""
     from matplotlib.figure import Figure as Page
 
-    page = Page(figsize=(_WIDTH, height), dpi=_DOTS, layout="constrained")
+    page = Page(figsize=(width, height), dpi=_DOTS, layout="constrained")
     layout, traces = figure["layout"], figure["data"]
     kinds = {trace["type"] for trace in traces}
     split = "yaxis2" in layout
@@ -59,12 +61,15 @@ def plot(figure: Mapping[str, Any], file: Path, *, height: float = 4.0) -> None:
         one.spines[["top", "right"]].set_visible(False)
     if kinds != {"heatmap"} and not split:
         below.grid(axis="y", alpha=0.3)
-        below.set_ylim(bottom=min(0.0, below.get_ylim()[0]))
+        low, high = below.get_ylim()
+        below.set_ylim(min(0.0, low), high + 0.05 * (high - min(0.0, low)))
         if layout.get("xaxis", {}).get("rangemode") == "tozero":
             below.set_xlim(left=0)
         named = [t for t in traces if t.get("showlegend", True) and t.get("name")]
         if named:
-            page.legend(loc="outside lower center", ncols=min(3, len(named)), frameon=False)
+            longest = max(len(str(trace["name"])) for trace in named)
+            columns = max(1, min(len(named), round(10 * width / (longest + 6))))
+            page.legend(loc="outside lower center", ncols=columns, frameon=False)
     file.parent.mkdir(parents=True, exist_ok=True)
     page.savefig(file, metadata={"Software": None})
 
@@ -83,7 +88,9 @@ def course(view: CourseView, file: Path) -> bool:
         rows = [(course.policy, course.history) for course in view.courses]
         file.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(io.BytesIO(content)) as frames:
-            sheet(frames, rows, f"{view.name}: kept at the end, all layers").quantize(96).save(file)
+            sheet(frames, rows, f"{view.name}: kept at the end, all layers").quantize(
+                256, dither=Image.Dither.NONE
+            ).save(file)
         return True
     if view.form == "steps":
         from namm_mm.report.trajectory import trajectory

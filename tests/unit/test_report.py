@@ -9,24 +9,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from plotly import graph_objects as go
 from rich.console import Console
-from synthetic_records import PROVENANCE, make_record, make_records
+from synthetic_records import PROVENANCE, make_history, make_record, make_records, with_histories
 
 from namm_mm import report
 from namm_mm.errors import RunError, UsageError
 from namm_mm.pictures import save_frames
-from namm_mm.records import Inputs, Record, Sample
-from namm_mm.report import html, markdown
-from namm_mm.report.blocks import Figure, Report, Samples, Table
+from namm_mm.records import Inputs, MemoryUse, Record, Sample
+from namm_mm.report import html, markdown, pictures, plots
+from namm_mm.report.blocks import Courses, Figure, Report, Samples, Table
 from namm_mm.report.build import build
 from namm_mm.report.console import result_table
 from namm_mm.report.runs import load_runs
 from namm_mm.results import result_rows
 from namm_mm.tracking import RunInfo, open_run
+from namm_mm.tracking.jsonl import write_record
+
+MEMORY = MemoryUse(256, 2, (256.0,) * 4, 256.0, 256.0, 65536, 65536)
 
 
 def write(folder: Path, records: Sequence[Record], *, notes: tuple[str, ...] = ()) -> Path:
@@ -290,3 +294,105 @@ def test_what_cannot_be_reported_is_one_clear_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match="cannot be written"):
         report.render([tmp_path], tmp_path / "file" / "report.html")
+
+
+def watched_report(folder: Path) -> Report:
+    records = with_histories(make_records(3), folder, ("s000", "s001"))
+    return build(load_runs([write(folder, records)]))
+
+
+def test_a_watched_sample_can_be_looked_into_by_layer_and_head(tmp_path: Path) -> None:
+    made = watched_report(tmp_path)
+    found = [block for s in made.sections for block in s.blocks if isinstance(block, Courses)]
+    assert [block.views[0].form for block in found] == ["text", "frames", "steps"]
+    assert "2 of 3 samples" in found[0].description
+    for block in found:
+        assert [course.policy for course in block.views[0].courses][:2] == [
+            "full",
+            "namm threshold",
+        ]
+    assert found[1].views[0].frames.startswith("data:image/jpeg")
+    page = html.render(made)
+    assert page.count('data-what="update"') == 3
+    assert '"returns": [0.0, 1.0, 3.0' in page
+
+
+def test_a_damaged_history_costs_the_look_and_not_the_report(tmp_path: Path) -> None:
+    records = with_histories(make_records(2), tmp_path, ("s000",))
+    for file in (tmp_path / "history").iterdir():
+        file.write_bytes(file.read_bytes()[:40])
+    made = build(load_runs([write(tmp_path, records)]))
+    assert not [b for s in made.sections for b in s.blocks if isinstance(b, Courses)]
+
+
+def test_markdown_has_pictures_beside_it_with_the_same_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    records = with_histories(make_records(3), tmp_path, ("s000",))
+    write(tmp_path, records)
+    document = report.render([tmp_path], kind="markdown").read_text()
+    named = re.findall(r"!\[[^\]]*\]\((report_pictures/[^)]+\.png)\)", document)
+    assert len(named) == 13 + 2  # as many figures as in HTML, one video and one episode
+    for name in named:
+        with Image.open(tmp_path / name) as picture:
+            pixels = np.asarray(picture.convert("L"))
+        assert pixels.shape[1] > 500
+        assert pixels.std() > 5, f"{name} is blank"
+    held = markdown.remembered(make_history("long_text"), 0)
+    assert held.split() == markdown_text(document, "layer 0")
+    assert "20: " in document  # kept after so many tokens
+
+
+def markdown_text(document: str, layer: str) -> list[str]:
+    (line,) = [line for line in document.splitlines() if line.startswith(f"> {layer}: ")]
+    return line.partition(": ")[2].replace("\\", "").split()
+
+
+def test_pictures_draw_the_numbers_of_the_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = pytest.importorskip("matplotlib.axes").Axes
+    drawn: list[tuple[list[float], list[float]]] = []
+    errorbar = axes.errorbar
+
+    def spy(self: Any, x: list[float], y: list[float], **options: Any) -> Any:
+        drawn.append((list(x), list(y)))
+        return errorbar(self, x, y, **options)
+
+    monkeypatch.setattr(axes, "errorbar", spy)
+    figure = figures(make_report(tmp_path, make_records(3)))[0]
+    pictures.figure(figure, tmp_path / "one.png")
+    expected = [(list(trace["x"]), list(trace["y"])) for trace in figure.plot["data"]]
+    assert drawn == expected
+
+
+def test_several_budgets_of_one_policy_make_a_curve(tmp_path: Path) -> None:
+    records = [
+        make_record(
+            policy="h2o",
+            budget=f"tokens:{size}",
+            sample=f"s{i}",
+            value=float(i < size / 64),
+            memory=dataclasses.replace(MEMORY, tokens_final=float(size)),
+        )
+        for size in (128, 32, 64)
+        for i in range(4)
+    ]
+    rows = result_rows([*records, make_record(sample="s0")])
+    (curve,) = plots.budget_curves(rows)
+    assert [row.method.budget for row in curve] == ["tokens:32", "tokens:64", "tokens:128"]
+    figure = figures(make_report(tmp_path, [*records, make_record(sample="s0")]))[0]
+    (line,) = [trace for trace in figure.plot["data"] if trace["mode"] == "lines"]
+    assert list(line["x"]) == [12.5, 25.0, 50.0]
+    assert list(line["y"]) == [0.25, 0.25, 0.5]
+
+
+def test_ten_thousand_records_make_a_small_page(tmp_path: Path) -> None:
+    with (tmp_path / "records.jsonl").open("w") as file:
+        for record in make_records(667):
+            write_record(file, record)
+    page = report.render([tmp_path])
+    assert page.stat().st_size < 6_000_000
+    text = page.read_text()
+    assert "10,005 records" in text
+    assert "of 667 samples are shown" in text
+    assert "does not say whether it finished" in text
