@@ -7,6 +7,7 @@ same weights in the same order directly. A test compares the two.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as functional
@@ -35,7 +36,8 @@ def encode(encoder: Any, embedded: Tensor, cache: EvictingCache, padding: Tensor
     """
     rows, count, width = embedded.shape
     hidden = (embedded + encoder.wpe.weight[0]).view(-1, width)
-    for block, layer in zip(encoder.h, cache.layers, strict=True):
+    layers: Sequence[Any] = cache.layers
+    for block, layer in zip(encoder.h, layers, strict=True):
         attention, mlp = block.attn, block.mlp
         projected = _conv(attention.c_attn, _norm(block.ln_1, hidden))
         queries, keys, values = projected.view(

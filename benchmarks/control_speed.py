@@ -85,7 +85,8 @@ def _act(agent: Any, args: argparse.Namespace, task: OfflineRlTask) -> float:
     start = time.process_time()
     for state in states:
         agent.act(state, rewards, alive)
-    return args.batch * args.steps / (time.process_time() - start)
+    steps: int = args.batch * args.steps
+    return steps / (time.process_time() - start)
 
 
 def _play(agent: Any, task: OfflineRlTask, samples: Any) -> float:
@@ -97,10 +98,12 @@ def _play(agent: Any, task: OfflineRlTask, samples: Any) -> float:
 
 @contextmanager
 def _agent(protocol: str, args: argparse.Namespace, task: OfflineRlTask) -> Iterator[Any]:
-    history = "window" if protocol == "window" else "cache"
-    adapter = DecisionTransformerAdapter(args.model, history=history, device="cpu")
+    window = protocol == "window"
+    adapter = DecisionTransformerAdapter(
+        args.model, history="window" if window else "cache", device="cpu"
+    )
     adapter.load()
-    if protocol == "window":
+    if window:
         yield adapter.agent(args.batch, None, target_return=task.target_return())
         return
     chosen = policy(protocol)

@@ -83,16 +83,16 @@ class Watched:
         self.states.append(states)
         self.actions.append(actions)
         self.alive.append(alive)
-        for row in np.flatnonzero(alive):
-            use = self._memory.usage(int(row))
+        for row in np.flatnonzero(alive).tolist():
+            use = self._memory.usage(row)
             if use.updates > self._updates.get(row, 0):
                 self._updates[row] = use.updates
                 part = np.zeros(use.seen)
                 for layer in range(self._layers):
-                    heads = self._memory.kept(layer, int(row))
+                    heads = self._memory.kept(layer, row)
                     for kept in heads:
                         part[kept.numpy()] += 1.0 / (len(heads) * self._layers)
-                self.held.append((int(row), use.seen, part))
+                self.held.append((row, use.seen, part))
         return actions
 
 
@@ -107,7 +107,8 @@ def play(args: argparse.Namespace) -> tuple[Watched, list[Any]]:
         options["selection"] = Budget(tokens=args.tokens)
     with attach(adapter.backbone, policy(args.policy, **options), interval=args.interval) as memory:
         agent = adapter.agent(len(samples), memory, target_return=task.target_return())
-        watched = Watched(agent, memory, adapter.model.config.n_layer)  # type: ignore[union-attr]
+        config: Any = adapter.model.config
+        watched = Watched(agent, memory, config.n_layer)
         episodes = sorted(task.play(samples, watched), key=lambda episode: episode.row)
     return watched, episodes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from namm_mm.build.pocket_rl_data import PpoSettings
 from namm_mm.build.pocket_rl_train import TrainingSettings
@@ -65,7 +66,7 @@ class PocketModel:
     mixture: Mixture = field(default_factory=Mixture)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     first: bool = True
-    history: str = "window"
+    history: Literal["cache", "window"] = "window"
     earliest_of: str = ""
 
     @property

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -229,7 +229,7 @@ def select(
     task: OfflineRlTask,
     *,
     episodes: int,
-    history: str = "window",
+    history: Literal["cache", "window"] = "window",
     on_score: Callable[[int, float], None] = lambda update, score: None,
 ) -> dict[int, float]:
     """Mean score of each checkpoint over validation episodes.

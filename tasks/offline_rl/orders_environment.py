@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Orders(gymnasium.Wrapper):  # type: ignore[type-arg]
+class Orders(gymnasium.Wrapper):
     """Reward speed in the direction ordered, and show the orders at the start only.
 
     Parameters
