@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from namm_mm import __version__
 from namm_mm.errors import NammError, UsageError, message
+from namm_mm.listing import named_files
 
 CONFIGS = "namm_mm.configs"
 
@@ -234,9 +235,8 @@ def _options(folder: Path | None) -> Iterator[tuple[str, str]]:
     for root in (files(CONFIGS), folder):
         for group in root.iterdir() if root is not None else ():
             if group.is_dir():
-                for file in group.iterdir():
-                    if file.name.endswith(".yaml"):
-                        yield group.name, file.name.removesuffix(".yaml")
+                for name, _ in named_files(group):
+                    yield group.name, name
 
 
 def _override(word: str, known: Mapping[str, tuple[str, ...]]) -> str:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from namm_mm.errors import NammError
@@ -99,10 +100,17 @@ def _models() -> Iterator[Entry]:
 
 def _configurations(kind: str) -> Iterator[Entry]:
     """A file's first comment that is no directive says what it is."""
-    folder = files("namm_mm.configs") / kind
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+    for name, file in named_files(files("namm_mm.configs") / kind):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        comments = (line.lstrip("# ") for line in lines if line.startswith("# "))
+        about = next((text for text in comments if not text.startswith("@")), "")
+        yield Entry(kind, name, about, "built in")
+
+
+def named_files(group: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
+    """Yield name and file of each option of a configuration group: ``pocket``, ``scale/text``."""
+    for file in sorted(group.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
-            lines = file.read_text(encoding="utf-8").splitlines()
-            comments = (line.lstrip("# ") for line in lines if line.startswith("# "))
-            about = next((text for text in comments if not text.startswith("@")), "")
-            yield Entry(kind, file.name.removesuffix(".yaml"), about, "built in")
+            yield prefix + file.name.removesuffix(".yaml"), file
+        elif file.is_dir() and not file.name.startswith((".", "_")):
+            yield from named_files(file, f"{prefix}{file.name}/")

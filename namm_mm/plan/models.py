@@ -170,7 +170,7 @@ KNOWN: Mapping[str, ModelFacts] = {
     "llava-hf/LLaVA-NeXT-Video-7B-DPO-hf": _NEXT_VIDEO_7B,
     "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": _ONEVISION_05B,
     "llava-hf/llava-onevision-qwen2-7b-ov-hf": _ONEVISION_7B,
-    "lmms-lab/LLaVA-Video-7B-Qwen2": _ONEVISION_7B,
+    "lmms-lab/LLaVA-Video-7B-Qwen2": replace(_ONEVISION_7B, tokens_per_frame=210, trailing=0),
     "LanguageBind/Video-LLaVA-7B-hf": _VIDEO_LLAVA_7B,
     **{f"{_EDBEECHING}hopper-{quality}": _DECISION_11_3 for quality in _QUALITIES},
     **{
