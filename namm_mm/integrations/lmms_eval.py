@@ -1,0 +1,241 @@
+"""lmms-eval with a memory that forgets: its tasks, its prompts, its scores, any policy of ours.
+
+lmms-eval finds these models by the entry point ``lmms_eval.models`` of this package: run it with
+``--model namm_llava_hf --model_args pretrained=MODEL,policy=namm,checkpoint=FILE,interval=512``.
+
+``namm_X`` is lmms-eval's own wrapper X, its arguments and behaviour unchanged, with a memory on its
+language model. ``namm_video`` is our video adapter, for video tasks without torchvision and with
+its own options (``frames``, ``rope``, ``quantization``). Arguments of the memory: ``policy``,
+``checkpoint``, ``budget``, ``interval``, ``storage``, ``protocol``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.errors import RunError, UsageError, message
+from namm_mm.records import PROTOCOLS, STORAGES, Sample
+
+if TYPE_CHECKING:
+    from namm_mm.memory import Memory
+
+WRAPPERS: Mapping[str, tuple[str | None, str | None]] = {
+    "llava_hf": ("LlavaHf", "LlavaHf"),
+    "video_llava": ("VideoLLaVA", None),
+    "llava": ("Llava", None),
+    "llava_onevision": ("Llava_OneVision", None),
+    "llava_vid": ("LlavaVid", None),
+    "longva": ("LongVA", None),
+}
+"""Wrappers of lmms-eval: the class that takes prompts, and the one that takes chat messages."""
+
+OURS = "video"
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryArguments:
+    """How the memory is run; the words of ``namm-mm evaluate``.
+
+    Raises
+    ------
+    UsageError
+        A word is unknown.
+    """
+
+    policy: str = "namm"
+    checkpoint: str = ""
+    budget: str = ""
+    interval: int = 128
+    storage: str = "shared"
+    protocol: str = "streaming"
+
+    def __post_init__(self) -> None:
+        for name, valid in (("storage", STORAGES), ("protocol", PROTOCOLS)):
+            given = getattr(self, name)
+            if given not in valid:
+                raise UsageError(
+                    message(f"unknown {name}", given=given, expected="a known one", valid=valid)
+                )
+        self.make()
+
+    def make(self) -> Any:
+        """Build the policy under its budget."""
+        from namm_mm import budgets
+        from namm_mm.policies import create
+
+        options = {"checkpoint": self.checkpoint} if self.checkpoint else {}
+        policy: Any = create(self.policy, **options)
+        if not self.budget:
+            return policy
+        selection = budgets.parse(self.budget, policy.selection)
+        return dataclasses.replace(policy, selection=selection)
+
+    def attach(self, model: Any) -> Any:
+        """Attach a memory to `model`."""
+        from namm_mm.memory import attach
+
+        return attach(
+            model,
+            self.make(),
+            interval=int(self.interval),
+            storage=self.storage,
+            protocol=self.protocol,
+        )
+
+
+def split_arguments(given: Mapping[str, Any]) -> tuple[MemoryArguments, dict[str, Any]]:
+    """Part a wrapper's arguments into those of the memory and the rest."""
+    names = {field.name for field in dataclasses.fields(MemoryArguments)}
+    own = {key: value for key, value in given.items() if key in names}
+    rest = {key: value for key, value in given.items() if key not in names}
+    return MemoryArguments(**own), rest
+
+
+def manifests() -> list[Any]:
+    """What lmms-eval is told: one model for each of its wrappers, and ours."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
+    found = [
+        ModelManifest(
+            f"namm_{name}",
+            simple_class_path=f"{__name__}.{name}_simple" if simple else None,
+            chat_class_path=f"{__name__}.{name}_chat" if chat else None,
+        )
+        for name, (simple, chat) in WRAPPERS.items()
+    ]
+    return [*found, ModelManifest(f"namm_{OURS}", simple_class_path=f"{__name__}.{OURS}_simple")]
+
+
+def __getattr__(name: str) -> Any:
+    """Make the class of a manifest when lmms-eval asks for it, and import its wrapper then."""
+    wrapper, _, kind = name.rpartition("_")
+    if name.startswith("__") or kind not in ("simple", "chat"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if wrapper == OURS:
+        return _our_model()
+    if wrapper not in WRAPPERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _with_memory(wrapper, kind)
+
+
+@cache
+def _with_memory(wrapper: str, kind: str) -> type:
+    import importlib
+
+    module = importlib.import_module(f"lmms_eval.models.{kind}.{wrapper}")
+    base: Any = getattr(module, WRAPPERS[wrapper][kind == "chat"] or "")
+
+    class WithMemory(base):  # type: ignore[misc]
+        """The wrapper, with a memory on its model for as long as it answers."""
+
+        def __init__(self, **given: Any) -> None:
+            self.memory_arguments, rest = split_arguments(given)
+            super().__init__(**rest)
+
+        def generate_until(self, requests: Any) -> Any:
+            with _attached(self, len(requests)):
+                return super().generate_until(requests)
+
+        def loglikelihood(self, requests: Any) -> Any:
+            with _attached(self, len(requests)):
+                return super().loglikelihood(requests)
+
+    WithMemory.__name__ = WithMemory.__qualname__ = f"Namm{base.__name__}"
+    return WithMemory
+
+
+@contextmanager
+def _attached(wrapper: Any, requests: int) -> Iterator[Memory]:
+    """Attach; wrappers swallow what goes wrong in a model, so say it if nothing ran at all."""
+    with wrapper.memory_arguments.attach(wrapper.model) as memory:
+        yield memory
+        if requests and not _ran(memory):
+            raise RunError(
+                message(
+                    f"no token went through the memory of {type(wrapper).__name__}",
+                    given=f"{requests} requests",
+                    expected="a model that calls its own decoder",
+                    then="The log of lmms-eval holds the errors that its wrapper went on from.",
+                )
+            )
+
+
+def _ran(memory: Memory) -> bool:
+    try:
+        return memory.usage().seen > 0
+    except RunError:  # it holds no row: the model was never called
+        return False
+
+
+@cache
+def _our_model() -> type:
+    from lmms_eval.api.model import lmms
+
+    from namm_mm.adapters.llava_video import LlavaVideoAdapter
+
+    class NammVideo(lmms):  # type: ignore[misc]
+        """Our video adapter as a model of lmms-eval; takes prompts about one video file."""
+
+        def __init__(
+            self,
+            pretrained: str = "llava-hf/LLaVA-NeXT-Video-7B-hf",
+            batch_size: int = 1,
+            device: str = "auto",
+            **given: Any,
+        ) -> None:
+            super().__init__()
+            self.memory_arguments, options = split_arguments(given)
+            self.adapter = LlavaVideoAdapter(
+                model=str(pretrained), device=str(device), answer_by="generate", **options
+            )
+            self.adapter.load()
+
+        def generate_until(self, requests: Any) -> list[str]:
+            found = []
+            with self.memory_arguments.attach(self.adapter.backbone) as memory:
+                for request in requests:
+                    context, settings, doc_to_visual, doc, task, split = request.args
+                    visuals = doc_to_visual(self.task_dict[task][split][doc])
+                    sample = Sample(
+                        f"{task}/{doc}", str(task), prompt=context, video=_only_video(visuals)
+                    )
+                    self.adapter.max_new_tokens = int(settings.get("max_new_tokens") or 16)
+                    answer = self.adapter.answer(self.adapter.prepare(sample), memory)
+                    found.append(_until(answer.text, settings.get("until")))
+            return found
+
+        def loglikelihood(self, requests: Any) -> Any:
+            raise UsageError(
+                "namm_video answers tasks that generate; namm_llava_hf scores likelihoods too."
+            )
+
+        def generate_until_multi_round(self, requests: Any) -> Any:
+            raise UsageError("namm_video answers tasks of one round.")
+
+    return NammVideo
+
+
+def _only_video(visuals: Any) -> Path:
+    if len(visuals) == 1 and isinstance(visuals[0], str | Path):
+        return Path(visuals[0])
+    raise UsageError(
+        message(
+            "namm_video answers questions about one video file",
+            given=[type(visual).__name__ for visual in visuals],
+            expected="the path of one video",
+            then="namm_llava_hf takes images.",
+        )
+    )
+
+
+def _until(text: str, ends: Any) -> str:
+    """Cut a reply at the first of the ends that a task names."""
+    for end in [ends] if isinstance(ends, str) else ends or []:
+        if end:
+            text = text.partition(end)[0]
+    return text.strip()
