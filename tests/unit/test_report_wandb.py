@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_records import PROVENANCE, make_records
+from synthetic_records import PROVENANCE, make_records, with_histories
 
 from namm_mm import report
 from namm_mm.errors import RunError
@@ -59,7 +59,7 @@ class Server:
 def folder(tmp_path: Path) -> Path:
     info = RunInfo("pocket", "transfer", {}, PROVENANCE, notes=("NAMM: provisional",))
     with open_run(tmp_path, info, wandb_mode="disabled") as tracker:
-        for record in RECORDS:
+        for record in with_histories(RECORDS, tmp_path, ("s000",)):
             tracker.record(record)
     return tmp_path
 
@@ -88,6 +88,9 @@ def test_the_report_holds_the_same_numbers_and_live_panels(
     assert "video_qa/accuracy/.*" in patterns
     assert "cache/kept_fraction/offline_rl/.*" in patterns
     assert "transfer_matrix" in json.dumps(panels)
+    for key in ("films/video_qa", "rollouts/offline_rl", "figures/long_text/Score_by_cache_size"):
+        assert f'"{key}"' in json.dumps(panels)
+    assert "What was kept, update by update" in text
 
 
 def test_without_a_login_the_error_says_what_to_do(
