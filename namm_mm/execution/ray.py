@@ -8,6 +8,7 @@ they come, and given back in the order of the units, so that nothing depends on 
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -16,6 +17,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +32,9 @@ from namm_mm.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from namm_mm.execution.settings import ExecutionSettings
+
+STARTS = 3
+"""Ray gives itself 30 seconds to start, which a busy machine may exceed."""
 
 OBJECTS = 256 * 2**20
 """Bytes of shared memory for what is on its way to workers; a generation is a few megabytes."""
@@ -167,8 +172,7 @@ class RayExecution(Generic[U]):
         if self._started:
             ray.shutdown()
             self._started = False
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folder()
 
     def _worker(self) -> Any:
         return self._actor.remote(self._factory, self.settings.threads)
@@ -180,31 +184,37 @@ class RayExecution(Generic[U]):
 
             if ray.is_initialized():
                 return ray
-            common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-            try:
-                if self.settings.address is not None:
-                    ray.init(address=self.settings.address, **common)
-                else:
-                    self._folder = Path(tempfile.mkdtemp(prefix="namm-"))
-                    ray.init(
-                        num_cpus=self.settings.worker_count * self.settings.threads,
-                        include_dashboard=False,
-                        object_store_memory=OBJECTS,
-                        _temp_dir=str(self._folder),
-                        **common,
-                    )
-            except Exception as error:  # Ray raises many kinds, RuntimeError and OSError among them
-                self.close()
-                raise RunError(
-                    message(
-                        f"Ray cannot be reached ({type(error).__name__}: {error})",
-                        given=self.settings.address,
-                        expected="a running cluster, or null to start one on this machine",
-                        then="execution=serial needs none.",
-                    )
-                ) from error
+            for attempt in range(1, STARTS + 1):
+                try:
+                    self._init(ray)
+                    break
+                except Exception as error:  # Ray raises many kinds, and Exception itself
+                    _clear_up(ray)
+                    self._remove_folder()
+                    if "timed out during startup" in str(error) and attempt < STARTS:
+                        self.progress.say("Ray took too long to start: trying again")
+                        continue
+                    raise _unreachable(error, self.settings.address) from error
         self._started = True
         return ray
+
+    def _init(self, ray: Any) -> None:
+        common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if self.settings.address is not None:
+            ray.init(address=self.settings.address, **common)
+            return
+        self._folder = Path(tempfile.mkdtemp(prefix="namm-"))
+        ray.init(
+            num_cpus=self.settings.worker_count * self.settings.threads,
+            include_dashboard=False,
+            object_store_memory=OBJECTS,
+            _temp_dir=str(self._folder),
+            **common,
+        )
+
+    def _remove_folder(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @contextmanager
@@ -257,6 +267,25 @@ def _private(*, local: bool) -> Iterator[None]:
         logger.setLevel(level)
         os.environ.clear()
         os.environ.update(before)
+
+
+def _clear_up(ray: Any) -> None:
+    """Stop what a failed start left, whose processes Ray does not wait for."""
+    ray.shutdown()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def _unreachable(error: Exception, address: str | None) -> RunError:
+    return RunError(
+        message(
+            f"Ray cannot be reached ({type(error).__name__}: {error})",
+            given=address,
+            expected="a running cluster, or null to start one on this machine",
+            then="execution=serial needs none.",
+        )
+    )
 
 
 def _given_up(losses: int, error: Exception) -> RunError:

@@ -1,0 +1,109 @@
+"""How much faster candidates are evaluated together than one after the other.
+
+The evaluation loop of `namm-mm evolve` runs the part of a prompt before the first eviction once for
+all candidates, and the rest in one batch. Here the same prompts are also run for one candidate at a
+time, each from its first token. Tokens are those that candidates see, however they are shared. Both
+ways are taken in turn, in one process with one thread; the fastest of `--rounds` counts, since other
+work on the machine can only slow a run down.
+
+    python benchmarks/evolution_speed.py --output benchmarks/results/evolution_speed.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from pathlib import Path
+
+import torch
+import transformers
+
+from namm_mm.adapters.text import TextAdapter
+from namm_mm.evolution import prompts
+from namm_mm.evolution.scoring import Conditions, Likelihood
+from namm_mm.namm import load
+from namm_mm.policies.base import THRESHOLD
+from namm_mm.tasks.long_text import LongTextTask
+from namm_mm.tracking import provenance
+
+
+def main() -> None:
+    """Measure, print and write the table."""
+    options = _options()
+    torch.set_num_threads(1)
+    adapter = TextAdapter(model=options.model)
+    adapter.load()
+    task = LongTextTask(words=options.words, families=("passkey", "key_value_hint", "passage"))
+    batch = prompts.load(adapter, task, "train", options.prompts, 1, 0).all()
+    start = load(options.checkpoint)
+    scorer = Likelihood(adapter, Conditions(start, THRESHOLD))
+    generator = torch.Generator().manual_seed(0)
+    lines = []
+    for population in options.population:
+        noise = torch.randn(population, len(start.parameters), generator=generator)
+        vectors = start.parameters + 0.02 * noise
+        times: dict[str, float] = {}
+        for _ in range(options.rounds):
+            for name, groups in (("together", [vectors]), ("one by one", list(vectors[:, None]))):
+                begin = time.perf_counter()
+                tokens, values = 0, []
+                for prompt in batch:
+                    found = [scorer(scorer.unit(prompt, group)) for group in groups]
+                    tokens += sum(result["tokens"] for result in found)
+                    values += [value for result in found for value in result["values"]]
+                seconds = time.perf_counter() - begin
+                times[name] = min(times.get(name, seconds), seconds)
+        together, alone = (tokens / times[name] for name in ("together", "one by one"))
+        lines.append(
+            f"| {population} | {alone:.0f} | {together:.0f} | {together / alone:.2f} x | "
+            f"{times['one by one']:.1f} | {times['together']:.1f} |"
+        )
+        print(lines[-1], flush=True)
+    length = sum(len(prompt.inputs.roles) for prompt in batch) / len(batch)
+    kind = str(next(adapter.backbone.parameters()).dtype).removeprefix("torch.")
+    text = "\n".join(
+        (
+            "# Evaluating a generation: candidates together, and one by one",
+            "",
+            f"{options.model} in {kind}, {len(batch)} prompts of {length:.0f} tokens on average, "
+            f"NAMM {options.checkpoint!r} with noise, interval {start.interval}, one thread; "
+            f"the fastest of {options.rounds} rounds.",
+            "",
+            "| population | tokens/s one by one | tokens/s together | speed-up "
+            "| seconds one by one | seconds together |",
+            "| ---: | ---: | ---: | ---: | ---: | ---: |",
+            *lines,
+            "",
+            f"{_processor()}, Python {platform.python_version()}, torch {torch.__version__}, "
+            f"transformers {transformers.__version__}, commit {provenance.commit()[:7]}.",
+            "",
+        )
+    )
+    print(text)
+    if options.output is not None:
+        options.output.write_text(text, encoding="utf-8")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--checkpoint", default="provisional")
+    parser.add_argument("--population", type=int, nargs="+", default=[8, 16])
+    parser.add_argument("--prompts", type=int, default=3)
+    parser.add_argument("--words", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--output", type=Path)
+    return parser.parse_args()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()
