@@ -5,8 +5,8 @@
 
 ``window``: the last steps are re-encoded at every step, as Decision Transformers are published.
 ``full``: one cache of all steps, never evicted. ``recency``: the same cache, cut at every interval
-to as many newest tokens as the window has. ``namm``: what the bundled NAMM keeps. Speed covers
-model and simulator; a step is one step of one environment that is still running.
+to as many newest tokens as the window has, or as in ``recency:62``. ``namm``: what the bundled NAMM
+keeps. Speed covers model and simulator; a step is one step of one environment that still runs.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="pocket_rl_hopper")
     parser.add_argument("--environment", default="Hopper-v5")
+    parser.add_argument("--dataset", default="pocket", help="d4rl/NAME sets the published target")
     parser.add_argument("--hidden-velocities", action="store_true")
     parser.add_argument("--orders", action="store_true")
     parser.add_argument("--environments", type=int, default=8)
@@ -58,14 +59,15 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, {args.threads} of {os.cpu_count()} cores, "
         f"torch {torch.__version__}\n"
     )
-    print("protocol  score   +-se  return  length  tokens at end  steps/s  steps/CPU-s")
+    print("protocol     score   +-se  return  length  tokens at end  steps/s  steps/CPU-s")
     for protocol in args.protocols:
         history = "window" if protocol == "window" else "cache"
         adapter = DecisionTransformerAdapter(args.model, history=history, device="cpu")
         adapter.load()
-        newest = Budget(tokens=3 * adapter.facts.window)
+        name, _, tokens_kept = protocol.partition(":")
+        newest = Budget(tokens=int(tokens_kept or 3 * adapter.facts.window))
         attached: Any = nullcontext()
-        if protocol == "recency":
+        if name == "recency":
             chosen = policy("recency", selection=newest, sinks=0)
             attached = attach(adapter.backbone, chosen, interval=args.interval)
         elif protocol != "window":
@@ -83,7 +85,7 @@ def main() -> None:
         error = statistics.stdev(scores) / len(scores) ** 0.5 if len(scores) > 1 else 0.0
         steps = sum(len(episode.rewards) for episode in episodes)
         print(
-            f"{protocol:<8} {statistics.mean(scores):6.1f} {error:6.1f} "
+            f"{protocol:<11} {statistics.mean(scores):6.1f} {error:6.1f} "
             f"{statistics.mean(sum(e.rewards) for e in episodes):7.0f} "
             f"{steps / len(episodes):7.0f} "
             f"{statistics.mean(tokens) if tokens else 3 * adapter.facts.window:14.0f} "

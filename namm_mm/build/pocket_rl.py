@@ -33,9 +33,6 @@ from namm_mm.tasks.offline_rl.orders import given, once
 from namm_mm.tasks.offline_rl.references import ORDERS_RETURNS, REFERENCE_RETURNS
 
 LABEL = "generated locally with PPO in the named environment; not D4RL"
-SLICE = 4_000
-"""Transitions of each quality that are bundled, rounded up to whole episodes."""
-
 SELECTION_SEEDS = (1, 2, 3)
 """Environment seeds by which behaviour policies are ranked; far from those of any split."""
 
@@ -251,7 +248,7 @@ def _ship(
         for quality in ("medium", "expert"):
             shutil.copyfile(data_folder / f"{quality}.npz", out / f"{quality}.npz")
             data = parts[quality]
-            whole = next((end for _, end in data.bounds if end >= SLICE), len(data))
+            whole = next((end for _, end in data.bounds if end >= model.slice), len(data))
             write_dataset(
                 out / f"{quality}_slice.hdf5",
                 Trajectories(*(getattr(data, key)[:whole] for key in KEYS)),

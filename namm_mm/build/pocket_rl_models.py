@@ -46,6 +46,8 @@ class PocketModel:
         PPO's environment steps, and how often a snapshot is taken.
     ppo, mixture, training
         Its behaviour policies, its data and its training.
+    slice
+        Transitions of each quality that are bundled, rounded up to whole episodes.
     first
         Whether policies and a slice of the data are bundled with it; other models of the same
         environment learn from the same data.
@@ -65,6 +67,7 @@ class PocketModel:
     ppo: PpoSettings = field(default_factory=PpoSettings)
     mixture: Mixture = field(default_factory=Mixture)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    slice: int = 4_000
     first: bool = True
     history: Literal["cache", "window"] = "window"
     earliest_of: str = ""
@@ -139,6 +142,7 @@ MODELS: Mapping[str, PocketModel] = {
             policy_steps=200_000,
             ppo=replace(QUIET, log_deviation=-1.5),
             mixture=Mixture(medium_noise=0.3, expert_noise=0.3),
+            slice=2_500,
             training=TrainingSettings(
                 window=64,
                 beginning=SHOWN,
