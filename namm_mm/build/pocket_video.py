@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.asset import resolve
+from namm_mm.asset import read_card, resolve, write_card
 from namm_mm.packaged_model import cache_root
 from namm_mm.records import Inputs, Sample
 from namm_mm.statistics import wilson
@@ -89,9 +89,9 @@ def build(
     origin = "nothing" if start is None else Path(start).name
     work = work or cache_root() / "build" / f"{ASSET}-{seed}-{looks}-{steps}-{origin}"
     plan = Plan(seed, steps, looks, start)
-    model, tokenizer, seconds = train(work, plan, resume=resume, say=say)
+    model, tokenizer, history = train(work, plan, resume=resume, say=say)
     say("scoring on validation and test videos")
-    save(out, model, tokenizer, plan, seconds=seconds)
+    save(out, model, tokenizer, plan, history)
     return out
 
 
@@ -112,11 +112,11 @@ class Plan:
 
 def train(
     work: Path, plan: Plan, *, resume: bool, say: Callable[[str], None], judges: int = VALIDATION
-) -> tuple[Any, PreTrainedTokenizerFast, float]:
+) -> tuple[Any, PreTrainedTokenizerFast, dict[str, Any]]:
     """Train on, or from the beginning, and return the weights that were best on validation.
 
-    `judges` is the number of validation videos of each family. The third value is the training time
-    in seconds.
+    `judges` is the number of validation videos of each family. The third value is what the card
+    says of the training: its seconds, and how the weights that it began with were made.
     """
     import torch
     from transformers import AttentionInterface
@@ -129,8 +129,6 @@ def train(
     tokenizer = make_tokenizer()
     model: Any = make_model(tokenizer)
     heads = training.ExtraHeads(model.config.text_config.hidden_size, tokenizer)
-    if plan.start is not None:
-        take_weights(model, Path(resolve(plan.start)))
     state: dict[str, Any] = {"looked": 0, "step": 0, "seconds": 0.0, "best": (-1.0, None)}
     saved = work / CHECKPOINT
     if resume and saved.is_file():
@@ -138,6 +136,11 @@ def train(
         model.load_state_dict(state["model"])
         heads.load_state_dict(state["heads"])
         say(f"resuming after {state['looked']} looks and step {state['step']} of {plan.steps}")
+    elif plan.start is not None:  # asked for once: the asset may be the one that is replaced
+        folder = Path(resolve(plan.start))
+        take_weights(model, folder)
+        card = read_card(folder)
+        state["base"] = {key: card[key] for key in ("data", "training", "history") if key in card}
     begun = time.monotonic() - state["seconds"]
 
     def keep(optimizer: torch.optim.Optimizer, **changed: Any) -> None:
@@ -188,7 +191,8 @@ def train(
     if state["best"][1] is not None:
         model.load_state_dict(state["best"][1])
     model.set_attn_implementation({"text_config": "sdpa", "vision_config": "sdpa"})
-    return model.eval(), tokenizer, state["seconds"]
+    history = {"seconds": round(state["seconds"]), "base": state.get("base")}
+    return model.eval(), tokenizer, history
 
 
 class Judge:
@@ -245,8 +249,8 @@ def save(
     model: Any,
     tokenizer: PreTrainedTokenizerFast,
     plan: Plan,
+    history: Mapping[str, Any],
     *,
-    seconds: float,
     each: int = REPORTED,
 ) -> None:
     """Write the asset and its card; the scores are those of the bfloat16 weights that are saved.
@@ -256,18 +260,17 @@ def save(
     """
     import torch
 
-    from namm_mm.asset import write_card
     from namm_mm.build.pocket_video_model import save_layout
 
     model = model.to(torch.bfloat16)
-    for file in out.glob("*"):
-        file.unlink()
-    save_layout(out, model, tokenizer)
     scores = {
         split: Judge(tokenizer, samples(split, each)).accuracy(model)
         for split in ("validation", "test")
     }
     covered = [family for family, value in scores["test"].items() if value >= COVERED]
+    for file in out.glob("*"):
+        file.unlink()
+    save_layout(out, model, tokenizer)
     write_card(
         out,
         made_by="namm-mm build pocket-video",
@@ -288,9 +291,10 @@ def save(
             "start": plan.start or "nothing",
             "vision_steps": plan.looks,
             "steps": plan.steps,
-            "seconds": round(seconds),
+            "seconds": history["seconds"],
             "selected_on": f"{VALIDATION} validation videos of each family",
         },
+        base=history["base"],
         accuracy_full_cache={
             split: {family: round(value, 3) for family, value in found.items()}
             for split, found in scores.items()

@@ -12,6 +12,7 @@ from namm_mm.asset import BUNDLED, read_card
 from namm_mm.policies import Budget, Policy
 from namm_mm.records import Sample
 from namm_mm.tasks.video_qa import VideoQaTask
+from namm_mm.tasks.video_qa.questions import COVERED, REAL
 
 EACH = 5
 
@@ -55,7 +56,9 @@ def test_its_card_says_how_well_it_does(adapter: LlavaVideoAdapter) -> None:
     card = read_card(BUNDLED / adapter.model)
     assert card["made_by"] == "namm-mm build pocket-video"
     assert card["licence"] == "Apache-2.0"
+    covered = card["data"]["families"]
+    assert set(COVERED) == set(covered) - set(REAL), "what is asked by default is what was learned"
     for split in ("validation", "test"):
-        assert set(card["accuracy_full_cache"][split]) == set(card["data"]["families"])
+        assert all(card["accuracy_full_cache"][split][family] >= 0.8 for family in covered)
     size = sum(path.stat().st_size for path in (BUNDLED / adapter.model).iterdir())
     assert size < 6 * 2**20

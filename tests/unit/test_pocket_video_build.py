@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AttentionInterface, LlavaNextVideoForConditionalGeneration
 
+from namm_mm.asset import verify
 from namm_mm.build import pocket_video
 from namm_mm.build import pocket_video_training as training
 from namm_mm.build.pocket_video_batches import Batch, make_batch
@@ -95,7 +96,7 @@ def test_a_build_that_was_killed_goes_on_as_if_never_interrupted(
     monkeypatch.setattr(pocket_video, "FAMILIES", {"needle": "needle"})
     plan = pocket_video.Plan(steps=2, looks=2)
 
-    def run(work: Path, kill: str = "") -> tuple[Any, list[str]]:
+    def run(work: Path, kill: str = "") -> tuple[Any, list[str], dict[str, Any]]:
         told: list[str] = []
 
         def say(line: str) -> None:
@@ -103,20 +104,26 @@ def test_a_build_that_was_killed_goes_on_as_if_never_interrupted(
                 raise Killed
             told.append(line)
 
-        return pocket_video.train(work, plan, resume=True, say=say, judges=1)[0], told
+        model, _, history = pocket_video.train(work, plan, resume=True, say=say, judges=1)
+        return model, told, history
 
-    whole, told = run(tmp_path / "whole")
+    whole, told, history = run(tmp_path / "whole")
     assert [line.split(":")[0] for line in told] == [
         "vision 1/2", "vision 2/2", "step 1/2", "step 2/2", "validation",
     ]  # fmt: skip
     for kill in ("vision 2/2", "step 2/2"):
         with pytest.raises(Killed):
             run(tmp_path / "parts", kill)
-    parts, rest = run(tmp_path / "parts")
+    parts, rest, _ = run(tmp_path / "parts")
     assert rest[0] == "resuming after 2 looks and step 1 of 2"
     assert rest[1:] == told[-2:]
     for name, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[name]), name
+    pocket_video.save(tmp_path / "asset", whole, make_tokenizer(), plan, history, each=2)
+    card = verify(tmp_path / "asset")
+    right = card["accuracy_full_cache"]["test"]["needle"] >= pocket_video.COVERED
+    assert card["data"]["families"] == ["needle"] * right
+    assert card["data"]["not_learned"] == ["needle"] * (not right)
 
 
 def test_a_build_can_start_from_weights_of_a_smaller_vocabulary(

