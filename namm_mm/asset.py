@@ -217,8 +217,9 @@ def _packaged(model: packaged_model.PackagedModel) -> Path:
 
 def _hub(name: str) -> str:
     """Return `name` if its configuration is cached or can be fetched: one clear error, early."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_token, hf_hub_download
     from huggingface_hub.constants import is_offline_mode
+    from huggingface_hub.errors import GatedRepoError
 
     if _in_hub_cache(name):
         return name
@@ -232,23 +233,44 @@ def _hub(name: str) -> str:
             message(
                 "model not in the hub cache, and HF_HUB_OFFLINE is set",
                 given=name,
-                expected="a cached model",
+                expected=_expected(name),
                 then=then,
             )
         )
     try:
         hf_hub_download(name, "config.json")
+    except GatedRepoError as error:
+        raise RunError(
+            message(
+                "the model is gated, and the hub did not let you in",
+                given=name,
+                expected="a token of somebody who accepted its licence"
+                + ("" if get_token() else " (no token was found)"),
+                then=f"Accept it at https://huggingface.co/{name}, then run `hf auth login`.",
+            )
+        ) from error
     except Exception as error:  # the hub's client raises errors of several libraries
         reason = str(error).strip().splitlines() or [""]
         raise RunError(
             message(
                 f"cannot get the model from the hub ({type(error).__name__}: {reason[0]})",
                 given=name,
-                expected="a cached model, or a hub that answers",
+                expected=f"a hub that answers, or {_expected(name)}",
                 then=then,
             )
         ) from error
     return name
+
+
+def _expected(name: str) -> str:
+    """Where a hub model would be, and how large a published one is."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from namm_mm.plan.models import KNOWN
+
+    folder = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    size = f" ({KNOWN[name].published_bytes / 1e9:.1f} GB)" if name in KNOWN else ""
+    return f"a cached model in {folder}{size}"
 
 
 def _in_hub_cache(name: str) -> bool:

@@ -160,6 +160,26 @@ def test_uncached_hub_model_offline_names_the_download_command(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(RunError, match="hf download nobody/nothing"):
         asset.resolve("nobody/nothing")
+    name = "llava-hf/LLaVA-NeXT-Video-7B-hf"
+    with pytest.raises(RunError, match=r"models--llava-hf--LLaVA-NeXT.*\(14\.1 GB\)"):
+        asset.resolve(name)
+
+
+def test_a_gated_hub_model_says_where_to_be_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError
+
+    answer = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co"))
+
+    def refuse(name: str, file: str) -> str:
+        raise GatedRepoError("gated", response=answer)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    with pytest.raises(RunError, match=r"is gated.*hf auth login"):
+        asset.resolve("meta-llama/Meta-Llama-3-8B")
 
 
 def test_packaged_model_is_in_hub_layout_and_its_card_names_the_source() -> None:
