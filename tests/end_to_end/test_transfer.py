@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from namm_mm.cli import main
+from namm_mm.history import of_record
 from namm_mm.records import Record
 from namm_mm.tracking import read_records, read_state
 
@@ -101,8 +102,30 @@ def test_the_run_folder_is_complete(ran: tuple[Path, str]) -> None:
     assert config.startswith(f"# config hash {state.provenance['config_hash']}")
     assert (folder / "report.html").stat().st_size > 10_000
     assert list((folder / "wandb").glob("offline-run-*/*.wandb"))
+    assert (folder / "artifacts/namm/namm.safetensors").is_file()
+    assert "random numbers, for tests" in (folder / "artifacts/namm/namm.json").read_text()
     for words in ("report:", "records:", "W&B", "1 err", "random numbers, for tests", "match:namm"):
         assert words in printed
+
+
+def test_watched_samples_keep_the_course_of_their_memory(
+    ran: tuple[Path, str], records: list[Record]
+) -> None:
+    folder, _ = ran
+    for task, form in (("long_text", "text"), ("video_qa", "frame"), ("offline_rl", "state")):
+        found = [r for r in pick(records, task=task) if r.details.get("history")]
+        assert {r.policy for r in found} == set(POLICIES)
+        for record in found:
+            history = of_record(record.details, folder)
+            assert history is not None
+            assert record.memory is not None
+            assert bool(history.pieces) == (task != "offline_rl")
+            assert bool(history.rewards) == (task == "offline_rl")
+            assert len(history.seen) == record.memory.updates
+            assert form in history.kinds
+            kept = float(history.kept()[history.kind == history.kinds.index(form)].mean())
+            assert kept == pytest.approx(record.kept_by_role[form], abs=1e-3)
+    assert 'data-what="layer"' in (folder / "report.html").read_text()
 
 
 def test_the_saved_configuration_makes_the_same_settings(ran: tuple[Path, str]) -> None:
