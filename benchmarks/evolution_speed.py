@@ -1,10 +1,10 @@
 """How much faster candidates are evaluated together than one after the other.
 
 The evaluation loop of `namm-mm evolve` runs the part of a prompt before the first eviction once for
-all candidates, and the rest in one batch. Here the same prompts are also run for one candidate at a
-time, each from its first token. Tokens are those that candidates see, however they are shared. Both
-ways are taken in turn, in one process with one thread; the fastest of `--rounds` counts, since other
-work on the machine can only slow a run down.
+all candidates, and the rest in one batch. Here the same prompts are also run for one candidate at
+a time, each from its first token. Tokens are those that candidates see, however they are shared.
+Both ways are taken in turn, in one process with one thread, and seconds are those of its processor,
+so that other work on the machine hardly counts; the fastest of `--rounds` is taken.
 
     python benchmarks/evolution_speed.py --output benchmarks/results/evolution_speed.md
 """
@@ -46,13 +46,13 @@ def main() -> None:
         times: dict[str, float] = {}
         for _ in range(options.rounds):
             for name, groups in (("together", [vectors]), ("one by one", list(vectors[:, None]))):
-                begin = time.perf_counter()
+                begin = time.process_time()
                 tokens, values = 0, []
                 for prompt in batch:
                     found = [scorer(scorer.unit(prompt, group)) for group in groups]
                     tokens += sum(result["tokens"] for result in found)
                     values += [value for result in found for value in result["values"]]
-                seconds = time.perf_counter() - begin
+                seconds = time.process_time() - begin
                 times[name] = min(times.get(name, seconds), seconds)
         together, alone = (tokens / times[name] for name in ("together", "one by one"))
         lines.append(
@@ -68,7 +68,7 @@ def main() -> None:
             "",
             f"{options.model} in {kind}, {len(batch)} prompts of {length:.0f} tokens on average, "
             f"NAMM {options.checkpoint!r} with noise, interval {start.interval}, one thread; "
-            f"the fastest of {options.rounds} rounds.",
+            f"processor time, the fastest of {options.rounds} round(s).",
             "",
             "| population | tokens/s one by one | tokens/s together | speed-up "
             "| seconds one by one | seconds together |",

@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -223,3 +226,55 @@ def test_too_few_prompts_and_an_empty_folder_are_said(
     (place / "empty").mkdir(exist_ok=True)
     said = refused(["stages.first.task.source=empty"], capsys)
     assert "too little text in empty: got '0 .txt files with prose'" in said
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'namm-mm[ray]'")
+def test_ray_gives_the_same_run_although_a_worker_is_killed_and_the_user_stops_it(
+    whole: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kill a worker in mid-generation, press Ctrl-C later on, and go on in one process."""
+    folder = place / "ray"
+    everything = len(keys(whole))
+
+    def disturb() -> None:
+        if not _wait_for(folder, everything // 3):
+            return
+        workers = psutil.Process().children(recursive=True)
+        busy = [worker for worker in workers if worker.name().startswith("ray::Resident")]
+        os.kill(busy[0].pid, signal.SIGKILL)
+        if _wait_for(folder, 2 * everything // 3):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=disturb, daemon=True).start()
+    code = main([*COMMAND, "folder=ray", "execution=ray", "execution.workers=2"])
+    said = " ".join(capsys.readouterr().err.split())
+    if "timed out during startup" in said:
+        pytest.skip("this machine is too busy to start Ray in 30 seconds")
+    assert code == 130
+    assert "lost a worker" in said
+    assert said.endswith("namm-mm: stopped.")
+    assert not psutil.Process().children(recursive=True)
+    before = lines(folder / "evaluations.jsonl")
+    assert 2 * everything // 3 <= len(before) < everything
+    expected = {line["key"]: line["result"] for line in lines(whole / "evaluations.jsonl")}
+    for line in before:
+        assert line["result"]["values"] == expected[line["key"]]["values"]
+        assert line["result"]["kept"] == expected[line["key"]]["kept"]
+    assert main([*COMMAND, "folder=ray", "execution=serial"]) == 0
+    assert_same_run(folder, whole)
+    assert sorted(keys(folder)) == sorted(keys(whole))
+
+
+def _wait_for(folder: Path, count: int) -> bool:
+    journal, end = folder / "evaluations.jsonl", time.monotonic() + 300
+    while not journal.is_file() or journal.read_bytes().count(b"\n") < count:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def test_more_workers_than_cpus_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(["execution=ray", "execution.workers=5000"], capsys, "refused")
+    assert "execution.workers: got 5000, expected at most " in said
+    assert "expected execution=ray" in refused(["execution.workers=2"], capsys, "refused")

@@ -39,7 +39,12 @@ def journal(folder: Path) -> Iterator[Journal]:
 def engine(folder: Path, journal: Journal) -> Iterator[Execution[Task]]:
     """Two workers; Ray starts with the first test and stops after the last."""
     environment = dict(os.environ)
-    execution = start(SETTINGS, MakeSquares(folder), journal)
+    try:
+        execution = start(SETTINGS, MakeSquares(folder), journal)
+    except RunError as error:
+        if "timed out during startup" in str(error):
+            pytest.skip("this machine is too busy to start Ray in 30 seconds")
+        raise
     assert dict(os.environ) == environment
     places = set(Path(tempfile.gettempdir()).glob("namm-*"))
     yield execution
