@@ -19,10 +19,19 @@ def notices(task: Any, samples: Sequence[Sample]) -> Iterator[str]:
         yield from task.notices(samples)
 
 
-def save_table(folder: Path, cell: str, task: Any, records: Sequence[Record]) -> Iterator[str]:
+def save_table(
+    folder: Path, cell: str, task: Any, model: str, records: Sequence[Record]
+) -> Iterator[str]:
     """Write the table of a cell into ``benchmark.json`` of a run folder, and word its lines.
 
     Nothing is written for a task without a table (without a method ``summary``).
+
+    Parameters
+    ----------
+    model
+        Of the cell, as in its records.
+    records
+        Of the run, those of an earlier attempt included; others than the cell's are left out.
     """
     if not hasattr(task, "summary"):
         return
@@ -30,6 +39,8 @@ def save_table(folder: Path, cell: str, task: Any, records: Sequence[Record]) ->
 
     path = folder / FILE
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    found[cell] = task.summary(records)
+    mark = task.fingerprint()
+    own = [record for record in records if (record.dataset, record.model) == (mark, model)]
+    found[cell] = task.summary(own)
     path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     yield from lines(found[cell], cell)

@@ -175,7 +175,8 @@ def _records(
                 yield record
                 done.append(record)
                 progress.advance(record)
-        for line in save_table(folder, cell_settings.name, task, done):
+        made = [*earlier.records, *done]
+        for line in save_table(folder, cell_settings.name, task, adapter.model_name, made):
             progress.say(line)
         del adapter, task, cell
         gc.collect()  # the next model needs the room

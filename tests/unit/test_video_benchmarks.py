@@ -9,6 +9,7 @@ import io
 import json
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import benchmark_folders
 import pytest
 
 from namm_mm.errors import RunError, UsageError
+from namm_mm.experiment.benchmarks import save_table
 from namm_mm.records import FRAME_MARK, Answer, Record
 from namm_mm.tasks.base import AnsweringTask
 from namm_mm.tasks.longvideobench import LongVideoBenchTask
@@ -215,6 +217,19 @@ def test_the_order_of_subtitles_is_that_of_a_set_or_that_of_time() -> None:
     both = [*entries[1:], entries[0]]  # the file's order is not that of time: 1, 2, ..., 8, 0
     assert shown(both, **given, in_order=True).split("\n") == ["8", "0"]
     assert shown(both, **given, in_order=False).split("\n") == ["0", "8"]  # {8, 7} of a set
+
+
+def test_a_run_that_goes_on_makes_its_table_of_all_its_records(lvb: Path, tmp_path: Path) -> None:
+    task = LongVideoBenchTask(source=str(lvb))
+    samples = task.samples("validation", None, 0)
+    mark = {"dataset": task.fingerprint(), "model": "m"}
+    earlier = [replace(record(task, s, "A"), **mark) for s in samples[:2]]
+    now = [replace(record(task, samples[3], "D"), **mark)]
+    other = [replace(record(task, samples[4], "D"), **{**mark, "model": "another"})]
+    said = list(save_table(tmp_path, "lvb", task, "m", [*earlier, *now, *other]))
+    assert said == ["lvb, full: 66.7 (mean over questions, n=3)"]
+    assert json.loads((tmp_path / "benchmark.json").read_text())["lvb"]["full"]["n"] == 3
+    assert list(save_table(tmp_path, "none", object(), "m", now)) == []
 
 
 # -- files ----------------------------------------------------------------------------------------
