@@ -217,7 +217,7 @@ def datasets(
             }
             data = join(parts)
             if model.orders:  # what the policy was reminded of is for the agent to remember
-                facts["orders"] = "shown in the first steps of each episode only"
+                facts["orders"] = "shown once, early in each episode"
                 data = replace(data, observations=once(data.observations, data.bounds))
             write_dataset(path, data, facts)
         found[name] = read_dataset(path)
@@ -264,7 +264,7 @@ def _ship(
         for name, data in parts.items()
     }
     hidden = ", velocities hidden" if model.hidden_velocities else ""
-    hidden = ", directions shown once at the start" if model.orders else hidden
+    hidden = ", directions shown once" if model.orders else hidden
     write_card(
         out,
         made_by=model.command,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from namm_mm.build.pocket_rl_data import PpoSettings
 from namm_mm.build.pocket_rl_train import TrainingSettings
-from namm_mm.tasks.offline_rl.orders import SHOWN
+from namm_mm.tasks.offline_rl.orders import FIRST, SHOWN
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ MODELS: Mapping[str, PocketModel] = {
             slice=2_500,
             training=TrainingSettings(
                 window=64,
-                beginning=SHOWN,
+                beginning=FIRST + SHOWN,
                 batch=8,
                 updates=800,
                 every=200,

@@ -1,8 +1,9 @@
 """Orders that are shown once: control in which the oldest tokens are worth most.
 
-A HalfCheetah is told at the start of an episode in which direction to run in each of its parts, and
-never again: later observations hold zeros where the orders were. They do tell which part it is, so
-that all an agent has to do is to remember; whoever forgets has to guess at every part. It is the
+A HalfCheetah is told early in an episode in which direction to run in each of its parts, and never
+again: all other observations hold zeros where the orders were. They do tell which part it is, so
+that all an agent has to do is to remember; whoever forgets has to guess at every part. The orders
+do not come with the very first step, whose tokens many policies keep whatever they hold. It is the
 HalfCheetah-Dir of meta reinforcement learning (Finn et al., 2017, arXiv:1703.03400), whose goal
 changes at known times and is hidden instead of learned.
 """
@@ -24,8 +25,9 @@ ORDERS = 5
 """Parts of an episode, each with its own order: +1 forwards, -1 backwards."""
 PART = 50
 """Steps of each part."""
-SHOWN = 4
-"""Steps at the start of an episode in which all its orders can be seen."""
+FIRST = 1
+SHOWN = 3
+"""All orders can be seen in so many steps, from step `FIRST` on."""
 STEPS = ORDERS * PART
 """Steps of an episode."""
 
@@ -43,13 +45,14 @@ def once(reminded: NDArray[np.float32], bounds: Sequence[tuple[int, int]]) -> ND
     Returns
     -------
     ndarray
-        (transition, state + 2 * ORDERS): all orders in the first `SHOWN` steps, zeros afterwards;
+        (transition, state + 2 * ORDERS): all orders in the steps that show them, zeros elsewhere;
         then a one for the current part, zeros for the others.
     """
     seen = np.zeros((len(reminded), reminded.shape[1] - 1 + 2 * ORDERS), dtype=np.float32)
     seen[:, : -2 * ORDERS] = reminded[:, :-1]
     for start, end in bounds:
-        seen[start : start + SHOWN, -2 * ORDERS : -ORDERS] = reminded[start:end:PART, -1]
+        shown = slice(start + FIRST, start + FIRST + SHOWN)
+        seen[shown, -2 * ORDERS : -ORDERS] = reminded[start:end:PART, -1]
         seen[start:end, -ORDERS:] = np.repeat(np.eye(ORDERS), PART, axis=0)
     return seen
 
@@ -61,7 +64,7 @@ def given(seen: NDArray[np.float32], bounds: Sequence[tuple[int, int]]) -> NDArr
     """
     orders = np.empty((len(seen), ORDERS + 1), dtype=np.float32)
     for start, end in bounds:
-        orders[start:end, :ORDERS] = seen[start, -2 * ORDERS : -ORDERS]
+        orders[start:end, :ORDERS] = seen[start + FIRST, -2 * ORDERS : -ORDERS]
     orders[:, ORDERS] = (orders[:, :ORDERS] * seen[:, -ORDERS:]).sum(axis=1)
     return orders
 

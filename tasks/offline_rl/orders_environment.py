@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from namm_mm.tasks.offline_rl.orders import ORDERS, PART, SHOWN, STEPS
+from namm_mm.tasks.offline_rl.orders import FIRST, ORDERS, PART, SHOWN, STEPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 class Orders(gymnasium.Wrapper):
-    """Reward speed in the direction ordered, and show the orders at the start only.
+    """Reward speed in the direction ordered, and show the orders once.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ class Orders(gymnasium.Wrapper):
 
     Notes
     -----
-    An observation is that of the environment, then one number per order, +1 or -1 in the first
-    `SHOWN` steps and 0 afterwards, then one per part, 1 for the current one and 0 for others. An
-    episode is cut after `STEPS` steps.
+    An observation is that of the environment, then one number per order, +1 or -1 in the `SHOWN`
+    steps from `FIRST` on and 0 elsewhere, then one per part, 1 for the current one and 0 for
+    others. An episode is cut after `STEPS` steps.
     """
 
     def __init__(self, environment: gymnasium.Env[Any, Any], *, remind: bool = False) -> None:
@@ -52,7 +52,7 @@ class Orders(gymnasium.Wrapper):
     def _see(self, observation: NDArray[np.floating]) -> NDArray[np.floating]:
         if self._remind:
             return np.append(observation, self.order)
-        shown = self._orders if self._step < SHOWN else np.zeros(ORDERS)
+        shown = self._orders if 0 <= self._step - FIRST < SHOWN else np.zeros(ORDERS)
         return np.concatenate([observation, shown, np.eye(ORDERS)[self._part]])
 
     def reset(

@@ -15,7 +15,7 @@ from namm_mm.errors import UsageError, message
 from namm_mm.records import Sample, Score
 from namm_mm.tasks.base import Episode
 from namm_mm.tasks.offline_rl.environments import body, dimensions, make_environment, visible
-from namm_mm.tasks.offline_rl.orders import ORDERS, PART, SHOWN, check_orders
+from namm_mm.tasks.offline_rl.orders import FIRST, ORDERS, PART, SHOWN, check_orders
 from namm_mm.tasks.offline_rl.references import (
     ORDERS_RETURNS,
     ORDERS_TARGET,
@@ -70,7 +70,7 @@ class OfflineRlTask:
     hidden_velocities
         Show positions and angles only, so that a good action needs what was seen before.
     orders
-        Show the directions to run in once, at the start: see
+        Show the directions to run in once, early: see
         :mod:`namm_mm.tasks.offline_rl.orders`.
     episodes
         Size of a split where the caller sets no limit.
@@ -160,7 +160,7 @@ class OfflineRlTask:
             "mujoco": version("mujoco"),
         }
         if self.orders:
-            facts["orders"] = [ORDERS, PART, SHOWN]
+            facts["orders"] = [ORDERS, PART, FIRST, SHOWN]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def dimensions(self) -> tuple[int, int]:
