@@ -123,9 +123,20 @@ const watcher = new IntersectionObserver(
   { rootMargin: "600px" },
 );
 boxes.forEach((box) => watcher.observe(box));
+
+// Paper is light, whatever the screen is.
+let onScreen;
 window.addEventListener("beforeprint", () => {
+  onScreen = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
   boxes.forEach(draw);
   galleries.forEach(show);
+  repaint();
+});
+window.addEventListener("afterprint", () => {
+  if (onScreen) document.documentElement.dataset.theme = onScreen;
+  else delete document.documentElement.dataset.theme;
+  repaint();
 });
 
 // Theme: the system's, until the reader chooses.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+TIMEOUT = 180_000
+"""Milliseconds: a busy machine may take a minute to read five megabytes of script."""
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,7 @@ def problems() -> list[str]:
 @pytest.fixture(scope="module")
 def opened(browser: Browser, file: Path, problems: list[str]) -> Page:
     page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
+    page.set_default_timeout(TIMEOUT)
     page.on("console", lambda said: problems.append(f"console: {said.text}"))
     page.on("pageerror", lambda error: problems.append(f"error: {error}"))
     page.on("request", lambda request: problems.append(f"request: {request.url}"))
@@ -142,6 +145,16 @@ def test_the_theme_follows_the_system_and_the_button(page: Page) -> None:
     assert colours() == dark
 
 
+def test_paper_is_light_and_the_screen_as_it_was(page: Page) -> None:
+    text = "getComputedStyle(document.body).color"
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(text)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(text) == "rgb(28, 32, 36)"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(text) == dark != "rgb(28, 32, 36)"
+
+
 def test_a_phone_does_not_scroll_sideways(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_timeout(300)
@@ -166,6 +179,7 @@ def looked(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             tracker.record(record)
     problems: list[str] = []
     page = browser.new_page(viewport={"width": 1000, "height": 900})
+    page.set_default_timeout(TIMEOUT)
     page.on("console", lambda said: problems.append(f"console: {said.text}"))
     page.on("pageerror", lambda error: problems.append(f"error: {error}"))
     page.on("request", lambda request: problems.append(f"request: {request.url}"))
