@@ -93,7 +93,7 @@ def read_trajectories(
 def read_parquet(path: Path) -> Trajectories:
     """Read one episode a row: lists ``observations``, ``actions``, ``rewards`` and ``dones``.
 
-    An episode whose last ``done`` is false was cut. Needs pyarrow (extra ``data``).
+    An episode whose last ``done`` is false was cut. Needs pyarrow (extra ``benchmarks``).
 
     Raises
     ------
@@ -108,7 +108,7 @@ def read_parquet(path: Path) -> Trajectories:
                 "pyarrow is not installed",
                 given=path.name,
                 expected="a package that reads parquet",
-                then="`pip install 'namm-mm[data]'`.",
+                then="`pip install 'namm-mm[benchmarks]'`.",
             )
         ) from error
     if not path.is_file():

@@ -184,7 +184,7 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
                 "pyarrow is not installed",
                 given=path.name,
                 expected="a package that reads parquet",
-                then="`pip install pyarrow`.",
+                then="`pip install 'namm-mm[benchmarks]'`.",
             )
         ) from error
     try:

@@ -128,7 +128,7 @@ def two_episodes() -> Trajectories:
 
 
 def as_parquet(path: Path, data: Trajectories) -> None:
-    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow (extra `data`) is not installed")
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow (extra `benchmarks`) is not installed")
     import pyarrow.parquet as parquet
 
     rows = [
