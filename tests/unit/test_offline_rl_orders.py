@@ -86,7 +86,8 @@ def test_windows_that_keep_the_beginning_have_no_step_twice() -> None:
     ):
         shown = steps[real]
         assert (np.diff(shown) > 0).all()
-        np.testing.assert_array_equal(shown[: min(SHOWN, len(shown))], range(min(SHOWN, len(shown))))
+        begins = min(SHOWN, len(shown))
+        np.testing.assert_array_equal(shown[:begins], range(begins))
         np.testing.assert_array_equal(state[real] % STEPS, shown)
         assert len(set(state[real] // STEPS)) == 1
     assert (batch["timesteps"][:, -1] > 100).any()
