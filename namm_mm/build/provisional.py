@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import ASSETS, PREFIX, save
 from namm_mm.namm.features import ClippedStatistics, RunningStatistics
-from namm_mm.namm.provisional import GAMMA, INTERVAL, PRICE, RECENCY, provisional
+from namm_mm.namm.provisional import GAMMA, INTERVAL, PRICE, RECENCY, SHARE, provisional
 from namm_mm.namm.spectrogram import Spectrogram
 from namm_mm.policies.base import THRESHOLD as KEEP_AT_ZERO
 from namm_mm.policies.base import LayerView, Observation, Policy, Selection
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from namm_mm.adapters.base import AnsweringAdapter
 
 MODEL = "smollm2-135m-instruct"
+CLIP = 0.98  # a share has no upper end: sinks receive a hundred
 
 
 @dataclass
@@ -42,7 +43,8 @@ class Measuring:
     def score(self, view: LayerView) -> Tensor:
         """Score 0, which stays, like the official trainer's zero vector."""
         spectrum = view.statistics["spectrogram"]
-        self.statistics.add(spectrum[view.filled])
+        shown = self.spectrogram.read(spectrum, view.age)
+        self.statistics.add(shown[view.filled])
         return spectrum.new_zeros(spectrum.shape[:-1])
 
 
@@ -87,7 +89,11 @@ def _run(
 
 
 def build(
-    *, out: Path | None = None, prompts: int = 10, say: Callable[[str], None] = print
+    *,
+    out: Path | None = None,
+    prompts: int = 10,
+    relative: bool = False,
+    say: Callable[[str], None] = print,
 ) -> Path:
     """Make the provisional NAMM.
 
@@ -97,6 +103,8 @@ def build(
         The ``.safetensors`` file to write; None replaces the bundled one.
     prompts
         How many prompts the statistics are measured on.
+    relative
+        Make the one that sees attention relative to an equal share.
     say
         Told one line per step.
 
@@ -113,21 +121,25 @@ def build(
     task = LongTextTask()
     say(f"measuring the attention of {MODEL} on {prompts} prompts")
     samples = task.samples("train", prompts, seed=0)
-    statistics = measure(adapter, samples, Spectrogram(gamma=GAMMA), INTERVAL)
+    spectrogram = Spectrogram(gamma=GAMMA, relative=relative)
+    clip = CLIP if relative else None
+    statistics = measure(adapter, samples, spectrogram, INTERVAL, clip=clip)
     mean, variance = statistics.freeze()
+    price, share = (SHARE, " in equal shares") if relative else (PRICE, "")
     card: dict[str, object] = {
         "about": "provisional, written by hand, not evolved: keeps what still receives attention",
         "evolved": False,
-        "made_by": "namm-mm build provisional",
-        "rule": f"keep where E >= {PRICE} (1 - {RECENCY} cos(age / 223.6)), E the slow mean of "
-        "attention received; all other parameters are zero",
+        "made_by": "namm-mm build provisional" + (" relative=true" if relative else ""),
+        "rule": f"keep where E >= {price} (1 - {RECENCY} cos(age / 223.6)), E the slow mean of "
+        f"attention received{share}; all other parameters are zero",
         "statistics": f"full cache of {MODEL}, {prompts} training prompts of long_text "
         f"(fingerprint {task.fingerprint()}), {statistics.count} spectra",
         "licence": "Apache-2.0",
     }
     say("measuring how much it keeps of them")
-    part = kept(adapter, samples, provisional(mean, variance, card))
+    part = kept(adapter, samples, provisional(mean, variance, card, relative=relative))
     card["scores"] = {"part of these prompts' tokens kept, shared storage": round(part, 3)}
-    path = out or ASSETS / f"{PREFIX}provisional.safetensors"
+    name = "relative" if relative else "provisional"
+    path = out or ASSETS / f"{PREFIX}{name}.safetensors"
     say(f"writing {path}")
-    return save(provisional(mean, variance, card), path)
+    return save(provisional(mean, variance, card, relative=relative), path)

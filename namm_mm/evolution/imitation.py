@@ -18,7 +18,6 @@ from namm_mm.errors import UsageError, message
 from namm_mm.evolution.importance import Shown
 from namm_mm.namm import Namm
 from namm_mm.namm.bam import Bam
-from namm_mm.namm.features import features
 from namm_mm.namm.params import LAYOUTS
 
 SIZES = (0.15, 0.6)  # parts of the tokens that a step keeps
@@ -107,7 +106,7 @@ def fit(
 
 def _features(namm: Namm, spectrum: Tensor) -> Tensor:
     age = torch.arange(spectrum.shape[1] - 1, -1, -1).expand(spectrum.shape[:2])
-    return features(spectrum.float(), age, namm.mean, namm.variance)
+    return namm.features(spectrum.float(), age)
 
 
 def _score(vector: Tensor, z: Tensor) -> Tensor:

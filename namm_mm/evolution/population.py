@@ -12,7 +12,6 @@ from torch import Tensor
 from namm_mm.errors import UsageError, message
 from namm_mm.namm import Namm
 from namm_mm.namm.bam import Bam
-from namm_mm.namm.features import features
 from namm_mm.namm.mlp import Linear, Mlp
 from namm_mm.namm.network import Scorer
 from namm_mm.namm.spectrogram import Spectrogram
@@ -67,5 +66,5 @@ class Population:
                 )
             )
         namm = self.namm.to(view.positions.device)
-        observed = features(view.statistics["spectrogram"], view.age, namm.mean, namm.variance)
+        observed = namm.features(view.statistics["spectrogram"], view.age)
         return self.scorer.score(observed, view.lengths)

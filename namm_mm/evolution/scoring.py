@@ -82,13 +82,14 @@ class Conditions:
     def describe(self) -> Mapping[str, Any]:
         """Plain values, for a key."""
         namm = self.namm
-        return {
+        found = {
             "selection": self.selection.describe(),
             "storage": self.storage,
             "scorer": namm.scorer,
             "spectrogram": [namm.n_fft, namm.hop, namm.gamma, namm.interval],
             "statistics": digest(torch.stack([namm.mean, namm.variance])),
         }
+        return {**found, "relative": True} if namm.relative else found
 
 
 class _Keyed:

@@ -20,7 +20,6 @@ from namm_mm.errors import RunError, UsageError, message
 from namm_mm.evolution.state import write_tensors
 from namm_mm.namm import Namm
 from namm_mm.namm.bam import Bam
-from namm_mm.namm.features import features
 from namm_mm.namm.mlp import Linear, Mlp
 from namm_mm.namm.network import Scorer
 from namm_mm.namm.params import Layout
@@ -201,7 +200,7 @@ class Recorder:
         scores, slopes = [], []
         every = -(-len(self.views) // SEQUENCES)
         for spectrum, age, lengths in self.views[::every]:
-            observed = features(spectrum, age, namm.mean, namm.variance)
+            observed = namm.features(spectrum, age)
             run = _runner(namm, observed.double(), lengths)
             start = namm.parameters.cpu().double()
             scores.append(run(start))

@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from namm_mm.evolution.gated_attention import GatedAttention
 from namm_mm.namm import Namm
-from namm_mm.namm.features import features
 from namm_mm.namm.params import LAYOUTS
 
 CLOSED = -30.0
@@ -73,7 +72,7 @@ class SoftForgetting(GatedAttention):
     def update(self, spectrum: Tensor) -> None:
         """Close gates where the scores say so."""
         age = torch.arange(spectrum.shape[1] - 1, -1, -1).expand(spectrum.shape[:2])
-        z = features(spectrum, age, self.namm.mean, self.namm.variance)
+        z = self.namm.features(spectrum, age)
         scores = soft_scores(self.vector, z, self._log_gates.detach())
         if self.noise:
             uniform = torch.rand(scores.shape, generator=self.generator).clamp(1e-6, 1 - 1e-6)

@@ -100,6 +100,8 @@ def save(namm: Namm, path: str | Path) -> Path:
         {name: part.detach().cpu().contiguous() for name, part in parts.items()}
     )
     settings = {name: getattr(namm, name) for name in _SETTINGS}
+    if namm.relative:
+        settings["relative"] = True
     digest = hashlib.sha256(content).hexdigest()
     card = {"name": _name(path), **namm.card, **settings, "sha256": digest}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,6 +169,7 @@ def _read_card(path: Path, content: bytes) -> dict[str, Any]:
 
 def _build(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> Namm:
     settings = {name: card.pop(name) for name in _SETTINGS}
+    settings["relative"] = bool(card.pop("relative", False))
     scorer = settings["scorer"]
     if scorer not in LAYOUTS:
         raise UsageError(

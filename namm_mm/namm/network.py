@@ -51,6 +51,8 @@ class Namm:
         Tokens between two updates in its training.
     scorer
         ``bam``, ``mlp`` or ``linear``.
+    relative
+        It was trained on attention relative to an equal share, and not on the published features.
     card
         How it was made, from what, under which licence, and what it scored.
     """
@@ -63,6 +65,7 @@ class Namm:
     hop: int = 16
     interval: int = 512
     scorer: str = "bam"
+    relative: bool = False
     card: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,7 +115,12 @@ class Namm:
     @property
     def spectrogram(self) -> Spectrogram:
         """The observation it was trained with."""
-        return Spectrogram(self.n_fft, self.hop, self.gamma)
+        return Spectrogram(self.n_fft, self.hop, self.gamma, self.relative)
+
+    def features(self, spectrum: Tensor, age: Tensor) -> Tensor:
+        """Features (..., slot, 25) of means (..., slot, 17) of tokens of an `age` (..., slot)."""
+        shown = self.spectrogram.read(spectrum, age)
+        return features(shown, age, self.mean, self.variance)
 
     def score(self, spectrum: Tensor, age: Tensor, lengths: Tensor) -> Tensor:
         """Score every token of a layer's cache.
@@ -132,8 +140,8 @@ class Namm:
         Tensor
             (row, head, slot) float32, higher stays; meaningless in empty slots.
         """
-        observed = features(spectrum, age, self.mean, self.variance)
-        return SCORERS[self.scorer](self.parameters).score(observed, lengths)
+        scorer = SCORERS[self.scorer](self.parameters)
+        return scorer.score(self.features(spectrum, age), lengths)
 
     def to(self, device: torch.device | str) -> Namm:
         """Copy to a device; itself if it is there already."""

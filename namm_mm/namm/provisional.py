@@ -12,6 +12,10 @@ price bounds the cache. And as long as fewer than 1 / (1 - gamma) tokens were se
 does not depend on how many: attention is spread thinner, but was collected for longer. So one
 price does for short and long sequences alike. More than a little for recent tokens does harm:
 what a question asks for was mostly said long before.
+
+The same rule on ``relative`` attention: keep a token that receives at least the part `SHARE` of an
+equal share, as a mean over the queries since it came. This is the same demand in any context,
+however short; but nothing bounds the cache any more.
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ GAMMA = 0.999
 INTERVAL = 128
 PRICE = 0.0065
 RECENCY = 0.05
+SHARE = 0.3
+EQUAL = 16.0  # first bin of a signal of 1: the sum of the window
 
 _RECEIVED = AGE_FEATURES  # feature of the first frequency bin
 _RECENT = AGE_FEATURES // 2 + 2  # cos(age * 50000^(-2/4)): falls from 1 to -1 over 700 tokens
@@ -63,10 +69,14 @@ def parameters(
     return LAYOUTS["bam"].join(parts)
 
 
-def provisional(mean: Tensor, variance: Tensor, card: Mapping[str, Any]) -> Namm:
+def provisional(
+    mean: Tensor, variance: Tensor, card: Mapping[str, Any], *, relative: bool = False
+) -> Namm:
     """Make the stand-in for given statistics; `card` says where these come from."""
+    price = SHARE * EQUAL if relative else PRICE
     return Namm(
-        parameters=parameters(mean, variance),
+        parameters=parameters(mean, variance, price=price),
+        relative=relative,
         mean=mean,
         variance=variance,
         gamma=GAMMA,

@@ -54,11 +54,16 @@ class Spectrogram:
         Queries between two frames; half of `n_fft`.
     gamma
         What is left of the past after one token, in (0, 1).
+    relative
+        Not the published signal, but one that a long context and a short one share: attention times
+        the number of tokens it is divided among, so that 1 is an equal share, and means that do not
+        begin at zero (:meth:`read`).
     """
 
     n_fft: int = 32
     hop: int = 16
     gamma: float = 0.99
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if self.hop < 1 or self.n_fft != 2 * self.hop:
@@ -132,7 +137,7 @@ class Spectrogram:
         rows, heads, queries, slots = self._check(state, attention)
         if queries == 0:
             return state
-        signal = attention.reshape(rows * heads, queries, slots).float()
+        signal = self._signal(attention).reshape(rows * heads, queries, slots)
         ema = _time_first(state.ema).clone(memory_format=torch.contiguous_format)
         for frame in self._magnitudes(state, signal):
             ema.lerp_(frame, 1.0 - self.decay)
@@ -143,10 +148,36 @@ class Spectrogram:
             recent.transpose(1, 2).reshape(rows, heads, slots, self.hop),
         )
 
+    def read(self, ema: Tensor, age: Tensor) -> Tensor:
+        """What a scorer is shown of the means (..., slot, bins) of tokens of an `age` (..., slot).
+
+        The means themselves, as published: they begin at zero, so that a token needs about
+        ``1 / (1 - gamma)`` queries to show what it receives. ``relative`` divides by what they
+        would be, had the first bin's signal been 1 since the token came: the bias correction of
+        Adam (arXiv 1412.6980), here with windows. Ages are those right after a whole hop.
+        """
+        if not self.relative:
+            return ema
+        frames = torch.div(age + 1, self.hop, rounding_mode="floor")
+        rest = age + 1 - frames * self.hop
+        begun = _window_end(self.n_fft, age.device)  # parts of the windows that it was there for
+        whole = self.decay ** (frames - 1).clamp_min(0).float()
+        newer = begun[(rest + self.hop).clamp_max(self.n_fft)]
+        partial = whole * newer + whole * self.decay * begun[rest]
+        old = 1.0 - whole + (1.0 - self.decay) * partial
+        weight = torch.where(frames > 0, old, (1.0 - self.decay) * begun[rest])
+        return ema / weight[..., None]
+
+    def _signal(self, attention: Tensor) -> Tensor:
+        attention = attention.float()
+        if not self.relative:
+            return attention
+        return attention * (attention > 0).sum(-1, keepdim=True)  # softmax leaves no seen token 0
+
     def frames(self, state: SpectrogramState, attention: Tensor) -> Tensor:
         """Magnitudes of the frames that `advance` would fold: (row, head, frame, slot, bins)."""
         rows, heads, queries, slots = self._check(state, attention)
-        signal = attention.reshape(rows * heads, queries, slots).float()
+        signal = self._signal(attention).reshape(rows * heads, queries, slots)
         magnitudes = torch.stack(
             [frame.clone() for frame in self._magnitudes(state, signal)], dim=1
         )
@@ -222,6 +253,14 @@ def _transform(n_fft: int, device: torch.device) -> Tensor:
     angle = -2.0 * math.pi / n_fft * bins[:, None] * time
     window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
     return (torch.cat([angle.cos(), angle.sin()]) * window).float().to(device)
+
+
+@lru_cache(maxsize=8)
+def _window_end(n_fft: int, device: torch.device) -> Tensor:
+    """Part of the window's sum in its last 0, 1, ... `n_fft` samples: (n_fft + 1,)."""
+    window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
+    sums = torch.cat([window.new_zeros(1), window.flip(0).cumsum(0)])
+    return (sums / window.sum()).float().to(device)
 
 
 def _time_first(tensor: Tensor) -> Tensor:

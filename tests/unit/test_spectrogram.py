@@ -106,3 +106,26 @@ def test_a_wrong_interval_names_the_nearest_ones(interval: int, near: str) -> No
 @pytest.mark.parametrize("interval", [16, 128, 512])
 def test_multiples_of_the_hop_are_fine(interval: int) -> None:
     Spectrogram().check_interval(interval)
+
+
+def equal_shares(length: int, *, relative: bool) -> Tensor:
+    """What is read of the tokens of a context where every query looks at all tokens alike."""
+    spectrogram = Spectrogram(gamma=0.999, relative=relative)
+    state = spectrogram.initial(1, 1, 0)
+    for start in range(0, length, 64):
+        stop = start + 64
+        seen = torch.ones(64, stop).tril(start)
+        state = spectrogram.advance(
+            grow(state, stop), (seen / seen.sum(-1, keepdim=True))[None, None]
+        )
+    age = torch.arange(length - 1, -1, -1)[None, None]
+    return spectrogram.read(state.ema, age)[0, 0, :, 0]
+
+
+def test_a_relative_share_looks_the_same_in_any_context() -> None:
+    """An equal share reads as the sum of the window, whatever the length and the age."""
+    for length in (128, 512, 1024):
+        shares = equal_shares(length, relative=True)
+        torch.testing.assert_close(shares, torch.full_like(shares, 16.0), atol=0.0, rtol=1e-3)
+    short, long = (equal_shares(length, relative=False)[-100] for length in (128, 1024))
+    assert float(short / long) > 1.5
