@@ -131,7 +131,7 @@ def attach_press(
     """
     from namm_mm.memory import attach
 
-    decoder = getattr(model, "model", None)
+    decoder: Any = getattr(model, "model", None)
     decoder = getattr(decoder, "language_model", decoder)
     if not hasattr(decoder, "layers") or not hasattr(decoder, "rotary_emb"):
         raise UnsupportedError(
@@ -214,7 +214,7 @@ def namm_press(
 
     policy = NammPolicy(checkpoint)
 
-    class NammPress(ScorerPress):  # type: ignore[misc, no-any-unimported]
+    class NammPress(ScorerPress):  # type: ignore[misc]
         """A NAMM as a press."""
 
         def score(
@@ -285,7 +285,7 @@ def namm_scores(policy: Any, queries: Tensor, keys: Tensor, scaling: float) -> T
     positions = torch.arange(count, device=keys.device)
     hop = spectrogram.hop
     for start in range(0, count - count % hop, hop):
-        part = queries[:, :, start : start + hop].unflatten(1, (heads, group)).float()
+        part = queries[:, :, start : start + hop].reshape(rows, heads, group, hop, -1).float()
         product = part @ keys.float()[:, :, None].transpose(-1, -2) * scaling
         late = positions[None, :] > positions[start : start + hop, None]
         weights = product.masked_fill(late, -torch.inf).softmax(-1).mean(2)
@@ -303,4 +303,5 @@ def _queries(module: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tens
 
     queries: torch.Tensor = get_prerope_query_states(module, hidden)
     cos, sin = (part.unsqueeze(1) for part in rotary)
-    return queries * cos + rotate_half(queries) * sin
+    turned: Tensor = rotate_half(queries)  # type: ignore[no-untyped-call]
+    return queries * cos + turned * sin

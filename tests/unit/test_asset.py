@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,7 +172,7 @@ def test_a_gated_hub_model_says_where_to_be_let_in(monkeypatch: pytest.MonkeyPat
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError
 
-    answer = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co"))
+    answer: Any = httpx.Response(403, request=httpx.Request("GET", "https://huggingface.co"))
 
     def refuse(name: str, file: str) -> str:
         raise GatedRepoError("gated", response=answer)

@@ -341,7 +341,8 @@ def _publish(folder: Path, state: int, action: int) -> DecisionTransformerModel:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(plain))
     torch.save(weights, folder / "pytorch_model.bin")
-    return model.eval()
+    model.train(False)
+    return model
 
 
 @pytest.mark.parametrize("name", ["hopper-medium", "halfcheetah-medium-replay", "walker2d-expert"])

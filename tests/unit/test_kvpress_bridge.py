@@ -94,7 +94,7 @@ def test_a_press_keeps_what_it_scores_highest(model: Any, ids: torch.Tensor, nam
     plain = press.score
 
     def score(module: Any, *rest: Any) -> torch.Tensor:
-        found = plain(module, *rest)
+        found: torch.Tensor = plain(module, *rest)
         scores[module.layer_idx] = found
         return found
 
@@ -148,8 +148,9 @@ def test_a_namm_press_scores_as_our_memory_does(model: Any, ids: torch.Tensor) -
 
     class Watching(NammPolicy):
         def score(self, view: Any) -> torch.Tensor:
-            inputs[view.layer] = super().score(view)
-            return inputs[view.layer]
+            found: torch.Tensor = super().score(view)
+            inputs[view.layer] = found
+            return found
 
     policy = Watching(namm)
     with (
@@ -184,6 +185,7 @@ def test_a_namm_press_compresses_in_kvpress_itself(model: Any, ids: torch.Tensor
         cache = DynamicCache()
         with torch.no_grad(), press(model):
             model(ids, past_key_values=cache)
-        lengths = {layer.keys.shape[2] for layer in cache.layers}
+        layers: Any = cache.layers
+        lengths = {layer.keys.shape[2] for layer in layers}
         assert max(lengths) < PROMPT
         assert size is None or lengths == {size}

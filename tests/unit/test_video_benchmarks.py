@@ -222,7 +222,7 @@ def test_the_order_of_subtitles_is_that_of_a_set_or_that_of_time() -> None:
 def test_a_run_that_goes_on_makes_its_table_of_all_its_records(lvb: Path, tmp_path: Path) -> None:
     task = LongVideoBenchTask(source=str(lvb))
     samples = task.samples("validation", None, 0)
-    mark = {"dataset": task.fingerprint(), "model": "m"}
+    mark: dict[str, Any] = {"dataset": task.fingerprint(), "model": "m"}
     earlier = [replace(record(task, s, "A"), **mark) for s in samples[:2]]
     now = [replace(record(task, samples[3], "D"), **mark)]
     other = [replace(record(task, samples[4], "D"), **{**mark, "model": "another"})]
