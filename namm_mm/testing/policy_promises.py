@@ -73,6 +73,8 @@ def random_view(seed: int = 0) -> LayerView:
         seen=int(positions.max()) + 1,
         statistics={
             "column_sums": normal(ROWS, HEADS, SLOTS).abs() * filled,
+            "column_maxima": normal(ROWS, HEADS, SLOTS).sigmoid() * filled,
+            "decayed_sums": normal(ROWS, HEADS, SLOTS).abs() * filled,
             "spectrogram": normal(ROWS, HEADS, SLOTS, BINS).abs() * mask,
         },
     )
