@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--environment", default="Hopper-v5")
     parser.add_argument("--orders", action="store_true")
     parser.add_argument("--policy", default="namm")
-    parser.add_argument("--checkpoint", default="provisional", help="of the NAMM")
+    parser.add_argument("--checkpoint", default="evolved", help="of the NAMM")
     parser.add_argument("--tokens", type=int, help="budget of a policy without a rule of its own")
     parser.add_argument("--interval", type=int, default=48)
     parser.add_argument("--episodes", type=int, default=8)

@@ -48,7 +48,7 @@ PARTS = 10
 def main() -> None:
     """Read, count, print, and write the numbers and the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", default="provisional", help="the NAMM")
+    parser.add_argument("--checkpoint", default="evolved", help="the NAMM")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--samples", type=int, default=20, help="of each family")
     parser.add_argument("--words", type=int, default=400)

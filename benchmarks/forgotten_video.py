@@ -55,7 +55,7 @@ def main() -> None:
     """Answer, count, print, and write the numbers and the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="pocket_video")
-    parser.add_argument("--checkpoint", default="provisional", help="the NAMM")
+    parser.add_argument("--checkpoint", default="evolved", help="the NAMM")
     parser.add_argument("--families", nargs="+", default=list(COVERED))
     parser.add_argument("--samples", type=int, default=40, help="of each family")
     parser.add_argument("--interval", type=int, default=64, help="tokens between two evictions")

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100, help="of each family")
     parser.add_argument("--fraction", type=float, default=0.25, help="of the cache")
     parser.add_argument("--interval", type=int, default=64, help="tokens between two evictions")
-    parser.add_argument("--checkpoint", default="provisional", help="the NAMM")
+    parser.add_argument("--checkpoint", default="evolved", help="the NAMM")
     parser.add_argument("--split", default="test")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--answers", type=Path, default=Path("runs/video_families.jsonl"))

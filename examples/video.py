@@ -17,7 +17,7 @@ if len(sys.argv) > 2:  # video.py CLIP.mp4 "Which shape appeared first?" circle 
 inputs = adapter.prepare(sample)
 
 with attach(
-    adapter.backbone, policy("namm", checkpoint=load("provisional")), interval=16
+    adapter.backbone, policy("namm", checkpoint=load("evolved")), interval=16
 ) as memory:
     answer = adapter.answer(inputs, memory)
 

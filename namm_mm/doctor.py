@@ -169,7 +169,8 @@ def _models() -> Iterator[Check]:
         try:
             checkpoint.load(name)
         except NammError as error:
-            yield Check(f"NAMM {name}", "broken", str(error), "namm-mm build provisional")
+            then = f"git checkout -- namm_mm/assets/namm_{name}.*, or install namm-mm anew"
+            yield Check(f"NAMM {name}", "broken", str(error), then)
         else:
             yield Check(f"NAMM {name}", "ok", "bundled")
 

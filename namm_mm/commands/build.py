@@ -5,7 +5,7 @@
   namm-mm build pocket-video out=FOLDER     train the video model, into a folder of your own
   namm-mm build pocket-rl asset=pocket_rl_hopper
   namm-mm build dt dataset=d4rl/hopper-medium-v2 out=FOLDER   a Decision Transformer, as published
-  namm-mm build provisional                 the NAMM that stands in until one is evolved
+  namm-mm build provisional                 the hand-written NAMM that evolutions start from
   namm-mm build warm-start out=FOLDER       fit a NAMM to an oracle by gradient, to evolve from
 
 KEY=VALUE are the builder's own options; a wrong one is answered with the right ones.
