@@ -17,10 +17,13 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
+import traceback
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from threading import Event, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Generic
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 
 STARTS = 3
 """Ray gives itself 30 seconds to start, which a busy machine may exceed."""
+
+REMOVALS = 50
+"""Attempts at removing Ray's folder, a tenth of a second apart."""
 
 OBJECTS = 256 * 2**20
 """Bytes of shared memory for what is on its way to workers; a generation is a few megabytes."""
@@ -102,14 +108,18 @@ class RayExecution(Generic[U]):
         self._started = False
         self._workers: list[Any] = []
         ray = self._connect()
-        self._factory = ray.put(ray.cloudpickle.dumps(factory))  # also for workers that come later
-        self._actor = ray.remote(
-            num_cpus=settings.threads,
-            num_gpus=settings.gpus_per_worker,
-            max_restarts=0,  # replacing a worker is done here, where it is counted
-            max_task_retries=0,
-        )(Resident)
-        self._workers = [self._worker() for _ in range(settings.worker_count)]
+        try:
+            self._factory = ray.put(ray.cloudpickle.dumps(factory))  # for later workers, too
+            self._actor = ray.remote(
+                num_cpus=settings.threads,
+                num_gpus=settings.gpus_per_worker,
+                max_restarts=0,  # replacing a worker is done here, where it is counted
+                max_task_retries=0,
+            )(Resident)
+            self._workers = [self._worker() for _ in range(settings.worker_count)]
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, units: Sequence[U], on_done: OnDone | None = None) -> list[Result]:
         """See :class:`~namm_mm.execution.base.Execution`.
@@ -125,6 +135,8 @@ class RayExecution(Generic[U]):
                 self.journal.put(key, result)
                 if on_done is not None:
                     on_done(sum(self.journal.get(unit.key) is not None for unit in units))
+            if interrupted.is_set():  # swallowed while the last result was fetched
+                raise KeyboardInterrupt
         found = [self.journal.get(unit.key) for unit in units]
         return [result for result in found if result is not None]  # all of them, by now
 
@@ -153,10 +165,10 @@ class RayExecution(Generic[U]):
                 raise error.cause or error from None
             except RayError as error:  # the worker, its node or what it held is gone
                 losses[key] += 1
+                self._workers[place] = self._worker()  # the next run needs it if this one ends here
                 if losses[key] > self.settings.retries:
                     raise _given_up(losses[key], error) from error
                 self.progress.say(f"lost a worker ({type(error).__name__}): another one takes over")
-                self._workers[place] = self._worker()
                 waiting.appendleft(key)
             else:
                 yield key, result
@@ -188,9 +200,11 @@ class RayExecution(Generic[U]):
                 try:
                     self._init(ray)
                     break
-                except Exception as error:  # Ray raises many kinds, and Exception itself
-                    _clear_up(ray)
+                except BaseException as error:  # Ray raises many kinds, and Exception itself
+                    _clear_up(ray, error)
                     self._remove_folder()
+                    if not isinstance(error, Exception):  # Ctrl-C
+                        raise
                     if "timed out during startup" in str(error) and attempt < STARTS:
                         self.progress.say("Ray took too long to start: trying again")
                         continue
@@ -213,8 +227,14 @@ class RayExecution(Generic[U]):
         )
 
     def _remove_folder(self) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove what Ray wrote; those of its processes that are still ending may write more."""
+        folder, self._folder = self._folder, None
+        for _ in range(REMOVALS):
+            if folder is None or not folder.exists():
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                time.sleep(0.1)
 
 
 @contextmanager
@@ -240,7 +260,7 @@ def _noting_interrupts() -> Iterator[Event]:
 
 @contextmanager
 def _private(*, local: bool) -> Iterator[None]:
-    """Start Ray without news for its makers, on this machine's own address and with a fresh token.
+    """Start Ray without news for its makers, on this machine's own address and with a secret token.
 
     Without them Ray opens its ports to the network and writes a token into the home folder. The
     environment is afterwards as it was; what Ray has started has inherited it, and imports what
@@ -255,7 +275,7 @@ def _private(*, local: bool) -> Iterator[None]:
         wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's own way to stay on 127.0.0.1
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         if not any(name.startswith("RAY_AUTH_") for name in before):
-            wanted["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+            wanted["RAY_AUTH_TOKEN"] = _token()
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
     logger = logging.getLogger("ray._private.authentication")
@@ -269,8 +289,23 @@ def _private(*, local: bool) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _clear_up(ray: Any) -> None:
-    """Stop what a failed start left, whose processes Ray does not wait for."""
+@cache
+def _token() -> str:
+    """What lets processes of this user's Ray talk to each other.
+
+    One for as long as this process lives: Ray reads its token once, so that a second cluster with
+    another one would refuse the process that started it.
+    """
+    return secrets.token_hex(32)
+
+
+def _clear_up(ray: Any, error: BaseException) -> None:
+    """Stop what a failed start left, whose processes Ray would leave until this one ends."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if hasattr(node, "kill_all_processes"):
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+            break
     ray.shutdown()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from namm_mm.errors import UsageError
 
 @dataclass(frozen=True)
 class Task:
-    """Square a number; `deaths` workers die of it first."""
+    """Square a number, which takes some seconds; `deaths` workers die of it first."""
 
     number: float
     deaths: int = 0
     wrong: bool = False
+    seconds: float = 0.0
 
     @property
     def key(self) -> str:
@@ -37,6 +39,7 @@ class Squares:
         if not grave.name.endswith(f"-{unit.deaths}"):
             grave.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(unit.seconds)
         return {
             "square": unit.number**2,
             "pid": os.getpid(),
@@ -52,3 +55,10 @@ class MakeSquares:
 
     def __call__(self) -> Squares:
         return Squares(self.folder)
+
+
+def why_ray_cannot_start(said: str) -> str | None:
+    """Return the machine's reason; None where Ray started, or its own token was refused."""
+    if "Ray cannot be reached" not in said or "Authentication" in said:
+        return None
+    return f"Ray does not start on this machine: {' '.join(said.split())[:300]}"

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from ray_units import why_ray_cannot_start
 from safetensors.torch import load_file
 from text_checkpoints import save as save_model
 
@@ -229,40 +230,32 @@ def test_too_few_prompts_and_an_empty_folder_are_said(
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'namm-mm[ray]'")
-def test_ray_gives_the_same_run_although_a_worker_is_killed_and_the_user_stops_it(
-    whole: Path, place: Path, capsys: pytest.CaptureFixture[str]
+def test_ray_gives_the_same_run_although_a_worker_is_killed(
+    place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Kill a worker in mid-generation, press Ctrl-C later on, and go on in one process."""
+    short = [*COMMAND, "~stages.second", "stages.first.generations=2"]
+    assert main([*short, "folder=serial"]) == 0
     folder = place / "ray"
-    everything = len(keys(whole))
 
-    def disturb() -> None:
-        if not _wait_for(folder, everything // 3):
-            return
-        workers = psutil.Process().children(recursive=True)
-        busy = [worker for worker in workers if worker.name().startswith("ray::Resident")]
-        os.kill(busy[0].pid, signal.SIGKILL)
-        if _wait_for(folder, 2 * everything // 3):
-            os.kill(os.getpid(), signal.SIGINT)
+    def kill_a_worker() -> None:
+        if _wait_for(folder, 1):
+            processes = psutil.Process().children(recursive=True)
+            workers = [one for one in processes if one.name().startswith("ray::Resident")]
+            os.kill(workers[0].pid, signal.SIGKILL)
 
-    threading.Thread(target=disturb, daemon=True).start()
-    code = main([*COMMAND, "folder=ray", "execution=ray", "execution.workers=2"])
-    said = " ".join(capsys.readouterr().err.split())
-    if "timed out during startup" in said:
-        pytest.skip("this machine is too busy to start Ray in 30 seconds")
-    assert code == 130
+    thread = threading.Thread(target=kill_a_worker, daemon=True)
+    thread.start()
+    code = main([*short, "folder=ray", "execution=ray", "execution.workers=2"])
+    said = capsys.readouterr().err
+    if code == 1 and (reason := why_ray_cannot_start(said)) is not None:
+        pytest.skip(reason)
+    assert code == 0
+    thread.join(timeout=10)
     assert "lost a worker" in said
-    assert said.endswith("namm-mm: stopped.")
-    assert not psutil.Process().children(recursive=True)
-    before = lines(folder / "evaluations.jsonl")
-    assert 2 * everything // 3 <= len(before) < everything
-    expected = {line["key"]: line["result"] for line in lines(whole / "evaluations.jsonl")}
-    for line in before:
-        assert line["result"]["values"] == expected[line["key"]]["values"]
-        assert line["result"]["kept"] == expected[line["key"]]["kept"]
-    assert main([*COMMAND, "folder=ray", "execution=serial"]) == 0
-    assert_same_run(folder, whole)
-    assert sorted(keys(folder)) == sorted(keys(whole))
+    assert_same_run(folder, place / "serial")
+    assert sorted(keys(folder)) == sorted(keys(place / "serial"))
+    left = [process.name() for process in psutil.Process().children(recursive=True)]
+    assert not [name for name in left if name.startswith(("ray", "gcs_server"))]
 
 
 def _wait_for(folder: Path, count: int) -> bool:
