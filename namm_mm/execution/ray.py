@@ -272,6 +272,7 @@ def _private(*, local: bool) -> Iterator[None]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # workers that want no GPU see none
     }
     if local:
+        wanted["RAY_worker_niceness"] = "0"  # beside other work, 15 would make a run starve
         wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # Ray's own way to stay on 127.0.0.1
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         if not any(name.startswith("RAY_AUTH_") for name in before):
@@ -302,7 +303,7 @@ def _token() -> str:
 def _clear_up(ray: Any, error: BaseException) -> None:
     """Stop what a failed start left, whose processes Ray would leave until this one ends."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        node = frame.f_locals.get("self")
+        node: Any = frame.f_locals.get("self")
         if hasattr(node, "kill_all_processes"):
             node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
             break
