@@ -16,9 +16,7 @@ if len(sys.argv) > 2:  # video.py CLIP.mp4 "Which shape appeared first?" circle 
     sample = Sample("mine", "mine", question=question, options=tuple(options), video=Path(clip))
 inputs = adapter.prepare(sample)
 
-with attach(
-    adapter.backbone, policy("namm", checkpoint=load("evolved")), interval=16
-) as memory:
+with attach(adapter.backbone, policy("namm", checkpoint=load("evolved")), interval=16) as memory:
     answer = adapter.answer(inputs, memory)
 
 print(f"{sample.question} {answer.text}" + (f"; it was {sample.answer}" if sample.answer else ""))
