@@ -212,7 +212,8 @@ def draw_families(rows: Sequence[Row], picture: Path, kind: str) -> bool:
         at = [
             families.index(row.family) + (place - len(by_policy) / 2 + 0.5) * width for row in own
         ]
-        errors = [[s.mean - s.low for s in scores], [s.high - s.mean for s in scores]]
+        below = [max(0.0, s.mean - s.low) for s in scores]  # rounding at a score of 0
+        errors = [below, [max(0.0, s.high - s.mean) for s in scores]]
         heights = [s.mean for s in scores]
         axes.bar(at, heights, width, label=name, color=COLORS.get(name), yerr=errors, ecolor="gray")
     axes.set_xticks(range(len(families)), families)
@@ -237,7 +238,8 @@ def draw_curve(rows: Sequence[Row], picture: Path, kind: str) -> bool:
         if name == FULL:
             axes.axhline(scores[0].mean, color="black", linewidth=0.8, linestyle="--", label=name)
             continue
-        errors = [[s.mean - s.low for s in scores], [s.high - s.mean for s in scores]]
+        below = [max(0.0, s.mean - s.low) for s in scores]  # rounding at a score of 0
+        errors = [below, [max(0.0, s.high - s.mean) for s in scores]]
         axes.errorbar(
             [100 * (row.kept_fraction or 0.0) for row in own], [s.mean for s in scores],
             yerr=errors, marker="o", capsize=2, label=name, color=COLORS.get(name),

@@ -166,8 +166,7 @@ def merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
         )
     _check_parts(folders)
     states = [read_state(folder) for folder in folders]
-    records = [record for folder in folders for record in read_records(folder)[0]]
-    _check_unique(records)
+    records = _unique([record for folder in folders for record in read_records(folder)[0]])
     config = {name: value for name, value in states[0].config.items() if name != "shard"}
     provenance = dataclasses.replace(records[0].provenance, run=target.name)
     joined = tuple(dataclasses.replace(record, provenance=provenance) for record in records)
@@ -229,12 +228,11 @@ def _pairs(folders: Iterable[Path]) -> Iterator[tuple[Path, tuple[str | None, st
     return ((folder, describe(folder)) for folder in folders)
 
 
-def _check_unique(records: Sequence[Record]) -> None:
-    keys = [key_of(record) for record in records]
+def _unique(records: Sequence[Record]) -> list[Record]:
+    """Each record once: two cells of a run may ask the same, as a table and a curve do."""
     if not records:
         raise UsageError("the parts hold no record at all: there is nothing to join.")
-    if len(set(keys)) != len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise UsageError(
-            message("a record is in two parts", given=twice.sample, expected="each sample once")
-        )
+    found: dict[object, Record] = {}
+    for record in records:
+        found.setdefault(key_of(record), record)
+    return list(found.values())
