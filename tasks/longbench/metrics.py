@@ -8,30 +8,24 @@ skipped; code is compared on the first line that looks like neither a comment no
 from __future__ import annotations
 
 import re
-import string
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from typing import Any
 
 from namm_mm.errors import RunError, message
-
-ARTICLES = re.compile(r"\b(a|an|the)\b")
-CHINESE_PUNCTUATION = (
-    "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】"  # noqa: RUF001
-    "〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏."  # noqa: RUF001
-)
+from namm_mm.tasks.text_benchmarks.metrics import WIDE_PUNCTUATION, english_words
+from namm_mm.tasks.text_benchmarks.metrics import f1 as overlap
 
 
 def f1(answer: str, truth: str) -> float:
     """Overlap of words, without case, punctuation and articles."""
-    return _overlap(_words(answer), _words(truth))
+    return overlap(english_words(answer), english_words(truth))
 
 
 def f1_chinese(answer: str, truth: str) -> float:
     """Overlap of the words that jieba finds, without punctuation."""
-    return _overlap(_chinese_words(answer), _chinese_words(truth))
+    return overlap(_chinese_words(answer), _chinese_words(truth))
 
 
 def rouge_l(answer: str, truth: str) -> float:
@@ -99,26 +93,12 @@ def score(metric: str, answer: str, truths: Sequence[str], classes: Sequence[str
     return max((measure(answer, truth, *further) for truth in truths), default=0.0)
 
 
-def _words(text: str) -> list[str]:
-    bare = "".join(sign for sign in text.lower() if sign not in string.punctuation)
-    return ARTICLES.sub(" ", bare).split()
-
-
 def _chinese_words(text: str) -> list[str]:
-    out = set(string.punctuation + CHINESE_PUNCTUATION)
     words = (
-        "".join("".join(sign for sign in word.lower() if sign not in out).split())
+        "".join("".join(sign for sign in word.lower() if sign not in WIDE_PUNCTUATION).split())
         for word in _cut(text)
     )
     return [word for word in words if word]
-
-
-def _overlap(answer: Sequence[str], truth: Sequence[str]) -> float:
-    same = sum((Counter(answer) & Counter(truth)).values())
-    if not same:
-        return 0.0
-    precision, recall = same / len(answer), same / len(truth)
-    return 2 * precision * recall / (precision + recall)
 
 
 def _numbers(answer: str, truth: str, pattern: str) -> float:

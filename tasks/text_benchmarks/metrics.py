@@ -12,7 +12,7 @@ _WIDE = (
     "､、〃》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏"  # noqa: RUF001
 )
 _PUNCTUATION = frozenset(string.punctuation)
-_WIDE_PUNCTUATION = frozenset(string.punctuation + _WIDE)
+WIDE_PUNCTUATION = frozenset(string.punctuation + _WIDE)
 
 
 def english_words(text: str) -> list[str]:
@@ -23,7 +23,7 @@ def english_words(text: str) -> list[str]:
 
 def characters(text: str) -> list[str]:
     """Characters, lower case, without white space and punctuation, wide or narrow."""
-    return [c for c in "".join(text.split()).lower() if c not in _WIDE_PUNCTUATION]
+    return [c for c in "".join(text.split()).lower() if c not in WIDE_PUNCTUATION]
 
 
 def f1(found: Sequence[str], right: Sequence[str]) -> float:
