@@ -231,9 +231,10 @@ def test_too_few_prompts_and_an_empty_folder_are_said(
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'namm-mm[ray]'")
-def test_ray_gives_the_same_run_although_a_worker_is_killed(
+def test_ray_begins_a_run_and_loses_a_worker_and_serial_execution_ends_it(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The run is that of serial execution alone, bit for bit."""
     short = [*COMMAND, "~stages.second", "stages.first.generations=2"]
     assert main([*short, "folder=serial"]) == 0
     folder = place / "ray"
@@ -250,13 +251,16 @@ def test_ray_gives_the_same_run_although_a_worker_is_killed(
 
     thread = threading.Thread(target=kill_a_worker, daemon=True)
     thread.start()
-    code = main([*short, "folder=ray", "execution=ray", "execution.workers=2"])
+    workers = ["execution=ray", "execution.workers=2"]
+    code = main([*short, "folder=ray", *workers, "minutes=0.00001"])
     said = capsys.readouterr().err
     if code == 1 and (reason := why_ray_cannot_start(said)) is not None:
         pytest.skip(reason)
     assert code == 0
     thread.join(timeout=10)
     assert "lost a worker" in said
+    assert len(lines(folder / "generations.jsonl")) == 1
+    assert main([*short, "folder=ray"]) == 0
     assert_same_run(folder, place / "serial")
     assert sorted(keys(folder)) == sorted(keys(place / "serial"))
     with suppress(psutil.NoSuchProcess):  # what ends between the two calls is gone as well
