@@ -5,8 +5,8 @@
 
 ``window``: the last steps are re-encoded at every step, as Decision Transformers are published.
 ``full``: one cache of all steps, never evicted. ``recency``: the same cache, cut at every interval
-to as many newest tokens as the window has, or as in ``recency:62``. ``namm``: what the bundled NAMM
-keeps. Speed covers model and simulator; a step is one step of one environment that still runs.
+to as many newest tokens as the window has, or as in ``recency:62``. ``namm``: what the NAMM keeps.
+Speed covers model and simulator; a step is one step of one environment that still runs.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--environments", type=int, default=8)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--interval", type=int, default=48, help="tokens between two evictions")
+    parser.add_argument("--checkpoint", default="evolved", help="the NAMM")
     parser.add_argument("--split", default="test")
     parser.add_argument("--protocols", nargs="+", default=["window", "full", "recency", "namm"])
     parser.add_argument("--threads", type=int, default=1)
@@ -53,7 +54,8 @@ def main() -> None:
     samples = task.samples(args.split, args.environments, 0)
     print(
         f"{args.model}, {task.family}, {args.environments} environments x {args.steps} steps, "
-        f"{args.split} seeds, target {task.target_return():.0f}, interval {args.interval}"
+        f"{args.split} seeds, target {task.target_return():.0f}, interval {args.interval}, "
+        f"NAMM {args.checkpoint}"
     )
     print(
         f"{platform.processor() or platform.machine()}, {args.threads} of {os.cpu_count()} cores, "
@@ -71,7 +73,9 @@ def main() -> None:
             chosen = policy("recency", selection=newest, sinks=0)
             attached = attach(adapter.backbone, chosen, interval=args.interval)
         elif protocol != "window":
-            attached = attach(adapter.backbone, policy(protocol), interval=args.interval)
+            options = {"checkpoint": args.checkpoint} if protocol == "namm" else {}
+            chosen = policy(protocol, **options)
+            attached = attach(adapter.backbone, chosen, interval=args.interval)
         wall, processor = time.perf_counter(), time.process_time()
         with attached as memory:
             agent = adapter.agent(len(samples), memory, target_return=task.target_return())

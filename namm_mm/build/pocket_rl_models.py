@@ -102,7 +102,7 @@ HALFCHEETAH = PocketModel(
     snapshot=100_000,
     ppo=QUIET,
     mixture=Mixture(medium_noise=1.0, expert_noise=1.0),
-    training=TrainingSettings(updates=1000),
+    training=TrainingSettings(updates=1500),
 )
 
 MODELS: Mapping[str, PocketModel] = {
