@@ -1,7 +1,8 @@
 """Make docs/results.md, with its plots, from records: the numbers of record.
 
     namm-mm transfer experiment=pocket_full checkpoint=FILE
-    python benchmarks/results_page.py RUN_FOLDER ...     keep their records, then write the page
+    python benchmarks/results_page.py RUN_FOLDER ...     keep their records, then write the page;
+                                                         cells may have been run apart
     python benchmarks/results_page.py                    write the page again from what is kept
 
 Records are kept small, as docs/results/NAME.jsonl, NAME being the experiment's; a run of the same
@@ -11,7 +12,7 @@ experiment replaces it. Plots need matplotlib: `pip install -c constraints.txt -
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,16 +45,20 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=DOCS)
     args = parser.parse_args()
     kept = args.docs / "results"
+    found: dict[str, list[Record]] = defaultdict(list)
+    notes: dict[str, dict[str, None]] = defaultdict(dict)
     for run in args.runs:
         records, problems = read_records(run)
         for problem in problems:
             print(f"{run}: {problem}")
         if read_state(run).status != "ok":
             print(f"{run}: this run has not finished; {len(records)} records are kept")
-        file = kept / f"{records[0].experiment}.jsonl"
+        found[records[0].experiment] += records
+        notes[records[0].experiment] |= dict.fromkeys(read_state(run).notes)
+    for name, records in found.items():
+        file = kept / f"{name}.jsonl"
         print(f"{file}: {write_slim(file, records) / 1024:.0f} KiB of {len(records)} records")
-        notes = dict.fromkeys(read_state(run).notes)
-        file.with_suffix(".notes.txt").write_text("\n".join(notes) + "\n", encoding="utf-8")
+        file.with_suffix(".notes.txt").write_text("\n".join(notes[name]) + "\n", encoding="utf-8")
     page = args.docs / "results.md"
     page.write_text(write(kept), encoding="utf-8")
     print(page)
@@ -78,7 +83,7 @@ def write(kept: Path) -> str:
 def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
     """Tables and plots of one cell: at the NAMM's own sizes, by family, and along the curve."""
     curve = [r for r in records if r.budget.partition(":")[0] in ("fraction", "tokens")]
-    own = [r for r in records if r not in curve]
+    own = [r for r in records if r.budget.partition(":")[0] not in ("fraction", "tokens")]
     if not any(r.policy == NAMM for r in own):
         own, curve = list(records), []
     rows, families = result_rows(own), result_rows(own, by_family=True)
@@ -86,12 +91,34 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
     if len({row.family for row in families}) > 1:
         parts += ["By family:", family_table(families)]
         parts.append(image(picture, "by-family", draw_families(families, picture, "by-family")))
-    along = [r for r in records if r in curve or r.policy == FULL]
+    for limit in wide(own, curve):
+        same = [r for r in records if r.budget == limit or r.policy == FULL]
+        rows, families = result_rows(same), result_rows(same, by_family=True)
+        parts += [
+            f"At {limit} of the cache in every layer and head:",
+            main_table(rows),
+        ]
+        kind = f"by-family-at-{limit.partition(':')[2]}"
+        parts += [
+            family_table(families),
+            image(picture, kind, draw_families(families, picture, kind)),
+        ]
+    along = [r for r in records if r.budget in {c.budget for c in curve} or r.policy == FULL]
     if curve:
         found = [row for row in result_rows(along) if row.score]
-        parts += ["At equal parts of the cache, on fewer samples:", curve_table(found)]
+        parts += [
+            "Along a curve of limits, on fewer samples where their number differs:",
+            curve_table(found),
+        ]
         parts.append(image(picture, "curve", draw_curve(found, picture, "curve")))
     return parts
+
+
+def wide(own: Sequence[Record], curve: Sequence[Record]) -> list[str]:
+    """Limits of a curve at which the NAMM was run on as many samples as at its own sizes."""
+    count = Counter(r.budget for r in curve if r.policy == NAMM)
+    samples = sum(r.policy == NAMM for r in own)
+    return [limit for limit, number in count.items() if number >= samples > 0]
 
 
 def main_table(rows: Sequence[Row]) -> str:
