@@ -22,11 +22,12 @@ from torch import Tensor
 
 from namm_mm import execution
 from namm_mm.evolution.bench import Evaluator, make_evaluator
+from namm_mm.evolution.card import evolved_card
 from namm_mm.evolution.claim import claim
 from namm_mm.evolution.search import SearchSpace
 from namm_mm.evolution.stage_run import Measured, StageRun
 from namm_mm.evolution.stages import EvolutionSettings, StageSettings
-from namm_mm.evolution.start import evolved_card, make_start
+from namm_mm.evolution.start import make_start
 from namm_mm.evolution.state import STATE, Position, State, trim
 from namm_mm.execution import Journal
 from namm_mm.namm import Namm
@@ -213,10 +214,19 @@ class _Evolution:
         self.strategy.tell(measured.fitness)
         self._note(measured, time.monotonic() - began)
         position = self.state.position
-        self.state = State(position, self.strategy.state(), self.state.best).at(
+        recent = self._recent()
+        self.state = State(position, self.strategy.state(), self.state.best, recent).at(
             generation=number + 1, total=position.total + 1, seconds=self._seconds()
         )
         self.state.save(self.folder)
+
+    def _recent(self) -> Tensor | None:
+        """The last means, with this one, as many as are averaged."""
+        if not self.stage.average:
+            return None
+        mean = self.strategy.mean[None].clone()
+        before = self.state.recent
+        return mean if before is None else torch.cat([before, mean])[-self.stage.average :]
 
     def _note(self, measured: Measured, seconds: float) -> None:
         values = measured.fitness
@@ -239,38 +249,46 @@ class _Evolution:
         self.tracker.log({**note, **curves}, axis="gen", at=total)
 
     def _validate(self) -> None:
-        """Try the mean on the fixed prompts, and keep it if none was better."""
-        position = self.state.position
-        vectors = self.space.vectors(self.strategy.mean[None])
+        """Try the mean, and that of the last means, on the fixed prompts; keep what is best."""
+        position, recent = self.state.position, self.state.recent
+        points = [self.strategy.mean]
+        if recent is not None and len(recent) > 1:
+            points.append(recent.mean(0))
+        vectors = self.space.vectors(torch.stack(points))
         batch = self.at_work.fixed.all()
 
         def on_done(count: int) -> None:
             self.progress.detail(f"validation, prompt {count} of {len(batch)}")
 
         measured = self.at_work.evaluate(batch, vectors, on_done)
-        value, kept = float(measured.fitness[0]), float(measured.outcomes.kept[0])
+        which = int(measured.fitness.argmax())
+        value, kept = float(measured.fitness[which]), float(measured.outcomes.kept[which])
         note = {
-            "validation/fitness": value,
-            "validation/kept": kept,
+            "validation/fitness": float(measured.fitness[0]),
+            "validation/kept": float(measured.outcomes.kept[0]),
             **{f"validation/{task}": float(v[0]) for task, v in measured.by_task.items()},
         }
+        if len(points) > 1:
+            note["validation/average"] = float(measured.fitness[1])
         self._line(VALIDATIONS, {"generation": position.total, "stage": self.stage.name, **note})
         self.tracker.log(note, axis="gen", at=position.total)
         changes: dict[str, Any] = {"validated": position.generation, "seconds": self._seconds()}
         if position.validated < 0:
             changes |= {"start_fitness": value, "start_kept": kept}
         better = position.best_generation < 0 or value > position.best_fitness
-        best = vectors[0] if better else self.state.best
+        best = vectors[which] if better else self.state.best
         if better:
             changes |= {"best_fitness": value, "best_kept": kept}
             changes |= {"best_generation": position.generation}
-        self.state = State(position, self.strategy.state(), best).at(**changes)
+        self.state = State(position, self.strategy.state(), best, recent).at(**changes)
         self.state.save(self.folder)
         if better:
             self.keep_best()
         words = "the best so far" if better else f"the best has {position.best_fitness:.4f}"
+        whose = " of the last means' average" if which else ""
         self.progress.say(
-            f"generation {position.total}: validation fitness {value:.4f}, {kept:.1%} kept; {words}"
+            f"generation {position.total}: validation fitness {value:.4f}{whose}, {kept:.1%} kept; "
+            f"{words}"
         )
 
     # -- between stages and processes --------------------------------------------------------
@@ -317,32 +335,7 @@ class _Evolution:
 
     def card(self) -> dict[str, Any]:
         """Say how the best NAMM was made."""
-        position, settings = self.state.position, self.settings
-        stages = settings.stages[: position.stage + 1]
-        given = settings.start.checkpoint
-        return evolved_card(
-            self.start,
-            generations=sum(stage.generations for stage in stages[:-1])
-            + max(position.best_generation, 0),
-            model=self.adapter.model_name,
-            origin=f"the NAMM {Path(given).stem!r}" if given else "zeros with a bias",
-            made_by=f"namm-mm evolve evolution={settings.name}",
-            training={
-                "stages": {stage.name: _training(stage) for stage in stages},
-                "seed": settings.seed,
-                "config_hash": settings.config_hash,
-                "commit": provenance.commit(),
-                "generations": position.total,
-                "hours": round(self._seconds() / 3600, 2),
-            },
-            scores={
-                "validation prompts": stages[-1].validation_prompts,
-                "validation fitness": position.best_fitness,
-                "part of the tokens kept": round(position.best_kept, 4),
-                "validation fitness of the start": position.start_fitness,
-                "part of the tokens kept by the start": round(position.start_kept, 4),
-            },
-        )
+        return evolved_card(self.settings, self.state.position, self.start, self.adapter.model_name)
 
     def write_best(self) -> None:
         """Write the best NAMM so far and its card."""
@@ -372,16 +365,6 @@ class _Evolution:
     def _out_of_time(self) -> bool:
         limit = self.settings.minutes
         return limit is not None and time.monotonic() - self.began > 60 * limit
-
-
-def _training(stage: StageSettings) -> str:
-    families = stage.task.options.get("families")
-    what = f"{stage.task.name}: {', '.join(families)}" if families else stage.task.name
-    return (
-        f"{stage.strategy}, population {stage.population}, parameters: {stage.subspace}, sigma "
-        f"{stage.sigma:g} ({stage.steps} steps), {stage.prompts} prompts a generation, fitness "
-        f"{stage.fitness}, price {stage.price:g} beyond {stage.allowance:g}, {stage.budget}; {what}"
-    )
 
 
 def _space_name(index: int) -> str:

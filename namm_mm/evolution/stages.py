@@ -86,6 +86,10 @@ class StageSettings:
         ``shared`` or ``per_head``.
     validation_prompts, validate_every
         The mean is tried on a fixed batch at the start and every so many generations.
+    average
+        With it the average of so many last means is tried: a mean follows the prompts of its last
+        generations, and the average less so (Polyak and Juditsky 1992). 0 tries the mean alone, as
+        published.
     """
 
     name: str
@@ -106,6 +110,7 @@ class StageSettings:
     storage: str = "shared"
     validation_prompts: int = 24
     validate_every: int = 10
+    average: int = 0
 
 
 @dataclass(frozen=True)
@@ -274,4 +279,5 @@ def _stage(name: str, data: Any, parent: Reader) -> StageSettings:
         storage=reader.one_of("storage", STORAGES, default.storage),
         validation_prompts=count("validation_prompts"),
         validate_every=count("validate_every"),
+        average=reader.integer("average", 0, minimum=0) or 0,
     )

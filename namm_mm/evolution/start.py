@@ -1,9 +1,9 @@
-"""The NAMM that a search starts from, and one written from where it is."""
+"""The NAMM that a search starts from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -68,43 +68,3 @@ def make_start(
             f"{statistics.count} spectra",
         },
     )
-
-
-def evolved_card(
-    start: Namm,
-    *,
-    generations: int,
-    model: str,
-    origin: str,
-    made_by: str,
-    training: Mapping[str, Any],
-    scores: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Say how a NAMM was made, and what it was before.
-
-    Parameters
-    ----------
-    generations
-        Of CMA-ES that led to it; 0 if none was better than the start.
-    model, origin
-        The model it was evolved on, and what the search started from.
-    made_by
-        The command.
-    training, scores
-        Further facts (JSON values).
-    """
-    if generations:
-        about = f"evolved on text: {generations} generations of CMA-ES on {model}, from {origin}"
-    else:
-        about = f"{origin}, unchanged: no generation was better on the validation prompts"
-    card: dict[str, Any] = {
-        "about": about,
-        "evolved": bool(generations),
-        "made_by": made_by,
-        "licence": LICENCE,
-        "training": dict(training),
-        "scores": dict(scores),
-    }
-    if "statistics" in start.card:
-        card["statistics"] = start.card["statistics"]
-    return card

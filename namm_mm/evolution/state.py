@@ -68,11 +68,14 @@ class State:
         State of the strategy; empty before the first stage.
     best
         (parameter,) float32: the best mean of this stage; None before the first validation.
+    recent
+        (generation, n) float64: the last means of this stage, where their average is tried too.
     """
 
     position: Position
     strategy: Mapping[str, Tensor]
     best: Tensor | None = None
+    recent: Tensor | None = None
 
     def at(self, **changes: Any) -> State:
         """The same state further on."""
@@ -81,8 +84,9 @@ class State:
     def save(self, folder: Path) -> None:
         """Replace the state of a run folder."""
         tensors = {f"{_STRATEGY}{name}": value for name, value in self.strategy.items()}
-        if self.best is not None:
-            tensors["best"] = self.best
+        for name, tensor in (("best", self.best), ("recent", self.recent)):
+            if tensor is not None:
+                tensors[name] = tensor
         write_tensors(folder / STATE, tensors, asdict(self.position))
 
     @classmethod
@@ -110,9 +114,9 @@ class State:
                     then="Begin anew in another folder.",
                 )
             ) from error
-        best = tensors.pop("best", None)
+        best, recent = tensors.pop("best", None), tensors.pop("recent", None)
         strategy = {name.removeprefix(_STRATEGY): value for name, value in tensors.items()}
-        return cls(position, strategy, best)
+        return cls(position, strategy, best, recent)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], position: Mapping[str, Any]) -> None:
