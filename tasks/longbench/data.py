@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.tasks import hub
 
 REPOSITORY, ARCHIVE = "THUDM/LongBench", "data.zip"
 FIELDS = {"input": str, "context": str, "answers": list, "_id": str}
@@ -106,24 +107,17 @@ def _line(text: str, where: str) -> Line:
 
 def _download() -> Path:
     """The hub's archive: from the cache, else fetched."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(REPOSITORY, ARCHIVE, repo_type="dataset"))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise RunError(
-            message(
-                "LongBench is not in the hub's cache and cannot be fetched",
-                given=f"{REPOSITORY} ({type(error).__name__})",
-                expected="its 114 MB archive, or a folder of your own",
-                then=f"Where there is a network: {_command()}, or task.source=FOLDER.",
-            )
-        ) from error
+    return hub.fetch(
+        REPOSITORY,
+        ARCHIVE,
+        title="LongBench",
+        expected="its 114 MB archive, or a folder of your own",
+        then=f"Where there is a network: {_command()}, or task.source=FOLDER.",
+    )
 
 
 def _command() -> str:
-    return f"`hf download {REPOSITORY} {ARCHIVE} --repo-type dataset`"
+    return f"`{hub.command(REPOSITORY, ARCHIVE)}`"
 
 
 def fingerprint(sources: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.tasks import hub, parquet
 from namm_mm.tasks.offline_rl.data import KEYS, Trajectories, join, read_dataset
 
 if TYPE_CHECKING:
@@ -100,29 +101,9 @@ def read_parquet(path: Path) -> Trajectories:
     RunError
         The file is absent or damaged, or a column is missing or ragged.
     """
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise RunError(
-            message(
-                "pyarrow is not installed",
-                given=path.name,
-                expected="a package that reads parquet",
-                then="`pip install 'namm-mm[benchmarks]'`.",
-            )
-        ) from error
     if not path.is_file():
         raise RunError(message("no such data set", given=str(path), expected="a parquet file"))
-    try:
-        rows = parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's errors are subclasses of these
-        raise RunError(
-            message(
-                f"cannot open {path}: it is damaged or truncated ({error})",
-                given=f"{path.stat().st_size} bytes",
-                expected="a parquet file",
-            )
-        ) from error
+    rows = parquet.read(path)
     if not rows:
         raise RunError(message(f"{path} is empty", given="0 rows", expected="an episode a row"))
     return join([_episode(f"{path}, row {number}", row) for number, row in enumerate(rows)])
@@ -267,24 +248,16 @@ def _shape(where: str, key: str, given: object, expected: str) -> RunError:
 
 def _gym_replay(name: str) -> Path:
     """The parquet file of one configuration, from the hub or its cache."""
-    from huggingface_hub import hf_hub_download
-
     file = f"{name}/train/0000.parquet"
-    try:
-        return Path(
-            hf_hub_download(GYM_REPLAY, file, repo_type="dataset", revision=_PARQUET_REVISION)
-        )
-    except Exception as error:  # the hub's client raises errors of several libraries
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise RunError(
-            message(
-                f"cannot get {GYM_REPLAY} from the hub ({type(error).__name__}: {first})",
-                given=file,
-                expected="a cached file, or a hub that answers and knows it",
-                then=f"On another machine: `hf download {GYM_REPLAY} {file} --repo-type dataset "
-                f"--revision {_PARQUET_REVISION}`; or give the file itself.",
-            )
-        ) from error
+    command = hub.command(GYM_REPLAY, file, revision=_PARQUET_REVISION)
+    return hub.fetch(
+        GYM_REPLAY,
+        file,
+        revision=_PARQUET_REVISION,
+        given=file,
+        expected="a cached file, or a hub that answers and knows it",
+        then=f"On another machine: `{command}`; or give the file itself.",
+    )
 
 
 def _minari_file(name: str) -> Path:

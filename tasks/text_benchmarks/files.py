@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.tasks import hub, parquet
 from namm_mm.tasks.base import Download
-
-HUB = "hub"
+from namm_mm.tasks.hub import HUB
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Published:
     @property
     def command(self) -> str:
         """What fetches it on a machine with a network."""
-        return f"hf download {self.repository} --repo-type dataset"
+        return hub.command(self.repository)
 
     def outlook(self, source: str, subsets: Sequence[str]) -> tuple[Download, ...]:
         """What a plan says of it."""
@@ -95,7 +95,8 @@ def locate(published: Published, source: str, subset: str, *, download: bool) ->
                 "task.source=FOLDER.",
             )
         )
-    return _fetch(published, subset)
+    names = [pattern.format(subset=subset) for pattern in published.files]
+    return hub.fetch(published.repository, *names, title=published.title)
 
 
 def read_rows(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:
@@ -108,7 +109,7 @@ def read_rows(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:
     RunError
         pyarrow is needed and not installed, or the file is damaged.
     """
-    rows = _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
+    rows = parquet.read(path) if path.suffix == ".parquet" else _json_lines(path)
     for number, row in enumerate(rows, start=1):
         missing = [field for field in fields if field not in row]
         if missing:
@@ -123,39 +124,13 @@ def read_rows(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _find(published: Published, source: str, subset: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
     for pattern in published.files:
         name = pattern.format(subset=subset)
-        if source != HUB:
-            path = Path(source).expanduser() / name
-            if path.is_file():
-                return path
-            continue
-        cached = try_to_load_from_cache(published.repository, name, repo_type="dataset")
-        if isinstance(cached, str):
-            return Path(cached)
+        path = Path(source).expanduser() / name
+        found = hub.cached(published.repository, name) if source == HUB else path
+        if found is not None and found.is_file():
+            return found
     return None
-
-
-def _fetch(published: Published, subset: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    reason = ""
-    for pattern in published.files:
-        name = pattern.format(subset=subset)
-        try:
-            return Path(hf_hub_download(published.repository, name, repo_type="dataset"))
-        except Exception as error:  # the hub's client raises errors of several libraries
-            reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-    raise RunError(
-        message(
-            f"cannot get {published.title} from the hub ({reason})",
-            given=published.repository,
-            expected="a hub that answers",
-            then=f"On another machine: `{published.command}`.",
-        )
-    )
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
@@ -172,23 +147,4 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
                 message(f"{path.name}, line {number}", given=row, expected="a JSON object")
             )
         rows.append(row)
-    return rows
-
-
-def _parquet(path: Path) -> list[dict[str, Any]]:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise RunError(
-            message(
-                "pyarrow is not installed",
-                given=path.name,
-                expected="a package that reads parquet",
-                then="`pip install 'namm-mm[benchmarks]'`.",
-            )
-        ) from error
-    try:
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's errors are subclasses of these
-        raise RunError(f"cannot read {path}: it is damaged ({error}).") from error
     return rows

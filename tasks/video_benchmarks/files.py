@@ -16,8 +16,8 @@ from pathlib import Path
 
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.packaged_model import cache_root
-
-HUB = "hub"
+from namm_mm.tasks import hub
+from namm_mm.tasks.hub import HUB
 
 
 @dataclass(frozen=True)
@@ -191,37 +191,19 @@ def _annotations(published: Published, roots: Sequence[Path]) -> Path | None:
 
 
 def _roots(published: Published) -> list[Path]:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
+    snapshot = hub.cached(published.repository)
     found = [published.unpacked, _hf_home() / published.folder]
-    try:
-        snapshot = snapshot_download(
-            published.repository, repo_type="dataset", local_files_only=True
-        )
-        found.append(Path(snapshot))
-    except (LocalEntryNotFoundError, OSError):
-        pass
-    return found
+    return found if snapshot is None else [*found, snapshot]
 
 
 def _fetch(published: Published) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(published.repository, repo_type="dataset"))
-    except Exception as error:  # the hub's client raises errors of several libraries
-        first = (str(error).strip().splitlines() or [""])[0]
-        licence = " Its licence must be accepted on the hub first, then `hf auth login`."
-        raise RunError(
-            message(
-                f"cannot get {published.repository} ({type(error).__name__}: {first})",
-                given="task.download=true",
-                expected="a hub that answers" + ", and a token" * published.gated,
-                then=f"On a machine with a network: `{published.command}`."
-                + licence * published.gated,
-            )
-        ) from error
+    licence = " Its licence must be accepted on the hub first, then `hf auth login`."
+    return hub.fetch(
+        published.repository,
+        given="task.download=true",
+        expected="a hub that answers" + ", and a token" * published.gated,
+        then=f"On a machine with a network: `{published.command}`." + licence * published.gated,
+    )
 
 
 def _hf_home() -> Path:

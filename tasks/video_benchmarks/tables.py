@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from namm_mm.errors import RunError, UsageError, message
+from namm_mm.errors import UsageError, message
+from namm_mm.tasks import parquet
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -18,11 +19,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     UsageError
         The file is malformed.
     RunError
-        It is parquet, and pyarrow is not installed.
+        It is parquet, and damaged, or pyarrow is not installed.
     """
     try:
         if path.suffix == ".parquet":
-            return _parquet(path)
+            return parquet.read(path)
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".jsonl":
             return [dict(json.loads(line)) for line in text.splitlines() if line.strip()]
@@ -36,22 +37,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
                 expected="a table of the benchmark: JSON, JSON lines or parquet",
             )
         ) from error
-
-
-def _parquet(path: Path) -> list[dict[str, Any]]:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise RunError(
-            message(
-                "reading parquet needs the package pyarrow",
-                given=str(path),
-                expected="an installed package",
-                then="Run `pip install 'namm-mm[benchmarks]'`.",
-            )
-        ) from error
-    rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
-    return rows
 
 
 def need_fields(rows: Iterable[Mapping[str, Any]], fields: Sequence[str], path: Path) -> None:
