@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from namm_mm.records import Answer, Inputs, Role, Sample
+from namm_mm.records import Answer, Inputs, MemoryUse, Role, Sample, Trace
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
     from namm_mm.memory import Memory
 
@@ -105,9 +105,37 @@ class Agent(Protocol):
         ...
 
 
+class ReencodingAgent(Agent, Protocol):
+    """Acts without a memory: the last tokens are encoded anew for every decision.
+
+    It tells what it held in the words of :class:`~namm_mm.memory.Memory`.
+    """
+
+    @property
+    def layers(self) -> int:
+        """Attention layers of the model."""
+        ...
+
+    def usage(self, row: int = 0) -> MemoryUse:
+        """Tokens that the last decision of a row saw, and the bytes that it took."""
+        ...
+
+    def kept(self, layer: int, row: int = 0) -> list[Tensor]:
+        """Positions of those tokens for each head, ascending int64 on the CPU."""
+        ...
+
+    def trace(self, row: int = 0) -> Trace:
+        """Empty: nothing is evicted."""
+        ...
+
+
 @runtime_checkable
 class ActingAdapter(Adapter, Protocol):
-    """Gives agents for batches of environments."""
+    """Gives agents for batches of environments.
+
+    An adapter may have a method ``window_agent(environments, tokens, *, target_return)``, which
+    gives a :class:`ReencodingAgent`: the policy ``window`` is played with it.
+    """
 
     def agent(self, environments: int, memory: Memory | None, *, target_return: float) -> Agent:
         """Start a new episode in each of `environments` environments.

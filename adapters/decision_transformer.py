@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from namm_mm.adapters.base import Agent
+    from namm_mm.adapters.decision_transformer_agents import Normalization, WindowAgent
     from namm_mm.memory import Memory
 
 CONTROL_FILE = "control.json"
@@ -237,24 +238,10 @@ class DecisionTransformerAdapter:
 
         A `memory`, attached to `backbone` by the caller, is reset: its sequences begin here.
         """
-        import torch
-
-        from namm_mm.adapters.decision_transformer_agents import (
-            Normalization,
-            StreamingAgent,
-            WindowAgent,
-        )
+        from namm_mm.adapters.decision_transformer_agents import StreamingAgent, WindowAgent
 
         model, facts = self._loaded()
-        if environments < 1:
-            raise UsageError(
-                message("no environments", given=environments, expected="1 or more environments")
-            )
-        normalization = Normalization(
-            mean=torch.tensor(facts.state_mean),
-            deviation=torch.tensor(facts.state_std),
-            scale=facts.scale,
-        )
+        normalization = self._normalization(environments)
         if self._history == "window":
             if memory is not None:
                 raise UsageError(
@@ -266,6 +253,46 @@ class DecisionTransformerAdapter:
         if memory is not None:
             memory.reset()
         return StreamingAgent(model, normalization, environments, target_return, memory)
+
+    def window_agent(self, environments: int, tokens: int, *, target_return: float) -> WindowAgent:
+        """Start new episodes without a memory: the last `tokens` are encoded anew at every step.
+
+        Raises
+        ------
+        UsageError
+            They make no whole steps of return, state and action.
+        """
+        from namm_mm.adapters.decision_transformer_agents import TOKENS_PER_STEP, WindowAgent
+
+        steps, rest = divmod(tokens, TOKENS_PER_STEP)
+        if rest or not steps:
+            raise UsageError(
+                message(
+                    "the window holds no whole steps",
+                    given=f"tokens:{tokens}",
+                    expected=f"a multiple of {TOKENS_PER_STEP}: return, state and action",
+                    then="tokens:60 are the 20 steps of the published protocol.",
+                )
+            )
+        model, _ = self._loaded()
+        normalization = self._normalization(environments)
+        return WindowAgent(model, normalization, environments, target_return, steps)
+
+    def _normalization(self, environments: int) -> Normalization:
+        import torch
+
+        from namm_mm.adapters.decision_transformer_agents import Normalization
+
+        if environments < 1:
+            raise UsageError(
+                message("no environments", given=environments, expected="1 or more environments")
+            )
+        _, facts = self._loaded()
+        return Normalization(
+            mean=torch.tensor(facts.state_mean),
+            deviation=torch.tensor(facts.state_std),
+            scale=facts.scale,
+        )
 
 
 def read_facts(path: Path) -> ControlFacts:

@@ -11,13 +11,17 @@ import torch
 
 from namm_mm.adapters.decision_transformer_step import encode
 from namm_mm.errors import UsageError, message
-from namm_mm.records import Role
+from namm_mm.records import MemoryUse, Role, Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
     from namm_mm.memory import Memory
+
+
+TOKENS_PER_STEP = 3
+"""Return, state and action."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,8 @@ class WindowAgent(_Agent):
     """Re-encodes the last `window` steps from nothing at every step, as published.
 
     This is the evaluation of Chen et al. (2021); no token outlives the window, and there is no
-    cache.
+    cache. What it holds is told in the words of a memory: see
+    :class:`namm_mm.adapters.base.ReencodingAgent`.
     """
 
     def __init__(
@@ -173,9 +178,47 @@ class WindowAgent(_Agent):
         super().__init__(model, normalization, environments, target_return)
         self._window = window
         self._history: list[list[Tensor]] = []
+        self._lived = [0] * environments
+
+    @property
+    def layers(self) -> int:
+        """Attention layers of the model."""
+        return int(self._model.config.n_layer)
+
+    def usage(self, row: int = 0) -> MemoryUse:
+        """Tokens that the last decision of a row saw, and the room that it took.
+
+        At the peak, keys and values of the whole window exist, while it is encoded; in the end, the
+        numbers of its steps, from which the next decision encodes them again.
+        """
+        config, lived = self._model.config, self._lived[row]
+        steps = min(lived, self._window)
+        tokens = max(TOKENS_PER_STEP * steps - 1, 0)  # the newest action is not there yet
+        size = self._dtype.itemsize
+        encoded = TOKENS_PER_STEP * steps * 2 * self.layers * config.hidden_size * size
+        return MemoryUse(
+            seen=max(TOKENS_PER_STEP * lived - 1, 0),
+            updates=0,
+            kept_by_layer=(float(tokens),) * self.layers,
+            tokens_peak=float(tokens),
+            tokens_final=float(tokens),
+            bytes_peak=encoded,
+            bytes_final=steps * (config.state_dim + config.act_dim + 1) * size,
+        )
+
+    def kept(self, layer: int, row: int = 0) -> list[Tensor]:
+        """Positions of those tokens, for each head, in any `layer`."""
+        use = self.usage(row)
+        held = torch.arange(use.seen - int(use.tokens_final), use.seen)
+        return [held] * int(self._model.config.n_head)
+
+    def trace(self, row: int = 0) -> Trace:
+        """Nothing was evicted, at any time or in any `row`."""
+        return Trace()
 
     def _choose(self, states: Tensor, returns: Tensor, alive: Tensor) -> Tensor:
         config = self._model.config
+        self._lived = [n + int(a) for n, a in zip(self._lived, alive.tolist(), strict=True)]
         actions = states.new_zeros(self._environments, config.act_dim)
         self._history.append([states, actions, returns])
         del self._history[: -self._window]

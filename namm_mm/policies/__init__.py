@@ -19,6 +19,7 @@ POLICIES: Registry[Callable[..., Policy]] = Registry(
         "random": "namm_mm.policies.random:Random",
         "h2o": "namm_mm.policies.h2o:H2O",
         "l2": "namm_mm.policies.l2:L2",
+        "window": "namm_mm.policies.window:Window",
         "attention_max": "namm_mm.policies.attention_max:AttentionMax",
         "attention_ema": "namm_mm.policies.attention_ema:AttentionEma",
         "namm": "namm_mm.policies.namm:NammPolicy",

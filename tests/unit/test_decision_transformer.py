@@ -136,6 +136,24 @@ def test_the_window_is_a_fresh_forward_over_the_last_steps(
     assert not np.allclose(cached[8], longer[8], atol=1e-3)
 
 
+def test_a_window_tells_what_the_last_decision_of_each_row_saw(
+    adapter: DecisionTransformerAdapter,
+) -> None:
+    observations, rewards = episode(steps=7, rows=2)
+    alive = np.ones(rewards.shape, dtype=np.bool_)
+    alive[3:, 1] = False
+    agent = adapter.window_agent(2, 12, target_return=TARGET)  # four steps
+    drive(agent, observations, rewards, alive)
+    long, short = agent.usage(0), agent.usage(1)
+    assert (long.seen, long.tokens_final, long.kept_by_layer) == (20, 11.0, (11.0, 11.0))
+    assert [held.tolist() for held in agent.kept(1, 0)] == [list(range(9, 20))] * 2
+    assert (short.seen, short.tokens_peak) == (8, 8.0)
+    assert long.bytes_peak == 12 * 2 * 2 * 16 * 4  # tokens, layers, keys and values, width, float32
+    assert long.bytes_final == 4 * (STATE + ACTION + 1) * 4
+    with pytest.raises(UsageError, match="no whole steps: got 'tokens:10', expected a multiple of"):
+        adapter.window_agent(2, 10, target_return=TARGET)
+
+
 @pytest.mark.parametrize("policy", ["none", "full", "recency"])
 def test_a_finished_row_disturbs_no_other_and_keeps_its_memory(
     adapter: DecisionTransformerAdapter, policy: str
