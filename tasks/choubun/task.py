@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.tasks.hub import HUB
 from namm_mm.tasks.text_benchmarks.benchmark import Row, Subset, TextBenchmark
-from namm_mm.tasks.text_benchmarks.files import HUB, Published
+from namm_mm.tasks.text_benchmarks.files import Published
 from namm_mm.tasks.text_benchmarks.metrics import characters, f1
 
 PUBLISHED = Published(

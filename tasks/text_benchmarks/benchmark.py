@@ -13,7 +13,8 @@ from typing import Any
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
 from namm_mm.tasks.base import Outlook
-from namm_mm.tasks.text_benchmarks.files import HUB, Published, locate, read_rows
+from namm_mm.tasks.hub import HUB
+from namm_mm.tasks.text_benchmarks.files import Published, locate, read_rows
 
 Row = Mapping[str, Any]
 

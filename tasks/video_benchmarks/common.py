@@ -15,8 +15,9 @@ from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
 from namm_mm.settings import SPLITS
 from namm_mm.tasks.base import Download, Outlook
+from namm_mm.tasks.hub import HUB
 from namm_mm.tasks.video_benchmarks import files, summaries
-from namm_mm.tasks.video_benchmarks.files import HUB, Published
+from namm_mm.tasks.video_benchmarks.files import Published
 from namm_mm.tasks.video_benchmarks.replies import LETTERS
 
 if TYPE_CHECKING:
