@@ -127,6 +127,7 @@ def build_model(
         scores,
         best,
         episodes,
+        task.target_return(),
     )
 
 
@@ -237,6 +238,7 @@ def _ship(
     scores: dict[int, float],
     best: int,
     episodes: int,
+    target_return: float,
 ) -> Path:
     """Put the chosen checkpoint, the policies and a slice of the data into `out`, with a card."""
     from namm_mm.asset import write_card
@@ -276,6 +278,7 @@ def _ship(
         environment=model.environment,
         hidden_velocities=model.hidden_velocities,
         orders=model.orders,
+        target_return=target_return,
         behaviour={"algorithm": "PPO", "steps": model.policy_steps, **asdict(model.ppo)},
         data={"origin": LABEL, "mixture": asdict(model.mixture), "parts": data_facts},
         training=asdict(model.training),
