@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from namm_mm.errors import NammError, UsageError
+from namm_mm.execution import settings as execution
+from namm_mm.execution.settings import SERIAL, ExecutionSettings
 from namm_mm.policies.base import KeepAll, Threshold
 from namm_mm.reader import Choice, Reader
 from namm_mm.records import PROTOCOLS, STORAGES
 
 SPLITS = ("train", "validation", "test")
 WANDB_MODES = ("offline", "online", "disabled")
+
+WINDOW = "window"
 
 OWN_BUDGET = "own"
 """The budget of a policy that brings its rule with it: the full cache, or a NAMM's threshold."""
@@ -95,6 +99,8 @@ class ExperimentSettings:
         The part of the samples to run; None is all of them.
     folder
         The run folder, new or to be gone on with; None makes a new one under `output`.
+    execution
+        What runs the samples: this process, or workers. Records do not depend on it.
     """
 
     name: str
@@ -104,6 +110,7 @@ class ExperimentSettings:
     wandb: str | None = None
     shard: Shard | None = None
     folder: Path | None = None
+    execution: ExecutionSettings = field(default_factory=ExecutionSettings)
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the resolved settings as plain values; :func:`from_mapping` reads them back."""
@@ -123,6 +130,7 @@ class ExperimentSettings:
             "wandb": self.wandb,
             **({"shard": self.shard.words} if self.shard is not None else {}),
             **({"folder": self.folder.as_posix()} if self.folder is not None else {}),
+            **({"execution": self.execution.as_mapping()} if self.execution.name != SERIAL else {}),
             "cells": cells,
         }
 
@@ -130,7 +138,7 @@ class ExperimentSettings:
     def config_hash(self) -> str:
         """SHA-256 of the canonical JSON of everything that a number may depend on."""
         plain = self.as_mapping()
-        for elsewhere in ("output", "wandb", "shard", "folder"):
+        for elsewhere in ("output", "wandb", "shard", "folder", "execution"):
             plain.pop(elsewhere, None)
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -142,6 +150,7 @@ EXPERIMENT_KEYS = (
     "output",
     "folder",
     "shard",
+    "execution",
     "wandb",
     "limit",
     "checkpoint",
@@ -182,6 +191,7 @@ def from_mapping(data: Mapping[str, Any]) -> ExperimentSettings:
         shard=_shard(reader),
         folder=Path(reader.text("folder", "")).expanduser() if data.get("folder") else None,
         cells=tuple(_cell(name, cell, reader) for name, cell in cells.items()),
+        execution=execution.read(reader),
     )
     problems = [*reader.problems, *validation.problems(settings)]
     if problems:
@@ -262,7 +272,10 @@ def _cell(name: str, data: Any, parent: Reader) -> CellSettings:
 
 
 def _policies(reader: Reader, checkpoint: Any) -> tuple[PolicySettings, ...]:
-    """Every policy under every budget; those that bring their own rule run once, under it."""
+    """Every policy under every budget; those that bring their own rule run once, under it.
+
+    A window, which evicts nothing, has sizes in tokens alone: its own where none is asked for.
+    """
     found: list[PolicySettings] = []
     budgets = [str(b) for b in reader.sequence("budgets", ("own",))]
     for given in reader.sequence("policies", ("full", "namm")):
@@ -275,6 +288,8 @@ def _policies(reader: Reader, checkpoint: Any) -> tuple[PolicySettings, ...]:
             words = [str(own)]
         else:
             words = [OWN_BUDGET] if _brings_its_rule(choice.name, options) else budgets
+            if choice.name == WINDOW:
+                words = [size for size in budgets if size.startswith("tokens:")] or [OWN_BUDGET]
         found += [PolicySettings(choice.name, options, budget) for budget in words]
     return tuple(found)
 

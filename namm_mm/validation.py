@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from namm_mm import budgets
 from namm_mm.errors import NammError, RunError, UsageError, message
+from namm_mm.execution import settings as execution
 from namm_mm.policies.base import Observation
 from namm_mm.reader import Choice
 from namm_mm.registry import Registry, build
-from namm_mm.settings import OWN_BUDGET, CellSettings, ExperimentSettings, PolicySettings
+from namm_mm.settings import (
+    OWN_BUDGET,
+    WINDOW,
+    CellSettings,
+    ExperimentSettings,
+    PolicySettings,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +29,10 @@ if TYPE_CHECKING:
 def problems(settings: ExperimentSettings) -> Iterator[str]:
     """Yield one sentence or two for everything that is wrong."""
     yield from output_problems(settings.output)
+    yield from execution.problems(settings.execution)
+    elsewhere = settings.execution.address is not None
     for cell in settings.cells:
-        yield from _components(cell)
+        yield from _components(cell, elsewhere=elsewhere)
         yield from _policies(cell)
 
 
@@ -50,7 +59,8 @@ def output_problems(folder: Path) -> Iterator[str]:
         )
 
 
-def _components(cell: CellSettings) -> Iterator[str]:
+def _components(cell: CellSettings, *, elsewhere: bool) -> Iterator[str]:
+    """Of a cell that runs `elsewhere`, on a cluster, what this machine lacks may be there."""
     from namm_mm.adapters import ADAPTERS
     from namm_mm.tasks import TASKS
 
@@ -58,7 +68,8 @@ def _components(cell: CellSettings) -> Iterator[str]:
     for registry, choice in ((ADAPTERS, cell.adapter), (TASKS, cell.task)):
         if not choice.name:  # said when the mapping was read
             continue
-        yield from _device(cell, registry, choice)
+        if not elsewhere:
+            yield from _device(cell, registry, choice)
         component = try_build(registry, choice)
         if isinstance(component, str):
             yield _at(cell, registry.kind, component)
@@ -147,7 +158,37 @@ def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
             policy.spectrogram.check_interval(cell.interval)  # type: ignore[attr-defined]
         except UsageError as error:
             yield _at(cell, "interval", str(error))
-    yield from _budget(cell, settings, policy)
+    if settings.name == WINDOW:
+        yield from _window(cell, settings)
+    else:
+        yield from _budget(cell, settings, policy)
+
+
+def _window(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
+    from namm_mm.adapters import ADAPTERS
+
+    built = try_build(ADAPTERS, cell.adapter)
+    if not isinstance(built, str) and not hasattr(type(built), "window_agent"):
+        yield _at(
+            cell,
+            "policies",
+            message(
+                f"{WINDOW!r} encodes its tokens anew for every decision",
+                given=cell.adapter.name,
+                expected="an adapter for control that can, such as decision_transformer",
+                then="`recency` with sinks=0 is a window of cached tokens.",
+            ),
+        )
+    if settings.budget != OWN_BUDGET and not settings.budget.startswith("tokens:"):
+        yield _at(
+            cell,
+            f"budget of {WINDOW!r}",
+            message(
+                "nothing is evicted",
+                given=settings.budget,
+                expected="the size of the window: tokens:60 for 20 steps",
+            ),
+        )
 
 
 def _budget(cell: CellSettings, settings: PolicySettings, policy: Policy) -> Iterator[str]:
@@ -181,7 +222,7 @@ def traceable(policies: tuple[PolicySettings, ...]) -> tuple[PolicySettings, ...
         for policy in policies
         if budgets.matched_policy(policy.budget) is None
         and policy.budget != "full"
-        and policy.name != "full"
+        and policy.name not in ("full", WINDOW)
     )
 
 

@@ -42,11 +42,12 @@ def main(call: Call) -> int:
             )
         )
     folders = [Path(word).expanduser() for word in call.words]
+    benchmarks: list[str] = []
     if "merge" in call.options:
-        from namm_mm.experiment.shards import merge
+        from namm_mm.experiment.merging import merge, tables
 
         whole = Path(call.options["merge"]).expanduser()
-        merge(folders, whole)
+        benchmarks = list(tables(whole, merge(folders, whole)))
         folders = [whole]
     output = call.options.get("output")
     found = [read_records(folder) for folder in folders]
@@ -62,5 +63,7 @@ def main(call: Call) -> int:
     problems = [problem for _, part in found for problem in part]
     by_family = "by-family" in call.options
     out.print(result_table(records, by_family=by_family, notes=[*notes, *problems]))
+    for line in benchmarks:
+        out.print(line, soft_wrap=True, markup=False, highlight=False)
     out.print(f"report: {made}", soft_wrap=True, markup=False)
     return 0

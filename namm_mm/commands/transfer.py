@@ -9,6 +9,8 @@
   namm-mm transfer '~cells.video'                   without one cell
   namm-mm transfer shard=1/4                        every fourth sample: one process for each GPU
   namm-mm transfer folder=FOLDER                    go on with a run that was stopped there
+  namm-mm transfer execution=ray execution.workers=4 execution.gpus_per_worker=1
+                                                    samples in workers, here or on a Ray cluster
 
 Options:
   --configs FOLDER   search a folder of your own configurations too

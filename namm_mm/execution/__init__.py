@@ -1,7 +1,7 @@
 """How units of work are run, each finished one journaled by its content: serially, or by Ray."""
 
 from namm_mm.execution.base import Execution, Factory, Unit, Work
-from namm_mm.execution.journal import Journal
+from namm_mm.execution.journal import Journal, Results
 from namm_mm.execution.serial import Serial
 from namm_mm.execution.settings import ExecutionSettings, start
 
@@ -10,6 +10,7 @@ __all__ = [
     "ExecutionSettings",
     "Factory",
     "Journal",
+    "Results",
     "Serial",
     "Unit",
     "Work",

@@ -33,7 +33,7 @@ U = TypeVar("U", bound=Unit)
 V = TypeVar("V", bound=Unit, contravariant=True)
 
 Work = Callable[[U], Result]
-"""Does one unit; what it returns must be JSON."""
+"""Does one unit; what it returns must be JSON for a journal on disk, and picklable for workers."""
 
 Factory = Callable[[], Work[U]]
 """Makes the work in the process that does it. Picklable, unless the work stays in this process."""

@@ -9,12 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from namm_mm.errors import RunError
 from namm_mm.tracking.local import open_to_append
 
 Result = Mapping[str, Any]
+
+
+class Results(Protocol):
+    """Where results of units go, and come from if they are there."""
+
+    def get(self, key: str) -> Result | None:
+        """Return the result of a finished unit, None for one that is not."""
+        ...
+
+    def put(self, key: str, result: Result) -> None:
+        """Keep the result of a unit, before the next one begins."""
+        ...
 
 
 class Journal:

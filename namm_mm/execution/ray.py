@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from namm_mm.errors import RunError, message
 from namm_mm.execution.base import Factory, OnDone, U, Work
-from namm_mm.execution.journal import Journal, Result
+from namm_mm.execution.journal import Result, Results
 from namm_mm.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class RayExecution(Generic[U]):
     def __init__(
         self,
         factory: Factory[U],
-        journal: Journal,
+        journal: Results,
         settings: ExecutionSettings,
         progress: Progress | None = None,
     ) -> None:
@@ -328,6 +328,6 @@ def _given_up(losses: int, error: Exception) -> RunError:
     why = (str(error).strip().splitlines() or [""])[-1].strip()
     return RunError(
         f"a unit of work lost {losses} workers, one after the other ({type(error).__name__}: {why})"
-        ". It may need more memory than a worker has: take fewer workers. What was finished is in "
-        "the journal, and the same command goes on from there."
+        ". It may need more memory than a worker has: take fewer workers. What was finished is "
+        "kept, and the same command goes on from there."
     )

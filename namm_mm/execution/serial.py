@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Generic
 
 from namm_mm.execution.base import OnDone, U, Unit, Work
-from namm_mm.execution.journal import Journal, Result
+from namm_mm.execution.journal import Result, Results
 
 __all__ = ["Serial", "Unit"]
 
@@ -22,7 +22,7 @@ class Serial(Generic[U]):
         Where results go, and come from if they are there.
     """
 
-    def __init__(self, work: Work[U], journal: Journal) -> None:
+    def __init__(self, work: Work[U], journal: Results) -> None:
         self.work = work
         self.journal = journal
 

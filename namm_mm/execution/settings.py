@@ -10,7 +10,7 @@ from typing import Any
 
 from namm_mm.errors import message
 from namm_mm.execution.base import Execution, Factory, U, Work
-from namm_mm.execution.journal import Journal
+from namm_mm.execution.journal import Results
 from namm_mm.execution.serial import Serial
 from namm_mm.progress import Progress, Silent
 from namm_mm.reader import Reader
@@ -136,7 +136,7 @@ def gpus() -> int:
 def start(
     settings: ExecutionSettings,
     factory: Factory[U],
-    journal: Journal,
+    journal: Results,
     *,
     here: Work[U] | None = None,
     progress: Progress | None = None,

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.experiment.cell import Cell, Stopwatch
 from namm_mm.experiment.watching import keep, watched
 from namm_mm.history import Recorder
+from namm_mm.policies.window import reencodes
 from namm_mm.records import Answer, Record, Role, Sample, Trace
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from namm_mm.adapters.base import Agent
+    from namm_mm.adapters.base import Agent, ReencodingAgent
+    from namm_mm.experiment.kept import Holder
+    from namm_mm.memory import Memory
+    from namm_mm.policies.base import Policy
     from namm_mm.settings import PolicySettings
     from namm_mm.tasks.base import Episode
 
@@ -110,20 +115,18 @@ def _play(
 ) -> Iterator[tuple[Record, int, Trace]]:
     watch = Stopwatch()
     policy = cell.policy(settings, traces)
-    closely = watched(cell, len(samples))
+    closely = watched(cell, len(samples)) if not reencodes(policy) else range(0)
     recorder = Recorder() if closely else None
-    with cell.attach(policy, recorder) as memory:
-        agent = TimedAgent(
-            cell.adapter.agent(len(samples), memory, target_return=cell.task.target_return())
-        )
+    with _seated(cell, policy, len(samples), recorder) as (acting, memory, holder):
+        agent = TimedAgent(acting)
         episode: Episode
         for episode in cell.task.play(samples, agent, on_step=on_step):
             if episode.error:
                 record = cell.failed(episode.sample, settings, RunError(episode.error))
-                yield record, episode.row, memory.trace(episode.row)
+                yield record, episode.row, holder.trace(episode.row)
                 continue
             first, *later = agent.seconds
-            seen = memory.usage(episode.row).seen
+            seen = holder.usage(episode.row).seen
             answer = Answer(
                 text=_account(episode),
                 first_token_seconds=first,
@@ -132,7 +135,7 @@ def _play(
             )
             roles = agent.roles[:seen]
             kept = {}
-            if recorder is not None and episode.row in closely:
+            if recorder is not None and memory is not None and episode.row in closely:
                 kept = keep(
                     cell,
                     recorder,
@@ -151,13 +154,30 @@ def _play(
                 policy,
                 answer,
                 episode.score,
-                memory,
+                holder,
                 roles,
                 seconds=watch.seconds,
                 row=episode.row,
                 details={**episode.details, **kept, "environments": len(samples)},
             )
-            yield record, episode.row, memory.trace(episode.row)
+            yield record, episode.row, holder.trace(episode.row)
+
+
+@contextmanager
+def _seated(
+    cell: Cell, policy: Policy, environments: int, recorder: Recorder | None
+) -> Iterator[tuple[Agent, Memory | None, Holder]]:
+    """An agent, its memory if it has one, and what tells what was held."""
+    target = cell.task.target_return()
+    if reencodes(policy):
+        tokens = getattr(policy.selection, "tokens", None)
+        window: ReencodingAgent = cell.adapter.window_agent(
+            environments, tokens, target_return=target
+        )
+        yield window, None, window
+        return
+    with cell.attach(policy, recorder) as memory:
+        yield cell.adapter.agent(environments, memory, target_return=target), memory, memory
 
 
 def _account(episode: Episode) -> str:

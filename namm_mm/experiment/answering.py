@@ -16,20 +16,29 @@ if TYPE_CHECKING:
     from namm_mm.settings import PolicySettings
 
 
-def answer_samples(cell: Cell, samples: Sequence[Sample]) -> Iterator[Record]:
+def answer_samples(
+    cell: Cell, samples: Sequence[Sample], *, first: int = 0, count: int | None = None
+) -> Iterator[Record]:
     """Yield one record for each sample and policy.
 
     A sample that fails gives records that say so: a file that cannot be read fails it under all
     policies, anything else under one.
+
+    Parameters
+    ----------
+    first, count
+        Where these samples begin among the `count` samples of a run, some of which are pictured and
+        watched; by default they are all.
 
     Raises
     ------
     UnsupportedError
         The model cannot carry a memory: no sample would do better.
     """
-    step = -(-len(samples) // SAMPLES)
-    closely = watched(cell, len(samples))
-    for number, sample in enumerate(samples):
+    count = len(samples) if count is None else count
+    step = -(-count // SAMPLES)
+    closely = watched(cell, count)
+    for number, sample in enumerate(samples, start=first):
         try:
             inputs = cell.adapter.prepare(sample)
         except UnsupportedError:

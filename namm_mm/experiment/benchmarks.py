@@ -20,7 +20,12 @@ def notices(task: Any, samples: Sequence[Sample]) -> Iterator[str]:
 
 
 def save_table(
-    folder: Path, cell: str, task: Any, model: str, records: Sequence[Record]
+    folder: Path,
+    cell: str,
+    task: Any,
+    model: str,
+    records: Sequence[Record],
+    dataset: str | None = None,
 ) -> Iterator[str]:
     """Write the table of a cell into ``benchmark.json`` of a run folder, and word its lines.
 
@@ -32,6 +37,8 @@ def save_table(
         Of the cell, as in its records.
     records
         Of the run, those of an earlier attempt included; others than the cell's are left out.
+    dataset
+        Fingerprint of the cell's data; None asks the task, which reads them.
     """
     if not hasattr(task, "summary"):
         return
@@ -39,7 +46,7 @@ def save_table(
 
     path = folder / FILE
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    mark = task.fingerprint()
+    mark = task.fingerprint() if dataset is None else dataset
     own = [record for record in records if (record.dataset, record.model) == (mark, model)]
     found[cell] = task.summary(own)
     path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -101,7 +101,7 @@ class Cell:
         policy: Policy,
         answer: Answer,
         score: Score,
-        memory: Memory,
+        memory: kept.Holder,
         roles: Sequence[Role],
         *,
         seconds: float,

@@ -4,18 +4,40 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from namm_mm.memory import Memory
-    from namm_mm.records import Role
+    from torch import Tensor
+
+    from namm_mm.records import MemoryUse, Role, Trace
 
 DIGITS = 4
 
 
-def kept_fractions(memory: Memory, roles: Sequence[Role], row: int = 0) -> list[float]:
+class Holder(Protocol):
+    """What can tell what it held: a memory, or an agent that encodes its window anew."""
+
+    @property
+    def layers(self) -> int:
+        """Attention layers of the model."""
+        ...
+
+    def usage(self, row: int = 0) -> MemoryUse:
+        """Tokens and bytes of one row."""
+        ...
+
+    def kept(self, layer: int, row: int = 0) -> list[Tensor]:
+        """Positions that each head holds."""
+        ...
+
+    def trace(self, row: int = 0) -> Trace:
+        """Sizes after every update."""
+        ...
+
+
+def kept_fractions(memory: Holder, roles: Sequence[Role], row: int = 0) -> list[float]:
     """For each token that has a role, the part of all layers and heads that still hold it."""
     held = np.zeros(len(roles))
     heads = 0

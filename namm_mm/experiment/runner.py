@@ -13,18 +13,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.execution.settings import SERIAL
 from namm_mm.experiment.acting import act_samples
 from namm_mm.experiment.answering import answer_samples
 from namm_mm.experiment.benchmarks import FILE, notices, save_table
 from namm_mm.experiment.cell import Cell
+from namm_mm.experiment.loading import device_of, load, samples_of
 from namm_mm.experiment.shards import Earlier, part
+from namm_mm.experiment.workers import run_in_workers
 from namm_mm.progress import Progress, Silent
 from namm_mm.records import Provenance, Record, Sample
-from namm_mm.registry import build
-from namm_mm.settings import CellSettings, ExperimentSettings
+from namm_mm.settings import ExperimentSettings
 from namm_mm.validation import is_acting
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def run(
 
     progress = progress or Silent()
     progress.say(f"experiment {settings.name}, configuration {settings.config_hash[:12]}")
-    provenance = tracking.provenance.collect(settings.config_hash, _device(settings))
+    provenance = tracking.provenance.collect(settings.config_hash, device_of(settings))
     folder = folder or settings.folder or new_folder(settings.output / settings.name)
     info = _info(settings, provenance, job_type)
     earlier = Earlier(folder, settings)
@@ -104,9 +106,16 @@ def run(
     with tracking.open_run(folder, info, wandb_mode=settings.wandb) as tracker:
         _write_config(folder, settings)
         _keep_networks(settings, folder, tracker)
-        for record in _records(settings, provenance, progress, folder, earlier):
+
+        def keep(record: Record) -> None:
             tracker.record(record)
             records.append(record)
+
+        if settings.execution.name == SERIAL:
+            for record in _records(settings, provenance, progress, folder, earlier):
+                keep(record)
+        else:
+            run_in_workers(settings, provenance, progress, folder, earlier, keep)
         places = dict(tracker.places)
     if (folder / FILE).is_file():
         places["benchmark"] = (folder / FILE).as_posix()
@@ -152,7 +161,7 @@ def _records(
         adapter, task = load(cell_settings, progress)
         done: list[Record] = []
         for seed in settings.seeds:
-            samples = part(_samples(task, cell_settings, seed), settings.shard)
+            samples = part(samples_of(task, cell_settings, seed), settings.shard)
             for line in notices(task, samples):
                 progress.say(f"{cell_settings.name}: {line}")
             cell = Cell(
@@ -182,32 +191,6 @@ def _records(
         gc.collect()  # the next model needs the room
 
 
-def load(settings: CellSettings, progress: Progress) -> tuple[Any, Any]:
-    """Build a cell's adapter and task, and load the model."""
-    from namm_mm.adapters import ADAPTERS
-    from namm_mm.tasks import TASKS
-
-    task = build(TASKS, settings.task.name, settings.task.options)
-    adapter = build(ADAPTERS, settings.adapter.name, settings.adapter.options)
-    progress.say(f"{settings.name}: loading {adapter.model_name}")
-    adapter.load()
-    return adapter, task
-
-
-def _samples(task: Any, settings: CellSettings, seed: int) -> tuple[Sample, ...]:
-    samples = tuple(task.samples(settings.split, settings.limit, seed))
-    if not samples:
-        raise UsageError(
-            message(
-                f"cells.{settings.name}: the task has no sample",
-                given=f"split {settings.split!r}, limit {settings.limit}",
-                expected="at least one sample",
-                then="Choose another split.",
-            )
-        )
-    return samples
-
-
 def _run_cell(cell: Cell, samples: tuple[Sample, ...], progress: Progress) -> Iterator[Record]:
     if not is_acting(cell.task):
         return answer_samples(cell, samples)
@@ -216,17 +199,6 @@ def _run_cell(cell: Cell, samples: tuple[Sample, ...], progress: Progress) -> It
         progress.detail(f"step {step}, {alive} alive")
 
     return act_samples(cell, samples, on_step)
-
-
-def _device(settings: ExperimentSettings) -> str:
-    """The device that the adapters ask for; ``auto`` is CUDA where there is one."""
-    asked = {str(cell.adapter.options.get("device", "auto")) for cell in settings.cells}
-    if asked == {"cpu"}:
-        return "cpu"
-    import torch
-
-    named = sorted(device for device in asked if device.startswith("cuda"))
-    return (named or ["cuda"])[0] if torch.cuda.is_available() else "cpu"
 
 
 def _info(settings: ExperimentSettings, provenance: Provenance, job_type: str) -> RunInfo:

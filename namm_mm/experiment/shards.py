@@ -1,4 +1,4 @@
-"""Parts of a run: split its samples over processes, go on with a stopped part, and join all parts.
+"""Parts of a run: split its samples over processes, and go on with a stopped part.
 
 The records on disk are the truth. A part that is started again in its folder reads them, does what
 is missing and nothing else. What the samples depend on does not depend on the split: parts of one
@@ -8,7 +8,7 @@ run have one configuration hash, and only such are joined.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -139,100 +139,3 @@ def describe(folder: Path) -> tuple[str | None, str | None]:
     state = read_state(folder)
     shard = state.config.get("shard")
     return state.provenance.get("config_hash"), str(shard) if shard else None
-
-
-def merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
-    """Join the parts of one run into a run folder of its own.
-
-    Parameters
-    ----------
-    folders
-        One for each part, in any order.
-    target
-        A folder that holds no run yet.
-
-    Raises
-    ------
-    UsageError
-        They are parts of different runs, a part is missing or not finished, or `target` is taken.
-    """
-    from namm_mm.tracking import RunInfo, read_records, read_state
-    from namm_mm.tracking.jsonl import RECORDS
-    from namm_mm.tracking.local import LocalTracker
-
-    if (target / RECORDS).exists():
-        raise UsageError(
-            message("the folder holds a run", given=str(target), expected="a new folder")
-        )
-    _check_parts(folders)
-    states = [read_state(folder) for folder in folders]
-    records = _unique([record for folder in folders for record in read_records(folder)[0]])
-    config = {name: value for name, value in states[0].config.items() if name != "shard"}
-    provenance = dataclasses.replace(records[0].provenance, run=target.name)
-    joined = tuple(dataclasses.replace(record, provenance=provenance) for record in records)
-    notes = dict.fromkeys(note for state in states for note in state.notes)
-    info = RunInfo(
-        experiment=states[0].experiment,
-        job_type=states[0].job_type,
-        config=config,
-        provenance=provenance,
-        tags=states[0].tags,
-        notes=tuple(notes),
-    )
-    with LocalTracker(target, info) as tracker:
-        for record in joined:
-            tracker.record(record)
-    return joined
-
-
-def _check_parts(folders: Sequence[Path]) -> None:
-    from namm_mm.tracking import read_state
-
-    found = [describe(folder) for folder in folders]
-    hashes = {config_hash for config_hash, _ in found}
-    if len(hashes) != 1 or None in hashes:
-        listed = ", ".join(f"{f.name}: {(h or 'unknown')[:12]}" for f, (h, _) in _pairs(folders))
-        raise UsageError(
-            message(
-                "the runs have different settings",
-                given=listed,
-                expected="one configuration hash",
-                then="`namm-mm report RUN RUN` shows different runs side by side.",
-            )
-        )
-    words = [shard for _, shard in found]
-    count = int((words[0] or "1/1").partition("/")[2])
-    wanted = [f"{index}/{count}" for index in range(1, count + 1)]
-    missing = [shard for shard in wanted if shard not in words]
-    if missing or len(words) != count:
-        raise UsageError(
-            message(
-                "the parts do not make a whole run",
-                given=[shard or "no shard" for shard in words],
-                expected=f"each of {', '.join(wanted)} once",
-            )
-        )
-    open_parts = [f.name for f in folders if read_state(f).status != "ok"]
-    if open_parts:
-        raise UsageError(
-            message(
-                "a part is not finished",
-                given=open_parts,
-                expected="parts that came to their end",
-                then="Run its command again: it goes on where it stopped.",
-            )
-        )
-
-
-def _pairs(folders: Iterable[Path]) -> Iterator[tuple[Path, tuple[str | None, str | None]]]:
-    return ((folder, describe(folder)) for folder in folders)
-
-
-def _unique(records: Sequence[Record]) -> list[Record]:
-    """Each record once: two cells of a run may ask the same, as a table and a curve do."""
-    if not records:
-        raise UsageError("the parts hold no record at all: there is nothing to join.")
-    found: dict[object, Record] = {}
-    for record in records:
-        found.setdefault(key_of(record), record)
-    return list(found.values())

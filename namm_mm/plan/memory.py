@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from namm_mm import budgets
 from namm_mm.policies.base import Budget, KeepAll, Observation
-from namm_mm.settings import OWN_BUDGET
+from namm_mm.settings import OWN_BUDGET, WINDOW
 
 if TYPE_CHECKING:
     from namm_mm.plan.models import ModelFacts
@@ -115,6 +115,8 @@ def held(
         return context, False
     if isinstance(selection, Budget):
         size = selection.tokens or round((selection.fraction or 1.0) * context)
+        if settings.name == WINDOW:
+            return min(context, size), False
         return min(context, size + interval), False
     limit = context if selection.limit is None else selection.limit + interval
     return min(context, limit), selection.limit is None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import NammError
+from namm_mm.execution.settings import SERIAL
 from namm_mm.plan import memory, times
 from namm_mm.plan.configuration import TOKENS_PER_STEP, facts_of, local_folder
 from namm_mm.plan.devices import Device, local_device
@@ -83,12 +84,15 @@ class Plan:
     ----------
     config_hash
         As in the records that it would make.
+    workers
+        Processes that share the samples, each on a device of its own.
     """
 
     experiment: str
     config_hash: str
     device: Device
     cells: tuple[CellPlan, ...]
+    workers: int = 1
 
     @property
     def downloads(self) -> tuple[Download, ...]:
@@ -113,7 +117,8 @@ def plan(settings: ExperimentSettings, device: Device | None = None) -> Plan:
     """
     device = device or local_device()
     cells = tuple(_cell(cell, settings, device) for cell in settings.cells)
-    return Plan(settings.name, settings.config_hash, device, cells)
+    workers = 1 if settings.execution.name == SERIAL else settings.execution.worker_count
+    return Plan(settings.name, settings.config_hash, device, cells, workers)
 
 
 def _cell(cell: CellSettings, settings: ExperimentSettings, device: Device) -> CellPlan:

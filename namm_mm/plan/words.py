@@ -43,7 +43,9 @@ def lines(plan: Plan) -> Iterator[str]:
         yield f"  to fetch: {size(known)}{more}"
     seconds = [cell.seconds for cell in plan.cells]
     if seconds and all(s is not None for s in seconds):
-        yield f"time: about {duration(sum(s or 0 for s in seconds))}, by rooflines: expect 1 to 3 x"
+        total = sum(s or 0 for s in seconds) / plan.workers
+        shared = f" with {plan.workers} workers" if plan.workers > 1 else ""
+        yield f"time: about {duration(total)}{shared}, by rooflines: expect 1 to 3 x"
     yield f"verdict: {_verdict(plan)}"
 
 

@@ -51,9 +51,18 @@ def test_a_published_control_cell_runs_on_a_tiny_model(
     ]
     assert main(["transfer", *words]) == 0
     records = read_records(tmp_path / "run")[0]
-    assert len(records) == 2 * 5
+    assert len(records) == 2 * 6
     for record in records:
         assert not record.error
         assert record.family == "Hopper-v4"
         assert record.details["target_return"] == 3600.0
         assert record.details["published_protocol"]
+    played = {policy: [r for r in records if r.policy == policy] for policy in ("full", "window")}
+    assert [r.sample for r in played["window"]] == [r.sample for r in played["full"]]  # paired
+    for window, full in zip(played["window"], played["full"], strict=True):
+        assert window.budget == "tokens:60"
+        assert window.memory is not None
+        assert full.memory is not None
+        assert window.memory.seen == full.memory.seen <= 3 * 20 - 1  # it saw all of so short a time
+        assert window.memory.tokens_peak == full.memory.tokens_final
+        assert window.value == pytest.approx(full.value, abs=1e-2)

@@ -9,7 +9,9 @@ import benchmark_folders
 import pytest
 import video_checkpoints
 
-from namm_mm.cli import groups, main
+from namm_mm.cli import compose, groups, main
+from namm_mm.experiment import run
+from namm_mm.settings import from_mapping
 
 VIDEO = [name for name in groups()["experiment"] if name.startswith(("paper_video", "scale/video"))]
 
@@ -46,8 +48,8 @@ def test_a_cell_runs_on_a_tiny_model_and_a_tiny_benchmark(
     assert main(["transfer", *words]) == 0
     said = capsys.readouterr()
     assert "1 of 3 videos are missing" in said.out + said.err
-    (run,) = (tmp_path / "runs").glob("*/*/records.jsonl")
-    records = [json.loads(line) for line in run.read_text().splitlines()]
+    (lines,) = (tmp_path / "runs").glob("*/*/records.jsonl")
+    records = [json.loads(line) for line in lines.read_text().splitlines()]
     assert len(records) == 12
     assert sum(bool(record["error"]) for record in records) == 4
     for record in records:
@@ -55,8 +57,19 @@ def test_a_cell_runs_on_a_tiny_model_and_a_tiny_benchmark(
         assert record["details"]["context_length"] == 4096
         if not record["error"]:
             assert record["details"]["frames_seen"] == 4
-    table = json.loads((run.parent / "benchmark.json").read_text())["longvideobench"]
+    table = json.loads((lines.parent / "benchmark.json").read_text())["longvideobench"]
     assert set(table) == {"full", "namm threshold"}
     assert table["full"]["missing"] == ["gone.mp4"]
     assert table["full"]["n"] == 4
     assert table["full"]["unparsed"] == table["full"]["drawn"], "published: drawn at random"
+    parts = [tmp_path / "one", tmp_path / "two"]
+    for index, part in enumerate(parts, start=1):
+        run(from_mapping(compose("transfer", [*words, f"shard={index}/2"])), folder=part)
+    assert main(["report", *map(str, parts), "--merge", str(tmp_path / "whole")]) == 0
+    assert "longvideobench, full: " in capsys.readouterr().out
+    joined = json.loads((tmp_path / "whole" / "benchmark.json").read_text())
+    assert joined == {"longvideobench": table}
+    pictures = {record["details"].get("frames") for record in records} - {None}
+    assert pictures
+    assert all((tmp_path / "whole" / picture).is_file() for picture in pictures)
+    assert "shard" not in (tmp_path / "whole" / "config.yaml").read_text()

@@ -1,0 +1,164 @@
+"""Join the parts of a run: its records, what they name, and the tables of its benchmarks."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from namm_mm import history, pictures
+from namm_mm.errors import UsageError, message
+from namm_mm.experiment.benchmarks import save_table
+from namm_mm.experiment.shards import describe, key_of
+from namm_mm.records import Record
+from namm_mm.registry import build
+
+BESIDE = (pictures.FOLDER, history.FOLDER, "artifacts")
+"""Folders of a run whose files its records and report name; no two parts have one of a name."""
+
+
+def merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
+    """Join the parts of one run into a run folder of its own, with all that a whole run has.
+
+    Parameters
+    ----------
+    folders
+        One for each part, in any order.
+    target
+        A folder that holds no run yet.
+
+    Raises
+    ------
+    UsageError
+        They are parts of different runs, a part is missing or not finished, or `target` is taken.
+    """
+    from namm_mm.tracking import RunInfo, read_records, read_state
+    from namm_mm.tracking.jsonl import RECORDS
+    from namm_mm.tracking.local import LocalTracker
+
+    if (target / RECORDS).exists():
+        raise UsageError(
+            message("the folder holds a run", given=str(target), expected="a new folder")
+        )
+    _check_parts(folders)
+    states = [read_state(folder) for folder in folders]
+    records = _unique([record for folder in folders for record in read_records(folder)[0]])
+    of_parts = ("shard", "folder", "execution")
+    config = {name: value for name, value in states[0].config.items() if name not in of_parts}
+    provenance = dataclasses.replace(records[0].provenance, run=target.name)
+    joined = tuple(dataclasses.replace(record, provenance=provenance) for record in records)
+    notes = dict.fromkeys(note for state in states for note in state.notes)
+    info = RunInfo(
+        experiment=states[0].experiment,
+        job_type=states[0].job_type,
+        config=config,
+        provenance=provenance,
+        tags=states[0].tags,
+        notes=tuple(notes),
+    )
+    with LocalTracker(target, info) as tracker:
+        for record in joined:
+            tracker.record(record)
+    _write_config(target, states[0].provenance.get("config_hash"), config)
+    for folder in folders:
+        for name in BESIDE:
+            if (folder / name).is_dir():
+                shutil.copytree(folder / name, target / name, dirs_exist_ok=True)
+    return joined
+
+
+def _write_config(target: Path, config_hash: object, config: Mapping[str, Any]) -> None:
+    import yaml
+
+    from namm_mm.experiment.runner import CONFIG
+
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    (target / CONFIG).write_text(f"# config hash {config_hash}\n{text}", encoding="utf-8")
+
+
+def tables(target: Path, records: Sequence[Record]) -> Iterator[str]:
+    """Write the tables of a joined run's benchmarks, and word their lines.
+
+    Parameters
+    ----------
+    target
+        Its folder.
+    records
+        All of them.
+    """
+    from namm_mm.tracking import read_state
+
+    for name, cell in read_state(target).config.get("cells", {}).items():
+        task, model = _components(cell)
+        kind = cell["task"]["name"]
+        marks = {r.dataset for r in records if (r.task, r.model) == (kind, model)}
+        mark = marks.pop() if len(marks) == 1 else None  # the data may be on another machine
+        yield from save_table(target, name, task, model, records, mark)
+
+
+def _components(cell: Mapping[str, Any]) -> tuple[Any, str]:
+    """The task of a cell as its configuration says it, and the name of its model."""
+    from namm_mm.adapters import ADAPTERS
+    from namm_mm.tasks import TASKS
+
+    made = []
+    for registry, key in ((TASKS, "task"), (ADAPTERS, "adapter")):
+        options = dict(cell[key])
+        made.append(build(registry, options.pop("name"), options))
+    task, adapter = made
+    return task, adapter.model_name
+
+
+def _check_parts(folders: Sequence[Path]) -> None:
+    from namm_mm.tracking import read_state
+
+    found = [describe(folder) for folder in folders]
+    hashes = {config_hash for config_hash, _ in found}
+    if len(hashes) != 1 or None in hashes:
+        listed = ", ".join(f"{f.name}: {(h or 'unknown')[:12]}" for f, (h, _) in _pairs(folders))
+        raise UsageError(
+            message(
+                "the runs have different settings",
+                given=listed,
+                expected="one configuration hash",
+                then="`namm-mm report RUN RUN` shows different runs side by side.",
+            )
+        )
+    words = [shard for _, shard in found]
+    count = int((words[0] or "1/1").partition("/")[2])
+    wanted = [f"{index}/{count}" for index in range(1, count + 1)]
+    missing = [shard for shard in wanted if shard not in words]
+    if missing or len(words) != count:
+        raise UsageError(
+            message(
+                "the parts do not make a whole run",
+                given=[shard or "no shard" for shard in words],
+                expected=f"each of {', '.join(wanted)} once",
+            )
+        )
+    open_parts = [f.name for f in folders if read_state(f).status != "ok"]
+    if open_parts:
+        raise UsageError(
+            message(
+                "a part is not finished",
+                given=open_parts,
+                expected="parts that came to their end",
+                then="Run its command again: it goes on where it stopped.",
+            )
+        )
+
+
+def _pairs(folders: Iterable[Path]) -> Iterator[tuple[Path, tuple[str | None, str | None]]]:
+    return ((folder, describe(folder)) for folder in folders)
+
+
+def _unique(records: Sequence[Record]) -> list[Record]:
+    """Each record once: two cells of a run may ask the same, as a table and a curve do."""
+    if not records:
+        raise UsageError("the parts hold no record at all: there is nothing to join.")
+    found: dict[object, Record] = {}
+    for record in records:
+        found.setdefault(key_of(record), record)
+    return list(found.values())
