@@ -1,7 +1,8 @@
 """Environment steps per second of the ways to remember in control, at one batch size.
 
     python benchmarks/control_speed.py
-    python benchmarks/control_speed.py --model pocket_rl_hopper --environment Hopper-v5 --batch 8
+    python benchmarks/control_speed.py --model pocket_rl_halfcheetah_orders \
+        --environment HalfCheetah-v5 --orders
 
 ``model`` times the agent alone, on noise; ``whole`` times play with the simulator, whose own speed
 is given in the last column: no agent can make play faster than that. Steps are per second of
@@ -35,17 +36,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="pocket_rl_hopper")
     parser.add_argument("--environment", default="Hopper-v5")
+    parser.add_argument("--orders", action="store_true")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--interval", type=int, default=48)
     parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    task = OfflineRlTask(args.environment, max_steps=args.steps)
+    task = OfflineRlTask(args.environment, max_steps=args.steps, orders=args.orders)
     samples = task.samples("validation", args.batch, 0)
     simulator = _play(_Still(task), task, samples)
     print(
-        f"{args.model} in {args.environment}, batch {args.batch}, {args.steps} steps, "
+        f"{args.model} in {task.family}, batch {args.batch}, {args.steps} steps, "
         f"interval {args.interval}\n{platform.processor() or platform.machine()}, 1 of "
         f"{os.cpu_count()} cores, torch {torch.__version__}; steps per second of processor time\n"
     )
