@@ -36,6 +36,13 @@ def main() -> None:
     tried = [line["generation"] for line in validations]
     fitness = [line["validation/fitness"] for line in validations]
     above.plot(tried, fitness, "o-", color="#d62728", label="mean, on fixed prompts")
+    averaged = [line for line in validations if "validation/average" in line]
+    if averaged:
+        above.plot(
+            [line["generation"] for line in averaged],
+            [line["validation/average"] for line in averaged],
+            "s--", color="#d62728", mfc="white", label="average of the last means, fixed prompts",
+        )  # fmt: skip
     above.set_ylabel("fitness, nats to the full cache")
     above.legend()
     kept = [line["validation/kept"] for line in validations]
