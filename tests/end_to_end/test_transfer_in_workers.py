@@ -66,6 +66,7 @@ def files(folder: Path) -> set[str]:
     }
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of slow starts
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'namm-mm[ray]'")
 def test_workers_give_the_records_of_a_serial_run_although_one_is_killed(
     serial: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
