@@ -23,6 +23,7 @@ from namm_mm.records import PROTOCOLS, STORAGES, Sample
 
 if TYPE_CHECKING:
     from namm_mm.memory import Memory
+    from namm_mm.memory.watch import Update, Watcher
 
 WRAPPERS: Mapping[str, tuple[str | None, str | None]] = {
     "llava_hf": ("LlavaHf", "LlavaHf"),
@@ -75,7 +76,7 @@ class MemoryArguments:
         selection = budgets.parse(self.budget, policy.selection)
         return dataclasses.replace(policy, selection=selection)
 
-    def attach(self, model: Any) -> Any:
+    def attach(self, model: Any, watcher: Watcher | None = None) -> Any:
         """Attach a memory to `model`."""
         from namm_mm.memory import attach
 
@@ -85,7 +86,41 @@ class MemoryArguments:
             interval=int(self.interval),
             storage=self.storage,
             protocol=self.protocol,
+            watcher=watcher,
         )
+
+
+@dataclasses.dataclass
+class Tally:
+    """What a memory kept, over all requests of a run: ``model.tally``.
+
+    Attributes
+    ----------
+    updates
+        Evictions, counted for every layer and sequence.
+    seen
+        Sum over them of the tokens that the sequence had processed by then.
+    kept
+        Sum over them of the tokens that stayed, means over heads.
+    """
+
+    updates: int = 0
+    seen: int = 0
+    kept: float = 0.0
+
+    def __call__(self, update: Update) -> None:
+        """Count one eviction: a watcher of :func:`namm_mm.memory.attach`."""
+        self.updates += len(update.rows)
+        self.seen += update.seen * len(update.rows)
+        self.kept += float((update.kept >= 0).sum(-1).float().mean(-1).sum())
+
+    @property
+    def words(self) -> str:
+        """One line for a log."""
+        if not self.updates:
+            return "nothing was evicted: every prompt was shorter than the interval"
+        part = self.kept / self.seen
+        return f"kept {part:.1%} of the tokens seen, a mean over {self.updates} evictions"
 
 
 def split_arguments(given: Mapping[str, Any]) -> tuple[MemoryArguments, dict[str, Any]]:
@@ -135,15 +170,20 @@ def _with_memory(wrapper: str, kind: str) -> type:
 
         def __init__(self, **given: Any) -> None:
             self.memory_arguments, rest = split_arguments(given)
+            self.tally = Tally()
             super().__init__(**rest)
 
         def generate_until(self, requests: Any) -> Any:
             with _attached(self, len(requests)):
-                return super().generate_until(requests)
+                replies = super().generate_until(requests)
+            _say(self)
+            return replies
 
         def loglikelihood(self, requests: Any) -> Any:
             with _attached(self, len(requests)):
-                return super().loglikelihood(requests)
+                scores = super().loglikelihood(requests)
+            _say(self)
+            return scores
 
     WithMemory.__name__ = WithMemory.__qualname__ = f"Namm{base.__name__}"
     return WithMemory
@@ -152,7 +192,7 @@ def _with_memory(wrapper: str, kind: str) -> type:
 @contextmanager
 def _attached(wrapper: Any, requests: int) -> Iterator[Memory]:
     """Attach; wrappers swallow what goes wrong in a model, so say it if nothing ran at all."""
-    with wrapper.memory_arguments.attach(wrapper.model) as memory:
+    with wrapper.memory_arguments.attach(wrapper.model, wrapper.tally) as memory:
         yield memory
         if requests and not _ran(memory):
             raise RunError(
@@ -163,6 +203,14 @@ def _attached(wrapper: Any, requests: int) -> Iterator[Memory]:
                     then="The log of lmms-eval holds the errors that its wrapper went on from.",
                 )
             )
+
+
+def _say(model: Any) -> None:
+    """Say into lmms-eval's own log what was kept."""
+    import importlib
+
+    logger: Any = importlib.import_module("loguru").logger  # lmms-eval's, and of no other use here
+    logger.info(f"{model.memory_arguments.policy}: {model.tally.words}")
 
 
 def _ran(memory: Memory) -> bool:
@@ -190,6 +238,7 @@ def _our_model() -> type:
         ) -> None:
             super().__init__()
             self.memory_arguments, options = split_arguments(given)
+            self.tally = Tally()
             self.adapter = LlavaVideoAdapter(
                 model=str(pretrained), device=str(device), answer_by="generate", **options
             )
@@ -197,7 +246,7 @@ def _our_model() -> type:
 
         def generate_until(self, requests: Any) -> list[str]:
             found = []
-            with self.memory_arguments.attach(self.adapter.backbone) as memory:
+            with self.memory_arguments.attach(self.adapter.backbone, self.tally) as memory:
                 for request in requests:
                     context, settings, doc_to_visual, doc, task, split = request.args
                     visuals = doc_to_visual(self.task_dict[task][split][doc])
@@ -207,6 +256,7 @@ def _our_model() -> type:
                     self.adapter.max_new_tokens = int(settings.get("max_new_tokens") or 16)
                     answer = self.adapter.answer(self.adapter.prepare(sample), memory)
                     found.append(_until(answer.text, settings.get("until")))
+            _say(self)
             return found
 
         def loglikelihood(self, requests: Any) -> Any:

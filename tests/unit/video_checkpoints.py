@@ -103,6 +103,57 @@ def save_checkpoint(folder: Path, model_type: str, *, seed: int = 0, edge: int =
     return model
 
 
+def save_llava(folder: Path, *, seed: int = 0, edge: int = 32) -> None:
+    """Save a tiny LLaVA for images, which lmms-eval's own wrapper loads."""
+    import transformers
+
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = None
+    wide: dict[str, Any] = {"initializer_range": 0.3}
+    config: Any = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=edge,
+            patch_size=8,
+            **wide,
+        ),
+        text_config=transformers.LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **wide,
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        **wide,
+    )
+    model: Any = transformers.LlavaForConditionalGeneration(config)
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    pixels = {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": edge},
+        "crop_size": {"height": edge, "width": edge},
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
+    processor = {
+        "processor_class": "LlavaProcessor",
+        "patch_size": 8,
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1,
+    }
+    (folder / "processor_config.json").write_text(json.dumps(processor))
+
+
 def publish(folder: Path, rename: Callable[[str], str]) -> None:
     """Write ``model.safetensors`` again in shards, with other names."""
     from safetensors.torch import load_file
