@@ -12,7 +12,7 @@ experiment replaces it. Plots need matplotlib: `pip install -c constraints.txt -
 from __future__ import annotations
 
 import argparse
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,18 +91,6 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
     if len({row.family for row in families}) > 1:
         parts += ["By family:", family_table(families)]
         parts.append(image(picture, "by-family", draw_families(families, picture, "by-family")))
-    for limit in wide(own, curve):
-        same = [r for r in records if r.budget == limit or r.policy == FULL]
-        rows, families = result_rows(same), result_rows(same, by_family=True)
-        parts += [
-            f"At {limit} of the cache in every layer and head:",
-            main_table(rows),
-        ]
-        kind = f"by-family-at-{limit.partition(':')[2]}"
-        parts += [
-            family_table(families),
-            image(picture, kind, draw_families(families, picture, kind)),
-        ]
     along = [r for r in records if r.budget in {c.budget for c in curve} or r.policy == FULL]
     if curve:
         found = [row for row in result_rows(along) if row.score]
@@ -112,13 +100,6 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
         ]
         parts.append(image(picture, "curve", draw_curve(found, picture, "curve")))
     return parts
-
-
-def wide(own: Sequence[Record], curve: Sequence[Record]) -> list[str]:
-    """Limits of a curve at which the NAMM was run on as many samples as at its own sizes."""
-    count = Counter(r.budget for r in curve if r.policy == NAMM)
-    samples = sum(r.policy == NAMM for r in own)
-    return [limit for limit, number in count.items() if number >= samples > 0]
 
 
 def main_table(rows: Sequence[Row]) -> str:
