@@ -267,9 +267,10 @@ def _expected(name: str) -> str:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     from namm_mm.plan.models import KNOWN
+    from namm_mm.plan.words import size as in_words
 
     folder = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
-    size = f" ({KNOWN[name].published_bytes / 1e9:.1f} GB)" if name in KNOWN else ""
+    size = f" ({in_words(KNOWN[name].published_bytes)})" if name in KNOWN else ""
     return f"a cached model in {folder}{size}"
 
 
