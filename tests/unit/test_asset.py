@@ -162,7 +162,7 @@ def test_uncached_hub_model_offline_names_the_download_command(
     with pytest.raises(RunError, match="hf download nobody/nothing"):
         asset.resolve("nobody/nothing")
     name = "llava-hf/LLaVA-NeXT-Video-7B-hf"
-    with pytest.raises(RunError, match=r"models--llava-hf--LLaVA-NeXT.*\(14\.1 GB\)"):
+    with pytest.raises(RunError, match=r"models--llava-hf--LLaVA-NeXT.*\(13\.2 GiB\)"):
         asset.resolve(name)
 
 
