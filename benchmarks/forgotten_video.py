@@ -230,7 +230,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         around = [np.nan if value is None else value for value in own["around_evidence"]]
         right.plot(range(-REACH, REACH + 1), around, label=name, **wide)
     left.set(xlabel="frame", ylabel="kept at the end", ylim=(0, 1.02))
-    left.legend(frameon=False, fontsize="small")
+    left.legend(loc="upper right", bbox_to_anchor=(0.85, 1.0), frameon=False, fontsize="small")
     right.axhline(0.0, color="black", linewidth=0.8)
     right.set(xlabel="frames after the evidence begins", ylabel="kept, minus idle frames there")
     figure.savefig(path, dpi=110, metadata={"Software": None})
