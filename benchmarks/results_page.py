@@ -2,7 +2,8 @@
 
     namm-mm transfer experiment=pocket_full checkpoint=FILE
     python benchmarks/results_page.py RUN_FOLDER ...     keep their records, then write the page;
-                                                         cells may have been run apart
+                                                         cells may have been run apart, and what
+                                                         two runs have counts once, as the first
     python benchmarks/results_page.py                    write the page again from what is kept
 
 Records are kept small, as docs/results/NAME.jsonl, NAME being the experiment's; a run of the same
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from namm_mm.experiment.shards import key_of
 from namm_mm.records import Record
 from namm_mm.report import words
 from namm_mm.results import FULL, NAMM, Cell, Row, cell_of, result_rows
@@ -26,7 +28,7 @@ from namm_mm.tracking.slim import read_slim, write_slim
 DOCS = Path(__file__).parents[1] / "docs"
 COLORS = {
     "full": "black", "namm": "#d62728", "h2o": "#1f77b4", "l2": "#9467bd", "recency": "#2ca02c",
-    "random": "#ff7f0e",
+    "random": "#ff7f0e", "attention_max": "#8c564b", "attention_ema": "#e377c2",
 }  # fmt: skip
 LEGEND = (
     "Means with 95 % intervals: Wilson's for right-or-wrong scores, else bootstrap over samples. "
@@ -55,7 +57,8 @@ def main() -> None:
             print(f"{run}: this run has not finished; {len(records)} records are kept")
         found[records[0].experiment] += records
         notes[records[0].experiment] |= dict.fromkeys(read_state(run).notes)
-    for name, records in found.items():
+    for name, several in found.items():
+        records = list({key_of(record): record for record in reversed(several)}.values())[::-1]
         file = kept / f"{name}.jsonl"
         print(f"{file}: {write_slim(file, records) / 1024:.0f} KiB of {len(records)} records")
         file.with_suffix(".notes.txt").write_text("\n".join(notes[name]) + "\n", encoding="utf-8")
@@ -95,7 +98,7 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
     if curve:
         found = [row for row in result_rows(along) if row.score]
         parts += [
-            "Along a curve of limits, on fewer samples where their number differs:",
+            "At equal parts of the cache, the same in all layers, on fewer samples:",
             curve_table(found),
         ]
         parts.append(image(picture, "curve", draw_curve(found, picture, "curve")))
