@@ -22,7 +22,7 @@ for sample in track(samples, "prompts", console=Console(stderr=True)):
     inputs = adapter.prepare(sample)
     trace = None
     for name in names:
-        matched = {} if trace is None else {"selection": Budget(trace=trace, matched="namm")}
+        matched = {} if trace is None else {"selection": Budget(trace=trace, matched="match:namm")}
         with attach(adapter.backbone, policy(name, **matched), interval=64) as memory:
             score = task.score(sample, adapter.answer(inputs, memory))
         if name == "namm":

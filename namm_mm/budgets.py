@@ -1,32 +1,54 @@
 """Budgets in words, as configurations and records hold them.
 
-=================  ====================================================================
-``full``           never evict
-``threshold``      keep what scores >= 0 (the NAMM's own rule); ``threshold:512`` with a limit
-``tokens:64``      so many tokens for each layer and head
-``fraction:0.25``  this part of the tokens that were seen
-``match:namm``     as many tokens, at every update and in every layer, as that policy's run kept
-=================  ====================================================================
+======================  ===============================================================
+``full``                never evict
+``threshold``           keep what scores >= 0 (the NAMM's own rule); ``threshold:512`` with a limit
+``tokens:64``           so many tokens for each layer and head
+``fraction:0.25``       this part of the tokens that were seen
+``pool:0.25``           this part in each layer, the best tokens of all its heads together
+``match:namm``          as many tokens, at every update and in every layer, as that run kept,
+                        the same for all heads of a layer
+``match_heads:namm``    as many in every layer and head
+``match_total:namm``    as many in all, the same for all layers and heads
+======================  ===============================================================
+
+With shared storage all heads of a layer keep the same number, and the first two are one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from namm_mm.errors import UsageError, message
 from namm_mm.policies.base import Budget, KeepAll, Selection, Threshold
 from namm_mm.records import Trace
 
-KINDS = ("full", "threshold", "tokens:N", "fraction:F", "match:POLICY")
+KINDS = (
+    "full",
+    "threshold",
+    "tokens:N",
+    "fraction:F",
+    "pool:F",
+    "match:POLICY",
+    "match_heads:POLICY",
+    "match_total:POLICY",
+)
+
+MATCHES: Mapping[str, Callable[[Trace], Trace]] = {
+    "match": Trace.even_heads,
+    "match_heads": lambda trace: trace,
+    "match_total": Trace.even_layers,
+}
+"""What a budget that follows another policy's run makes of its sizes."""
 
 Traces = Mapping[str, tuple[Trace, ...]]
 """For each traced policy the sizes it kept, one trace for each row of the batch."""
 
 
 def matched_policy(words: str) -> str | None:
-    """Return the policy that a ``match:`` budget follows, None for the other kinds."""
+    """Return the policy that a ``match`` budget follows, None for the other kinds."""
     kind, _, rest = words.partition(":")
-    return rest if kind == "match" else None
+    return rest if kind in MATCHES else None
 
 
 def parse(words: str, own: Selection | None = None, traces: Traces | None = None) -> Selection:
@@ -39,7 +61,7 @@ def parse(words: str, own: Selection | None = None, traces: Traces | None = None
     own
         The policy's own rule: protected sinks and recent tokens are taken from it.
     traces
-        Needed for ``match:``.
+        Needed for the ``match`` kinds.
 
     Raises
     ------
@@ -55,13 +77,14 @@ def parse(words: str, own: Selection | None = None, traces: Traces | None = None
             return Threshold(int(rest) if colon else None)
         if kind == "tokens":
             return Budget(tokens=int(rest), sinks=sinks, recents=recents)
-        if kind == "fraction":
-            return Budget(fraction=float(rest), sinks=sinks, recents=recents)
+        if kind in ("fraction", "pool"):
+            pooled = kind == "pool"
+            return Budget(fraction=float(rest), sinks=sinks, recents=recents, pooled=pooled)
     except ValueError as error:
         if isinstance(error, UsageError):
             raise
         raise _unknown(words) from error
-    if kind == "match" and rest:
+    if kind in MATCHES and rest:
         found = (traces or {}).get(rest)
         if found is None:
             raise UsageError(
@@ -72,7 +95,8 @@ def parse(words: str, own: Selection | None = None, traces: Traces | None = None
                     valid=traces or (),
                 )
             )
-        return Budget(trace=found, matched=rest, sinks=sinks, recents=recents)
+        spread = tuple(MATCHES[kind](trace) for trace in found)
+        return Budget(trace=spread, matched=words, sinks=sinks, recents=recents)
     raise _unknown(words)
 
 

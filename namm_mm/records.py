@@ -155,7 +155,7 @@ class Score:
 class Trace:
     """How many tokens one row kept, at every update, in every layer and head.
 
-    This is what ``match:`` budgets replay: a baseline that follows a trace holds the same number of
+    This is what ``match`` budgets replay: a baseline that follows a trace holds the same number of
     tokens as the traced run at every moment, in every layer.
 
     Attributes
@@ -171,6 +171,25 @@ class Trace:
         if not self.sizes:
             return None
         return self.sizes[min(update, len(self.sizes) - 1)][layer]
+
+    def even_heads(self) -> Trace:
+        """As many tokens in every layer, the same for all of its heads (to within one token)."""
+        return Trace(
+            tuple(tuple(_even(sum(layer), len(layer)) for layer in update) for update in self.sizes)
+        )
+
+    def even_layers(self) -> Trace:
+        """As many tokens in all, the same for all layers and heads (to within one token)."""
+        spread = []
+        for update in self.sizes:
+            sizes = iter(_even(sum(map(sum, update)), sum(map(len, update))))
+            spread.append(tuple(tuple(next(sizes) for _ in layer) for layer in update))
+        return Trace(tuple(spread))
+
+
+def _even(total: int, parts: int) -> tuple[int, ...]:
+    share, rest = divmod(total, parts)
+    return tuple(share + (index < rest) for index in range(parts))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from namm_mm.errors import UsageError
+from namm_mm.errors import UsageError, message
 from namm_mm.policies.base import Budget, KeepAll, LayerView, Selection, Threshold
 
 
@@ -61,6 +61,15 @@ def select(
     slot = torch.arange(slots, device=scores.device)
     ranked = scores.float()
     if isinstance(selection, Budget):
+        if selection.pooled and not per_head:
+            raise UsageError(
+                message(
+                    "heads cannot share a budget where all keep the same number",
+                    given=selection.describe(),
+                    expected="storage=per_head",
+                    then="Set storage=per_head, or take fraction:F.",
+                )
+            )
         protected = (view.positions < selection.sinks) | (view.age < selection.recents)
         ranked = ranked.masked_fill(protected, torch.finfo(torch.float32).max)
     ranked = ranked.masked_fill(slot == lengths[..., None] - 1, float("inf"))
@@ -91,6 +100,8 @@ def _counts(
         return wanted if selection.limit is None else wanted.clamp(max=selection.limit)
     if selection.tokens is not None:
         return torch.full_like(view.lengths, selection.tokens)
+    if selection.fraction is not None and selection.pooled:
+        return _pooled(ranked, view, selection.fraction)
     if selection.fraction is not None:
         return torch.full_like(view.lengths, max(1, round(selection.fraction * view.seen)))
     return torch.stack(
@@ -99,6 +110,14 @@ def _counts(
             for row in (rows if rows is not None else range(view.lengths.shape[0]))
         ]
     ).to(view.lengths)
+
+
+def _pooled(ranked: Tensor, view: LayerView, fraction: float) -> Tensor:
+    """(row, kv_head): how many of the layer's best tokens each head has."""
+    size = max(1, round(fraction * view.seen)) * ranked.shape[1]
+    order = ranked.flatten(1).argsort(dim=-1, descending=True, stable=True)[:, :size]
+    best = torch.zeros_like(ranked, dtype=torch.bool).flatten(1).scatter_(1, order, value=True)
+    return (best.view_as(ranked) & view.filled).sum(dim=-1)
 
 
 def _matched(selection: Budget, row: int, update: int, view: LayerView) -> Tensor:

@@ -119,11 +119,14 @@ class Budget:
         Size per layer and head.
     fraction
         Size as a part, in (0, 1], of the tokens that the row has seen at the time of the update.
+    pooled
+        The heads of a layer share its size: the best tokens of all of them stay, wherever they are
+        (as in Ada-KV, arXiv 2407.11550). Needs sizes per head.
     trace
-        Sizes that another run really used on this sample, per update, layer and head (``match:``);
+        Sizes that another run really used on this sample, per update, layer and head (``match``);
         one trace, or one for each row of the batch.
     matched
-        Name of that run, for the record.
+        The words that asked for it, for the record: ``match:namm``.
     sinks, recents
         The first and the last so many tokens of the row are protected, inside the budget.
     """
@@ -134,6 +137,7 @@ class Budget:
     matched: str = ""
     sinks: int = 0
     recents: int = 0
+    pooled: bool = False
 
     def __post_init__(self) -> None:
         given = [v for v in (self.tokens, self.fraction, self.trace) if v is not None]
@@ -175,8 +179,8 @@ class Budget:
         if self.tokens is not None:
             return f"tokens:{self.tokens}"
         if self.fraction is not None:
-            return f"fraction:{self.fraction:g}"
-        return f"match:{self.matched}"
+            return f"{'pool' if self.pooled else 'fraction'}:{self.fraction:g}"
+        return self.matched
 
 
 Selection = KeepAll | Threshold | Budget

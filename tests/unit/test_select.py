@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from namm_mm.errors import UsageError
 from namm_mm.memory import attach
 from namm_mm.memory.select import select
 from namm_mm.policies import Budget, Threshold, create
@@ -86,13 +87,13 @@ def test_a_matched_budget_holds_the_same_tokens_at_every_update(storage: str) ->
     traces = (reference.trace(0), reference.trace(1))
     assert traces[0] != traces[1]
     for name in ("h2o", "l2", "recency"):
-        matched = create(name, selection=Budget(trace=traces, matched="half"))
+        matched = create(name, selection=Budget(trace=traces, matched="match:half"))
         with torch.no_grad(), attach(model, matched, interval=32, storage=storage) as memory:
             model(tokens)
         for row in range(2):
             assert memory.trace(row) == traces[row]
             assert memory.usage(row).tokens_peak == reference.usage(row).tokens_peak
-        alone = create(name, selection=Budget(trace=traces[1], matched="half"))
+        alone = create(name, selection=Budget(trace=traces[1], matched="match:half"))
         with torch.no_grad(), attach(model, alone, interval=32, storage=storage) as single:
             model(tokens[1:])
         assert single.trace() == traces[1]
@@ -118,3 +119,16 @@ def test_random_is_a_fair_draw() -> None:
     assert float(rates.max()) < 1.6
     first = create("random", seed=0, sinks=0).score(view(torch.zeros(1, 2, 200)))
     assert not torch.equal(first[0, 0], first[0, 1])
+
+
+def test_heads_that_share_a_budget_hold_the_best_tokens_of_all() -> None:
+    """Half of two heads' eight tokens, where one head has three of the four best."""
+    scores = torch.tensor([[[9.0, 8.0, 7.0, 0.0], [1.0, 2.0, 3.0, 6.0]]])
+    rule = Budget(fraction=0.5, pooled=True)
+    index, counts = select(scores, view(scores), rule, per_head=True)
+    # Tokens 0 and 1 of the first head, whose newest always stays, as does that of the second.
+    assert counts.tolist() == [[3, 1]]
+    assert index[0, 0].tolist() == [0, 1, 3]
+    assert index[0, 1, 0] == 3
+    with pytest.raises(UsageError, match=r"pool:0.5.*storage=per_head"):
+        select(scores, view(scores), rule)

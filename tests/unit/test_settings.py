@@ -119,6 +119,7 @@ def test_cuda_that_is_absent_is_told_before_anything_loads() -> None:
         ("threshold:512", Threshold(512)),
         ("tokens:64", Budget(tokens=64)),
         ("fraction:0.25", Budget(fraction=0.25)),
+        ("pool:0.25", Budget(fraction=0.25, pooled=True)),
     ],
 )
 def test_words_name_a_budget_and_a_budget_says_its_words(words: str, selection: Any) -> None:
@@ -129,7 +130,21 @@ def test_words_name_a_budget_and_a_budget_says_its_words(words: str, selection: 
 def test_a_match_follows_the_trace_of_its_run_and_keeps_protected_tokens() -> None:
     traces = {"namm": (Trace((((3, 3),),)),)}
     found = parse("match:namm", Budget(tokens=1, sinks=2, recents=5), traces)
-    assert found == Budget(trace=traces["namm"], matched="namm", sinks=2, recents=5)
+    assert found == Budget(trace=traces["namm"], matched="match:namm", sinks=2, recents=5)
+    assert found.describe() == "match:namm"
+
+
+@pytest.mark.parametrize(
+    ("words", "sizes"),
+    [
+        ("match_heads:namm", ((9, 2), (4, 4))),
+        ("match:namm", ((6, 5), (4, 4))),
+        ("match_total:namm", ((5, 5), (5, 4))),
+    ],
+)
+def test_a_match_holds_the_same_total_however_it_is_spread(words: str, sizes: Any) -> None:
+    found: Any = parse(words, None, {"namm": (Trace((((9, 2), (4, 4)),)),)})
+    assert found.trace_of(0).sizes == (sizes,)
 
 
 @pytest.mark.parametrize(
