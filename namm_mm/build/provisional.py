@@ -66,14 +66,20 @@ def measure(
     return policy.statistics
 
 
-def kept(adapter: AnsweringAdapter, samples: Sequence[Sample], namm: Namm) -> float:
+def kept(
+    adapter: AnsweringAdapter, samples: Sequence[Sample], namm: Namm, storage: str = "shared"
+) -> float:
     """Run `namm` over `samples`; return the part of the tokens cached at the end, mean over all."""
-    uses = _run(adapter, samples, NammPolicy(namm), namm.interval)
+    uses = _run(adapter, samples, NammPolicy(namm), namm.interval, storage)
     return sum(use.tokens_final / use.seen for use in uses) / len(uses)
 
 
 def _run(
-    adapter: AnsweringAdapter, samples: Sequence[Sample], policy: Policy, interval: int
+    adapter: AnsweringAdapter,
+    samples: Sequence[Sample],
+    policy: Policy,
+    interval: int,
+    storage: str = "shared",
 ) -> list[MemoryUse]:
     import torch
 
@@ -82,7 +88,10 @@ def _run(
     uses = []
     for sample in samples:
         inputs = adapter.prepare(sample)
-        with torch.no_grad(), attach(adapter.backbone, policy, interval=interval) as memory:
+        with (
+            torch.no_grad(),
+            attach(adapter.backbone, policy, interval=interval, storage=storage) as memory,
+        ):
             adapter.answer(inputs, memory)
             uses.append(memory.usage())
     return uses

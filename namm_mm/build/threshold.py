@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from namm_mm.errors import UsageError, message
+from namm_mm.records import STORAGES
 
 if TYPE_CHECKING:
     from namm_mm.namm import Namm
@@ -29,6 +30,7 @@ def build(
     part: float = 0.5,
     prompts: int = 20,
     words: int = 300,
+    storage: str = "shared",
     about: str = "",
     model: str = MODEL,
     say: Callable[[str], None] = print,
@@ -45,6 +47,8 @@ def build(
         Of the tokens that are cached at the end of a prompt, a mean over prompts and layers.
     prompts, words
         Training prompts of the long-text task that it is measured on, and their length.
+    storage
+        ``shared`` or ``per_head``: in which the part is to stay.
     about
         First line of the card; by default that of `namm`.
     model
@@ -65,6 +69,10 @@ def build(
 
     if not 0.0 < part < 1.0:
         raise UsageError(message("wrong part", given=part, expected="a number between 0 and 1"))
+    if storage not in STORAGES:
+        raise UsageError(
+            message("unknown storage", given=storage, expected="a storage", valid=STORAGES)
+        )
     start = load(namm)
     adapter = TextAdapter(model=model)
     adapter.load()
@@ -72,7 +80,7 @@ def build(
     samples = task.samples("train", prompts, seed=0)
 
     def measure(bias: float) -> float:
-        found = kept(adapter, samples, shifted(start, bias))
+        found = kept(adapter, samples, shifted(start, bias), storage)
         say(f"bias {bias:+.4f}: {found:.3f} kept")
         return found
 
@@ -81,7 +89,8 @@ def build(
         **start.card,
         "about": about or start.card.get("about", "a NAMM whose threshold was moved"),
         "threshold": f"bias moved by {bias:+.4f} so that {found:.3f} of the tokens of {prompts} "
-        f"training prompts stay; namm-mm build threshold part={part}",
+        f"training prompts stay; namm-mm build threshold part={part} storage={storage}",
+        "storage": storage,
     }
     card.pop("name", None)
     card.setdefault("made_by", "namm-mm build threshold")

@@ -1,19 +1,28 @@
 """Fit a NAMM to what an oracle keeps, for an evolution to start from.
 
-Records some training prompts of the long-text task with SmolLM2 and the full cache, then fits. What
-was recorded stays in the folder: a build that was interrupted goes on.
+Records some training prompts of the long-text task with SmolLM2 and the full cache, then fits, then
+looks at what the fitted one is shown while it forgets, and fits again. What was recorded with the
+full cache stays in the folder: a build that was interrupted goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.errors import UsageError, message
+
+if TYPE_CHECKING:
+    from namm_mm.evolution.importance import Shown
+    from namm_mm.evolution.prompts import Prompt
+    from namm_mm.namm import Namm
 
 MODEL = "smollm2-135m-instruct"
 HELD_OUT = 6  # one prompt in so many is for the comparison
 SIZE = 0.35  # of the memory in the comparison
+ORACLES = ("answer", "slope")
 
 
 def build(
@@ -21,9 +30,11 @@ def build(
     out: Path,
     start: str = "provisional",
     prompts: int = 90,
-    words: int = 400,
-    steps: int = 1600,
-    size: float = 0.5,
+    words: int = 300,
+    steps: int = 400,
+    rounds: int = 1,
+    oracle: str = "answer",
+    size: float = 0.45,
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> Path:
@@ -38,9 +49,14 @@ def build(
     prompts, words
         Training prompts that are recorded, and their length.
     steps
-        Of the fit.
+        Of each fit.
+    rounds
+        How often it is looked at while it forgets, and fitted again.
+    oracle
+        ``answer``: tokens near any place that says the answer, each as the answer's slope along it
+        says; ``slope``: all tokens, as the slope says.
     size
-        Part of the tokens that the threshold keeps.
+        Part of the tokens that the threshold keeps, every head with a size of its own.
     seed
         Of prompts and fit.
 
@@ -51,82 +67,95 @@ def build(
     """
     from namm_mm.adapters.text import TextAdapter
     from namm_mm.evolution.imitation import fit, held
+    from namm_mm.evolution.prompts import Prompts, Tokenized
+    from namm_mm.evolution.revisit import revisit
     from namm_mm.namm import load
     from namm_mm.namm.checkpoint import save
     from namm_mm.tasks.long_text.task import LongTextTask
 
+    if oracle not in ORACLES:
+        raise UsageError(
+            message("unknown oracle", given=oracle, expected="an oracle", valid=ORACLES)
+        )
     namm = load(start)
     adapter = TextAdapter(model=MODEL)
     adapter.load()
-    for parameter in adapter.backbone.parameters():
+    model = adapter.backbone
+    for parameter in model.parameters():
         parameter.requires_grad_(False)
     task = LongTextTask(words=words)
-    groups = _record(adapter, task, namm, prompts, seed, out, say)
-    test = [
-        shown for number, group in enumerate(groups) if not number % HELD_OUT for shown in group
-    ]
-    train = [shown for number, group in enumerate(groups) if number % HELD_OUT for shown in group]
+    found = Prompts(Tokenized(adapter), task.samples("train", prompts, seed)).all()
+    groups = []
+    for number, prompt in enumerate(found):
+        shown = _record(model, prompt, namm, out)
+        groups.append(shown if oracle == "slope" else _needed(adapter.tokenizer, prompt, shown))
+        if number % 10 == 9:
+            say(f"recorded {number + 1} of {len(found)} prompts")
+    test = [one for number, group in enumerate(groups) if not number % HELD_OUT for one in group]
+    train = [one for number, group in enumerate(groups) if number % HELD_OUT for one in group]
 
     def on_step(step: int, kept: float) -> None:
-        if step % 200 == 0:
+        if step % 100 == 0:
             say(f"step {step} of {steps}: held {kept:.3f}")
 
-    vector = fit(namm, train, steps=steps, size=size, seed=seed, on_step=on_step)
+    fitted = replace(namm, parameters=fit(namm, train, steps=steps, size=size, seed=seed))
+    before, after = held(namm, test, SIZE), held(fitted, test, SIZE)
+    say(f"importance held by {SIZE:.0%} of the tokens: {before:.3f} at the start, now {after:.3f}")
+    shown_itself: list[Shown] = []
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}: looking at what it is shown while it forgets")
+        for index, (prompt, group) in enumerate(zip(found, groups, strict=True)):
+            if index % HELD_OUT:
+                shown_itself += revisit(model, prompt, fitted, group)
+        vector = fit(
+            fitted, train + shown_itself, steps=steps, size=size, seed=seed + 1, on_step=on_step
+        )
+        fitted = replace(namm, parameters=vector)
+    after = held(fitted, test, SIZE)
+    say(f"importance held by {SIZE:.0%} of the tokens: {after:.3f}")
     card: dict[str, Any] = {
         "about": f"fitted by gradient to an oracle's importance on text, from {start}; a start",
         "evolved": False,
         "made_by": "namm-mm build warm-start",
+        "oracle": oracle,
+        "storage": "per_head",
         "training": f"{prompts} training prompts of long_text (fingerprint {task.fingerprint()}), "
-        f"{steps} steps, seed {seed}",
+        f"{1 + rounds} fits of {steps} steps, seed {seed}",
         "licence": "Apache-2.0",
+        "scores": {
+            f"importance held by {SIZE:.0%} of the tokens, held-out prompts": round(after, 4),
+            "the same of the start": round(before, 4),
+        },
     }
-    fitted = replace(namm, parameters=vector, card=card)
-    before, after = held(namm, test, SIZE), held(fitted, test, SIZE)
-    card["scores"] = {
-        f"importance held by {SIZE:.0%} of the tokens, held-out prompts": round(after, 4),
-        "the same of the start": round(before, 4),
-    }
-    say(f"importance held by {SIZE:.0%} of the tokens: {before:.3f} at the start, now {after:.3f}")
     return save(replace(fitted, card=card), out / "warm_start.safetensors")
 
 
-def _record(
-    adapter: Any,
-    task: Any,
-    namm: Any,
-    count: int,
-    seed: int,
-    out: Path,
-    say: Callable[[str], None],
-) -> list[list[Any]]:
-    """Record prompts, or read those that were recorded before."""
+def _needed(tokenizer: Any, prompt: Prompt, shown: Sequence[Shown]) -> list[Shown]:
+    """Importance near the answer alone; updates before it was said are left out."""
+    from namm_mm.evolution.importance import narrow
+    from namm_mm.evolution.needed import needed, wanted
+
+    mask = needed(tokenizer, prompt)
+    return [narrow(one, wanted(mask, one.seen)) for one in shown if bool(mask[: one.seen].any())]
+
+
+def _record(model: Any, prompt: Prompt, namm: Namm, folder: Path) -> list[Shown]:
+    """Record a prompt, or read what was recorded before."""
     from safetensors.torch import load_file, save_file
 
     from namm_mm.evolution.importance import Shown, record
-    from namm_mm.evolution.prompts import Prompts
 
-    out.mkdir(parents=True, exist_ok=True)
-    samples = task.samples("train", count, seed)
-    prompts = Prompts(adapter, samples)
-    groups = []
-    for number, sample in enumerate(samples):
-        prompt = prompts.prompt(sample)
-        path = out / f"shown-{prompt.digest[:16]}.safetensors"
-        if not path.exists():
-            shown = record(adapter.backbone, prompt, namm.spectrogram, namm.interval)
-            parts = {}
-            for update, one in enumerate(shown):
-                parts[f"spectrum.{update}"] = one.spectrum.contiguous()
-                parts[f"importance.{update}"] = one.importance.contiguous()
-            save_file(parts, path.with_suffix(".new"))
-            path.with_suffix(".new").replace(path)
-        held = load_file(path)
-        groups.append(
-            [
-                Shown(held[f"spectrum.{update}"], held[f"importance.{update}"])
-                for update in range(len(held) // 2)
-            ]
-        )
-        if number % 10 == 9:
-            say(f"recorded {number + 1} of {len(samples)} prompts")
-    return groups
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"shown-{prompt.digest[:16]}.safetensors"
+    if not path.exists():
+        parts = {}
+        for update, one in enumerate(record(model, prompt, namm.spectrogram, namm.interval)):
+            parts[f"spectrum.{update}"] = one.spectrum.contiguous()
+            parts[f"importance.{update}"] = one.importance.contiguous()
+        save_file(parts, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
+    held = load_file(path)
+    return [
+        Shown(held[f"spectrum.{update}"], held[f"importance.{update}"])
+        for update in range(len(held) // 2)
+    ]

@@ -1,8 +1,11 @@
 """Fit a NAMM by gradient to an oracle: keep the tokens whose loss would cost the answer most.
 
-The part of all importance that a memory of a given size holds on to is what is raised. The size is
-drawn anew for every step, and half of the time each head has its own, so that what is learned is an
-order of tokens and not one operating point. Some tokens are left out, as if forgotten before.
+The part of all importance that a memory of a given size holds on to is what is raised. One
+threshold is for all layers and heads, so that the network also learns which heads need much: few
+heads of a language model look things up, and they need all, while the others need the newest
+tokens (compare DuoAttention, arXiv 2410.10819). The size is drawn anew for every step, so that what
+is learned is an order of tokens and not one operating point. Some tokens are left out, as if
+forgotten before.
 """
 
 from __future__ import annotations
@@ -22,21 +25,25 @@ from namm_mm.namm.params import LAYOUTS
 
 SIZES = (0.15, 0.6)  # parts of the tokens that a step keeps
 FORGOTTEN = 0.5  # at most this part was forgotten before
-RECENT = 64  # newest tokens, which never were
-PROJECTION = 0.15  # deviation of the projections that tokens begin to talk with
-RATE = 3e-3
+RECENT, SINKS = 48, 4  # newest and first tokens, which never were
+SPARED = 0.05  # of the tokens at least this part goes
+PROJECTION, OUTPUT = 0.15, 0.05  # deviations of the weights that tokens begin to talk with
+RATE, WARM_UP = 5e-3, 50  # the highest step size, and the steps until it is reached
 
 
 def held(namm: Namm, shown: Sequence[Shown], size: float) -> float:
-    """Part of all importance in the part `size` of the tokens that score highest, mean over all.
+    """Part of all importance in the tokens that score highest, mean over all.
 
-    The rule is NAMM's: one threshold for all layers and heads.
+    They are as many as the part `size` of all that were seen: NAMM's rule, one threshold for all
+    layers and heads.
     """
     parts = []
     for one in shown:
         with torch.no_grad():
-            scores = _score(namm.parameters, _features(namm, one.spectrum)).flatten()
-        best = scores.topk(max(1, round(size * len(scores)))).indices
+            scores = _score(namm.parameters, _features(namm, one), _lengths(one))
+        scores = scores.masked_fill(one.places < 0, float("-inf")).flatten()
+        wanted = round(size * one.seen * one.places.shape[0])
+        best = scores.topk(min(len(scores), max(1, wanted))).indices
         parts.append(float(one.importance.flatten()[best].sum()))
     return sum(parts) / len(parts)
 
@@ -84,17 +91,21 @@ def fit(
         )
     random, generator = Random(seed), torch.Generator().manual_seed(seed)
     parts = {name: part.clone() for name, part in LAYOUTS["bam"].split(start.parameters).items()}
-    if not bool(parts["query_key_value_weight"].any()):
-        noise = torch.randn(parts["query_key_value_weight"].shape, generator=generator)
-        parts["query_key_value_weight"] = PROJECTION * noise
+    # Both, since where one is zero no gradient reaches the other.
+    for name, deviation in (("query_key_value_weight", PROJECTION), ("output_weight", OUTPUT)):
+        if not bool(parts[name].any()):
+            parts[name] = deviation * torch.randn(parts[name].shape, generator=generator)
     vector = torch.nn.Parameter(LAYOUTS["bam"].join(parts))
     optimizer = torch.optim.Adam([vector], lr=RATE, betas=(0.9, 0.98))
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * 0.5 * (1.0 + math.cos(math.pi * step / steps))
-        z, importance = _thin(start, random.choice(shown), random)
-        scores = _score(vector, z)
-        loss = _lost(scores, importance, random.uniform(*SIZES), each=random.random() < 0.5)
+            cooled = 0.5 * (1.0 + math.cos(math.pi * step / steps))
+            group["lr"] = RATE * min(1.0, step / WARM_UP) * cooled
+        one = random.choice(shown)
+        if one.positions is None:
+            one = _thin(one, random)
+        scores = _score(vector, _features(start, one), _lengths(one))
+        loss = _lost(scores, one, random.uniform(*SIZES))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([vector], 1.0)
@@ -104,45 +115,48 @@ def fit(
     return _centred(vector.detach(), start, shown, size)
 
 
-def _features(namm: Namm, spectrum: Tensor) -> Tensor:
-    age = torch.arange(spectrum.shape[1] - 1, -1, -1).expand(spectrum.shape[:2])
-    return namm.features(spectrum.float(), age)
+def _features(namm: Namm, one: Shown) -> Tensor:
+    age = (one.seen - 1) - one.places
+    return namm.features(one.spectrum.float(), age)
 
 
-def _score(vector: Tensor, z: Tensor) -> Tensor:
+def _lengths(one: Shown) -> Tensor:
+    return (one.places >= 0).sum(1)
+
+
+def _score(vector: Tensor, z: Tensor, lengths: Tensor) -> Tensor:
     """(sequence, slot) scores of features (sequence, slot, 25)."""
-    lengths = torch.full((1, z.shape[0]), z.shape[1])
-    return Bam.from_vector(vector).score(z[None], lengths)[0]
+    return Bam.from_vector(vector).score(z[None], lengths[None])[0]
 
 
-def _thin(namm: Namm, one: Shown, random: Random) -> tuple[Tensor, Tensor]:
-    """Features and importance of an update, with some tokens left out."""
+def _thin(one: Shown, random: Random) -> Shown:
+    """An update with some tokens left out, the same in all heads."""
     slots = one.spectrum.shape[1]
     gone = random.uniform(-FORGOTTEN, FORGOTTEN)
-    stays = [slots - i <= RECENT or random.random() > gone for i in range(slots)]
+    stays = [i < SINKS or slots - i <= RECENT or random.random() > gone for i in range(slots)]
     left = torch.tensor(stays)
     importance = one.importance[:, left]
     importance = importance / importance.sum().clamp_min(1e-12)
-    return _features(namm, one.spectrum)[:, left], importance
+    return Shown(one.spectrum[:, left], importance, one.places[:, left])
 
 
-def _lost(scores: Tensor, importance: Tensor, size: float, *, each: bool) -> Tensor:
+def _lost(scores: Tensor, one: Shown, size: float) -> Tensor:
     """Importance outside of a soft memory of the given size, plus what the size is missed by."""
-    known = scores.detach()
-    if each:
-        rank = max(1, round((1.0 - size) * known.shape[1]))
-        limit = known.kthvalue(rank, dim=1, keepdim=True).values
-    else:
-        limit = known.flatten().kthvalue(max(1, round((1.0 - size) * known.numel()))).values
+    there = one.places >= 0
+    known = scores.detach()[there]
+    wanted = min(size * one.seen * len(scores), (1.0 - SPARED) * len(known))
+    limit = known.kthvalue(max(1, round(len(known) - wanted))).values
     softness = 0.5 * (known - limit).abs().median().clamp_min(1e-4)
-    gates = torch.sigmoid((scores - limit) / softness)
-    return 1.0 - (gates * importance).sum() + (gates.mean() - size).abs()
+    gates = torch.sigmoid((scores[there] - limit) / softness)
+    return 1.0 - (gates * one.importance[there]).sum() + (gates.sum() - wanted).abs() / len(known)
 
 
 def _centred(vector: Tensor, namm: Namm, shown: Sequence[Shown], size: float) -> Tensor:
-    """Move the final bias so that the part `size` of all tokens scores 0 or more."""
+    """Move the final bias so that the part `size` of what was shown scores 0 or more."""
     with torch.no_grad():
-        scores = torch.cat([_score(vector, _features(namm, s.spectrum)).flatten() for s in shown])
+        scores = torch.cat(
+            [_score(vector, _features(namm, s), _lengths(s))[s.places >= 0] for s in shown]
+        )
     limit = scores.kthvalue(max(1, round((1.0 - size) * len(scores)))).values
     parts = {name: part.clone() for name, part in LAYOUTS["bam"].split(vector).items()}
     parts["score_bias"] -= limit

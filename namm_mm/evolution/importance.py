@@ -8,7 +8,7 @@ answer little.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,13 +28,29 @@ class Shown:
     Attributes
     ----------
     spectrum
-        (layer * kv_head, slot, bins) float16, oldest first.
+        (layer * kv_head, slot, bins) float16, oldest first, tokens at the front of the slot axis.
     importance
-        (layer * kv_head, slot) float32, 0 or more, sums to 1.
+        (layer * kv_head, slot) float32, 0 or more, sums to 1; 0 in empty slots.
+    positions
+        (layer * kv_head, slot) int64, -1 in empty slots: the tokens that are left; None where
+        nothing was forgotten before.
     """
 
     spectrum: Tensor
     importance: Tensor
+    positions: Tensor | None = None
+
+    @property
+    def places(self) -> Tensor:
+        """(layer * kv_head, slot) int64: the token in each slot, -1 in empty ones."""
+        if self.positions is not None:
+            return self.positions
+        return torch.arange(self.spectrum.shape[1]).expand(self.spectrum.shape[:2])
+
+    @property
+    def seen(self) -> int:
+        """Tokens that were read so far; the newest is always there."""
+        return int(self.places.max()) + 1
 
 
 class _Recorder(GatedAttention):
@@ -90,4 +106,14 @@ def _shown(recorder: _Recorder, slopes: list[list[Tensor]], number: int) -> Show
         spectra.append(spectrum[number])
         costs.append(later.sum(0).abs())
     importance = torch.cat(costs).nan_to_num(0.0, 0.0, 0.0)
-    return Shown(torch.cat(spectra), importance / importance.sum().clamp_min(1e-12))
+    return Shown(torch.cat(spectra), _parts(importance))
+
+
+def narrow(shown: Shown, wanted: Tensor) -> Shown:
+    """The same, with importance left to the `wanted` tokens (token,) bool of the prompt alone."""
+    counts = wanted[shown.places.clamp_min(0)] & (shown.places >= 0)
+    return replace(shown, importance=_parts(shown.importance * counts))
+
+
+def _parts(importance: Tensor) -> Tensor:
+    return importance / importance.sum().clamp_min(1e-12)

@@ -11,7 +11,9 @@ from namm_mm.errors import UsageError
 from namm_mm.evolution.gated_attention import gated
 from namm_mm.evolution.imitation import fit, held
 from namm_mm.evolution.importance import Shown, _Recorder, record
+from namm_mm.evolution.needed import AFTER, LEAD, needed, wanted
 from namm_mm.evolution.prompts import Prompt
+from namm_mm.evolution.revisit import revisit
 from namm_mm.evolution.soft_forgetting import SoftForgetting
 from namm_mm.memory import attach
 from namm_mm.namm import Namm, load
@@ -95,6 +97,50 @@ def test_importance_is_the_slope_of_the_answer_along_a_gate() -> None:
     torch.testing.assert_close(
         ours / ours.sum(), (slopes / slopes.sum()).float(), atol=2e-3, rtol=2e-2
     )
+
+
+def test_what_a_namm_is_shown_while_it_forgets_is_what_the_memory_holds() -> None:
+    """Tokens and ages are the memory's own, and importance is that of the full cache."""
+    namm, model, tokens = busy_namm(), tiny_llama(), tiny_tokens(1, 150)
+    asked = prompt(tokens, (5,))
+    full = record(model, asked, namm.spectrogram, INTERVAL)
+    shown = revisit(model, asked, namm, full)
+    assert [one.seen for one in shown] == [one.seen for one in full] == [32, 64, 96, 128]
+    torch.testing.assert_close(shown[0].spectrum, full[0].spectrum)  # nothing was forgotten yet
+    policy = create("namm", checkpoint=namm)
+    with torch.no_grad(), attach(model, policy, interval=INTERVAL, storage="per_head") as memory:
+        model(tokens[:, :127])  # up to the last update
+    held = [head.tolist() for layer in range(memory.layers) for head in memory.kept(layer)]
+    last = shown[-1]
+    assert [[place for place in head if place >= 0] for head in last.places.tolist()] == [
+        [*head, 127] for head in held
+    ]
+    left = last.places >= 0
+    slopes = torch.stack(
+        [
+            known[places.clamp_min(0)]
+            for known, places in zip(full[-1].importance, last.places, strict=True)
+        ]
+    )
+    expected = slopes.where(left, 0.0)
+    torch.testing.assert_close(last.importance, expected / expected.sum())
+
+
+def test_what_an_answer_needs_is_where_the_prompt_says_it() -> None:
+    class Letters:
+        def decode(self, ids: list[int]) -> str:
+            return chr(ids[0])
+
+    text = "x" * 30 + "key 42 is it" + "y" * 30
+    tokens = torch.tensor([[ord(letter) for letter in text]])
+    sample = Sample(id="one", family="any", answer="42")
+    mask = needed(Letters(), Prompt(Inputs({"input_ids": tokens}, (), sample), (1,), "digest"))
+    at = text.index("42")
+    assert mask.nonzero().flatten().tolist() == list(range(at - LEAD, at + 2 + AFTER))
+    both = wanted(mask, seen=20)
+    assert both[:4].all()
+    assert both[12:20].all()
+    assert not both[4:12].any()
 
 
 def test_a_fit_finds_what_its_start_misses() -> None:
