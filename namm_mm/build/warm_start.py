@@ -131,12 +131,16 @@ def build(
 
 
 def _needed(tokenizer: Any, prompt: Prompt, shown: Sequence[Shown]) -> list[Shown]:
-    """Importance near the answer alone; updates before it was said are left out."""
+    """Importance near the answer alone; updates before it was said, or while answering, are out."""
     from namm_mm.evolution.importance import narrow
     from namm_mm.evolution.needed import needed, wanted
 
     mask = needed(tokenizer, prompt)
-    return [narrow(one, wanted(mask, one.seen)) for one in shown if bool(mask[: one.seen].any())]
+    return [
+        narrow(one, wanted(mask, one.seen))
+        for one in shown
+        if one.seen <= len(mask) and bool(mask[: one.seen].any())
+    ]
 
 
 def _record(model: Any, prompt: Prompt, namm: Namm, folder: Path) -> list[Shown]:

@@ -232,9 +232,15 @@ def _notes(settings: ExperimentSettings) -> tuple[str, ...]:
     for cell in settings.cells:
         for policy in cell.policies:
             network = getattr(create(policy.name, **policy.options), "network", None)
-            about = getattr(network, "card", {}).get("about")
-            if about:
-                notes.append(f"{policy.name}: {about}")
+            card = getattr(network, "card", {})
+            if card.get("about"):
+                notes.append(f"{policy.name}: {card['about']}")
+            learned = card.get("storage", cell.storage)
+            if learned != cell.storage:
+                notes.append(
+                    f"{policy.name} in {cell.name}: its threshold was learned with storage "
+                    f"{learned} and runs with {cell.storage}, where it keeps another part"
+                )
     bundled = set(asset.bundled())
     for cell in settings.cells:
         model = cell.adapter.options.get("model")

@@ -31,7 +31,7 @@ FAMILIES: dict[str, str] = {
 REAL = ("reel", "overlay")
 """Families over real footage: they need :mod:`namm_mm.tasks.video_qa.footage`'s package."""
 
-COVERED = ("shown", "order", "count", "needle", "start")
+COVERED = ("shown", "order", "last", "count", "unseen", "needle", "start")
 """Families that are asked if nothing else is said: those that the bundled model has learned."""
 
 LEAST_EVENTS = {"shown": 2, "order": 2, "last": 2, "unseen": OPTIONS - 1}
