@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=20, help="of each family")
     parser.add_argument("--words", type=int, default=400)
     parser.add_argument("--split", default="test")
+    parser.add_argument("--storage", default="per_head", help="or shared")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/forgotten_text"))
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -83,7 +84,10 @@ def watch(args: argparse.Namespace) -> dict[str, Any]:
             if name != "namm":
                 matched = budgets.parse("match:namm", chosen.selection, traces)
                 chosen = replace(chosen, selection=matched)
-            with torch.no_grad(), attach(adapter.backbone, chosen, interval=interval) as memory:
+            with (
+                torch.no_grad(),
+                attach(adapter.backbone, chosen, interval=interval, storage=args.storage) as memory,
+            ):
                 adapter.backbone(**inputs.tensors, use_cache=True, logits_to_keep=1)
             traces[name] = (memory.trace(),)
             held = _held(memory, len(inputs.roles))
@@ -102,6 +106,7 @@ def watch(args: argparse.Namespace) -> dict[str, Any]:
         "checkpoint": args.checkpoint,
         "words": args.words,
         "split": args.split,
+        "storage": args.storage,
         "prompts": len(sizes),
         "kept": round(float(np.mean(sizes)), 4),
         "shares": {

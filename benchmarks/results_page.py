@@ -34,7 +34,9 @@ LEGEND = (
     "Means with 95 % intervals: Wilson's for right-or-wrong scores, else bootstrap over samples. "
     "*NAMM - this* is paired by sample (or environment seed); it is **bold** where its interval "
     "leaves out zero. `match:namm` holds as many tokens as the NAMM did on that sample, in every "
-    "layer after every update. Tokens are per head at the end, bytes are those of the whole cache, "
+    "layer after every update, the same for all heads; `match_heads:namm` as many in every head, "
+    "`match_total:namm` as many in all, the same for all layers and heads. Tokens are per head at "
+    "the end, bytes are those of the whole cache, "
     "time is to the first token (control: of each step). Failed samples are counted and are in no "
     "mean. Everything here was generated and trained locally, and compares with no published score."
 )
@@ -83,10 +85,16 @@ def write(kept: Path) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+CURVE = ("fraction", "tokens", "pool")
+SPREAD = ("match_heads", "match_total")
+
+
 def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
     """Tables and plots of one cell: at the NAMM's own sizes, by family, and along the curve."""
-    curve = [r for r in records if r.budget.partition(":")[0] in ("fraction", "tokens")]
-    own = [r for r in records if r.budget.partition(":")[0] not in ("fraction", "tokens")]
+    kinds = {r.budget: r.budget.partition(":")[0] for r in records}
+    curve = [r for r in records if kinds[r.budget] in CURVE]
+    spread = [r for r in records if kinds[r.budget] in SPREAD]
+    own = [r for r in records if kinds[r.budget] not in (*CURVE, *SPREAD)]
     if not any(r.policy == NAMM for r in own):
         own, curve = list(records), []
     rows, families = result_rows(own), result_rows(own, by_family=True)
@@ -94,15 +102,28 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
     if len({row.family for row in families}) > 1:
         parts += ["By family:", family_table(families)]
         parts.append(image(picture, "by-family", draw_families(families, picture, "by-family")))
+    if spread:
+        names, asked = {r.policy for r in spread}, {r.sample for r in spread}
+        same = [r for r in own if r.sample in asked and r.policy in {FULL, NAMM, *names}]
+        parts += [
+            "The same tokens in all, spread in other ways, on fewer samples: what the NAMM knows "
+            "of where memory is needed, and what is left when baselines are told.",
+            main_table(sorted(result_rows([*same, *spread]), key=_by_policy)),
+        ]
     along = [r for r in records if r.budget in {c.budget for c in curve} or r.policy == FULL]
     if curve:
         found = [row for row in result_rows(along) if row.score]
         parts += [
-            "At equal parts of the cache, the same in all layers, on fewer samples:",
+            "At equal parts of the cache, the same in all layers, on fewer samples (`pool`: the "
+            "heads of a layer share them):",
             curve_table(found),
         ]
         parts.append(image(picture, "curve", draw_curve(found, picture, "curve")))
     return parts
+
+
+def _by_policy(row: Row) -> tuple[int, str]:
+    return (row.method.policy not in (FULL, NAMM), row.method.policy)
 
 
 def main_table(rows: Sequence[Row]) -> str:
@@ -154,24 +175,35 @@ def family_table(rows: Sequence[Row]) -> str:
 def curve_table(rows: Sequence[Row]) -> str:
     """Scores by part of the cache and policy; the NAMM's difference to each below."""
     places = words.decimals(rows)
-    policies = [p for p in dict.fromkeys(row.method.policy for row in rows) if p != FULL]
-    cells = {(row.method.budget, row.method.policy): row for row in rows}
-    limits = dict.fromkeys(row.method.budget for row in rows if row.method.budget != FULL)
+    limited = [row for row in rows if row.method.policy != FULL]
+    labels = [label for label in dict.fromkeys(map(_label, limited)) if label != NAMM]
+    cells = {(_size(row), _label(row)): row for row in limited}
     lines, paired = [], []
-    for limit in limits:
-        found = [cells.get((limit, name)) for name in policies]
+    for size in sorted({_size(row) for row in limited}):
+        found = [cells.get((size, label)) for label in (NAMM, *labels)]
+        shown = f"{size:.0%}" if size <= 1 else f"{size:g}"
         lines.append(
-            [limit, *("-" if r is None else words.with_ends(r.score, places) for r in found)]
+            [shown, *("-" if r is None else words.with_ends(r.score, places) for r in found)]
         )
-        others = [cells.get((limit, name)) for name in policies if name != NAMM]
-        paired.append([limit, *(difference(r and r.from_namm, places) for r in others)])
-    names = [f"NAMM - {name}" for name in policies if name != NAMM]
+        paired.append([shown, *(difference(r and r.from_namm, places) for r in found[1:])])
     full = next((row for row in rows if row.method.policy == FULL), None)
     note = (
         f"\n\nThe full cache: {words.with_ends(full.score, places)} (n = {full.n})." if full else ""
     )
-    table = markdown(["limit", *policies], lines)
+    table = markdown(["limit", NAMM, *labels], lines)
+    names = [f"NAMM - {label}" for label in labels]
     return table + note + "\n\n" + markdown(["limit", *names], paired)
+
+
+def _size(row: Row) -> float:
+    """The limit as a number: a part, or tokens."""
+    return float(row.method.budget.partition(":")[2])
+
+
+def _label(row: Row) -> str:
+    """The policy; others than the NAMM say so where the heads of a layer share their room."""
+    shared = row.method.budget.startswith("pool:") and row.method.policy != NAMM
+    return f"{row.method.policy} (pool)" if shared else row.method.policy
 
 
 def difference(interval: Any, places: int) -> str:
@@ -242,7 +274,7 @@ def draw_curve(rows: Sequence[Row], picture: Path, kind: str) -> bool:
     axes = figure.subplots()
     lines: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        lines[row.method.policy].append(row)
+        lines[_label(row)].append(row)
     for name, own in lines.items():
         own = sorted(own, key=lambda row: row.kept_fraction or 0.0)
         scores = [row.score for row in own if row.score]
@@ -253,7 +285,7 @@ def draw_curve(rows: Sequence[Row], picture: Path, kind: str) -> bool:
         errors = [below, [max(0.0, s.high - s.mean) for s in scores]]
         axes.errorbar(
             [100 * (row.kept_fraction or 0.0) for row in own], [s.mean for s in scores],
-            yerr=errors, marker="o", capsize=2, label=name, color=COLORS.get(name),
+            yerr=errors, marker="o", capsize=2, label=name, color=COLORS.get(name.split()[0]),
             linewidth=2.2 if name == NAMM else 1.2,
         )  # fmt: skip
     axes.set(xlabel="tokens kept at the end, %", ylabel=rows[0].metric.replace("_", " "))

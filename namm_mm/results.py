@@ -228,7 +228,7 @@ def _reference(policy: str, method: Method, methods: Iterable[Method]) -> Method
     def likeness(other: Method) -> tuple[bool, ...]:
         pairs = (
             (other.run, method.run),
-            (other.budget, method.budget),
+            (_room(other.budget), _room(method.budget)),
             (other.protocol, method.protocol),
             (other.storage, method.storage),
             (other.interval, method.interval),
@@ -236,3 +236,8 @@ def _reference(policy: str, method: Method, methods: Iterable[Method]) -> Method
         return tuple(a == b for a, b in pairs)
 
     return max(candidates, key=likeness)
+
+
+def _room(budget: str) -> str:
+    """The budget, however the heads of a layer share it."""
+    return budget.replace("pool:", "fraction:")

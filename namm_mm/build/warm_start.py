@@ -29,10 +29,10 @@ def build(
     *,
     out: Path,
     start: str = "provisional",
-    prompts: int = 90,
+    prompts: int = 110,
     words: int = 300,
-    steps: int = 400,
-    rounds: int = 1,
+    steps: int = 350,
+    rounds: int = 0,
     oracle: str = "answer",
     size: float = 0.45,
     seed: int = 0,
@@ -116,7 +116,7 @@ def build(
     card: dict[str, Any] = {
         "about": f"fitted by gradient to an oracle's importance on text, from {start}; a start",
         "evolved": False,
-        "made_by": "namm-mm build warm-start",
+        "made_by": f"namm-mm build warm-start start={start}",
         "oracle": oracle,
         "storage": "per_head",
         "training": f"{prompts} training prompts of long_text (fingerprint {task.fingerprint()}), "
