@@ -7,6 +7,7 @@ full cache stays in the folder: a build that was interrupted goes on.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ def build(
     oracle: str = "answer",
     size: float = 0.45,
     seed: int = 0,
+    model: str = MODEL,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Make a warm start.
@@ -59,6 +61,10 @@ def build(
         Part of the tokens that the threshold keeps, every head with a size of its own.
     seed
         Of prompts and fit.
+    model
+        The language model.
+    say
+        Told one line per step.
 
     Returns
     -------
@@ -78,52 +84,54 @@ def build(
             message("unknown oracle", given=oracle, expected="an oracle", valid=ORACLES)
         )
     namm = load(start)
-    adapter = TextAdapter(model=MODEL)
+    adapter = TextAdapter(model=model)
     adapter.load()
-    model = adapter.backbone
-    for parameter in model.parameters():
+    backbone = adapter.backbone
+    for parameter in backbone.parameters():
         parameter.requires_grad_(False)
     task = LongTextTask(words=words)
     found = Prompts(Tokenized(adapter), task.samples("train", prompts, seed)).all()
     groups = []
     for number, prompt in enumerate(found):
-        shown = _record(model, prompt, namm, out)
+        shown = _record(backbone, prompt, namm, out)
         groups.append(shown if oracle == "slope" else _needed(adapter.tokenizer, prompt, shown))
         if number % 10 == 9:
             say(f"recorded {number + 1} of {len(found)} prompts")
     test = [one for number, group in enumerate(groups) if not number % HELD_OUT for one in group]
-    train = [one for number, group in enumerate(groups) if number % HELD_OUT for one in group]
+    taught = [number for number in range(len(groups)) if number % HELD_OUT]
+    train = [one for number in taught for one in groups[number]]
 
     def on_step(step: int, kept: float) -> None:
         if step % 100 == 0:
             say(f"step {step} of {steps}: held {kept:.3f}")
 
-    fitted = replace(namm, parameters=fit(namm, train, steps=steps, size=size, seed=seed))
-    before, after = held(namm, test, SIZE), held(fitted, test, SIZE)
-    say(f"importance held by {SIZE:.0%} of the tokens: {before:.3f} at the start, now {after:.3f}")
-    shown_itself: list[Shown] = []
+    def learn(begin: Namm, number: int) -> Namm:
+        vector = fit(begin, train, steps=steps, size=size, seed=seed + number, on_step=on_step)
+        fitted = replace(namm, parameters=vector)
+        say(f"importance held by {SIZE:.0%} of the tokens: {held(fitted, test, SIZE):.3f}")
+        return fitted
+
+    before = held(namm, test, SIZE)
+    say(f"importance held by {SIZE:.0%} of the tokens at the start: {before:.3f}")
+    fitted = learn(namm, 0)
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}: looking at what it is shown while it forgets")
-        for index, (prompt, group) in enumerate(zip(found, groups, strict=True)):
-            if index % HELD_OUT:
-                shown_itself += revisit(model, prompt, fitted, group)
-        vector = fit(
-            fitted, train + shown_itself, steps=steps, size=size, seed=seed + 1, on_step=on_step
-        )
-        fitted = replace(namm, parameters=vector)
-    after = held(fitted, test, SIZE)
-    say(f"importance held by {SIZE:.0%} of the tokens: {after:.3f}")
+        for index in taught:
+            train += revisit(backbone, found[index], fitted, groups[index])
+        fitted = learn(fitted, number + 1)
     card: dict[str, Any] = {
         "about": f"fitted by gradient to an oracle's importance on text, from {start}; a start",
         "evolved": False,
         "made_by": f"namm-mm build warm-start start={start}",
         "oracle": oracle,
         "storage": "per_head",
-        "training": f"{prompts} training prompts of long_text (fingerprint {task.fingerprint()}), "
-        f"{1 + rounds} fits of {steps} steps, seed {seed}",
+        "training": f"{model}, {prompts} training prompts of long_text (fingerprint "
+        f"{task.fingerprint()}), {1 + rounds} fits of {steps} steps, seed {seed}",
         "licence": "Apache-2.0",
         "scores": {
-            f"importance held by {SIZE:.0%} of the tokens, held-out prompts": round(after, 4),
+            f"importance held by {SIZE:.0%} of the tokens, held-out prompts": round(
+                held(fitted, test, SIZE), 4
+            ),
             "the same of the start": round(before, 4),
         },
     }
@@ -150,7 +158,8 @@ def _record(model: Any, prompt: Prompt, namm: Namm, folder: Path) -> list[Shown]
     from namm_mm.evolution.importance import Shown, record
 
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"shown-{prompt.digest[:16]}.safetensors"
+    seen = hashlib.sha256(repr((prompt.digest, namm.spectrogram, namm.interval)).encode())
+    path = folder / f"shown-{seen.hexdigest()[:16]}.safetensors"
     if not path.exists():
         parts = {}
         for update, one in enumerate(record(model, prompt, namm.spectrogram, namm.interval)):
