@@ -1,4 +1,4 @@
-"""Compare policies at equal memory: each baseline holds what the NAMM held, at every moment."""
+"""Compare policies at equal memory: in every layer a baseline holds what the NAMM held."""
 
 import sys
 
@@ -23,10 +23,11 @@ for sample in track(samples, "prompts", console=Console(stderr=True)):
     trace = None
     for name in names:
         matched = {} if trace is None else {"selection": Budget(trace=trace, matched="match:namm")}
-        with attach(adapter.backbone, policy(name, **matched), interval=64) as memory:
+        chosen = policy(name, **matched)
+        with attach(adapter.backbone, chosen, interval=64, storage="per_head") as memory:
             score = task.score(sample, adapter.answer(inputs, memory))
         if name == "namm":
-            trace = memory.trace()
+            trace = memory.trace().even_heads()  # the same for all heads of a layer
         kept = memory.usage().tokens_final / memory.usage().seen
         rows[name].append((kept, score.value, score.details["log_probability"]))
 

@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-from namm_mm import attach, load, policy
+from namm_mm import attach, policy
 from namm_mm.adapters.llava_video import LlavaVideoAdapter
-from namm_mm.records import Sample
+from namm_mm.policies import Budget
+from namm_mm.records import Role, Sample
 from namm_mm.tasks.video_qa import VideoQaTask
 
 adapter = LlavaVideoAdapter(model="pocket_video")
@@ -16,7 +17,9 @@ if len(sys.argv) > 2:  # video.py CLIP.mp4 "Which shape appeared first?" circle 
     sample = Sample("mine", "mine", question=question, options=tuple(options), video=Path(clip))
 inputs = adapter.prepare(sample)
 
-with attach(adapter.backbone, policy("namm", checkpoint=load("evolved")), interval=16) as memory:
+half = Budget(fraction=0.5, pooled=True)  # in every layer, wherever its heads want it
+namm = policy("namm", selection=half)
+with attach(adapter.backbone, namm, interval=64, storage="per_head") as memory:
     answer = adapter.answer(inputs, memory)
 
 print(f"{sample.question} {answer.text}" + (f"; it was {sample.answer}" if sample.answer else ""))
@@ -24,5 +27,5 @@ print(f"kept {memory.usage().tokens_final:.0f} of {memory.usage().seen} tokens; 
 frames = max(role.index for role in inputs.roles) + 1
 for layer in range(memory.layers):
     held = [inputs.roles[at] for head in memory.kept(layer) for at in head.tolist()]
-    counts = [sum(role == ("frame", frame) for role in held) for frame in range(frames)]
+    counts = [held.count(Role("frame", frame)) for frame in range(frames)]
     print(f"layer {layer}:", *counts)
