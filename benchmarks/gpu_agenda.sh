@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything worth doing on a borrowed GPU, most important first: check the CUDA paths, time them, then
-# go on with the evolution in EVOLUTION (a folder of `namm-mm evolve`; NAMM_MM_CACHE must hold SmolLM2).
+# go on with the evolution in EVOLUTION (a folder of `namm-mm evolve evolution=smollm2_warm`; by default a
+# copy of the committed one; NAMM_MM_CACHE must hold SmolLM2).
 # Each step has a time limit and writes its own file, so that an interrupted run keeps what it has.
 #
 #   OUT=results bash benchmarks/gpu_agenda.sh
@@ -29,7 +30,8 @@ for prompt in 4096 16384 65536; do
   step "prefill_decode_$prompt" 120 "$python" benchmarks/prefill_decode.py --device cuda \
     --dtype bfloat16 --prompt "$prompt" --rounds 3
 done
-if [ -n "${EVOLUTION:-}" ]; then
-  step evolve 580 "$python" -c 'import sys; from namm_mm.cli import main; sys.exit(main())' evolve \
-    folder="$EVOLUTION" minutes="${MINUTES:-8}" adapter.device=cuda wandb=disabled
-fi
+evolution=${EVOLUTION:-$out/evolution}
+[ -d "$evolution" ] || cp -r benchmarks/results/evolution_smollm2_warm "$evolution"
+step evolve 580 "$python" -c 'import sys; from namm_mm.cli import main; sys.exit(main())' evolve \
+  evolution=smollm2_warm stages.finish.generations=400 folder="$evolution" \
+  minutes="${MINUTES:-8}" adapter.device=cuda wandb=disabled --anyway
