@@ -75,6 +75,6 @@ $(VENV)/.footage: $(VENV)/.runtime
 
 $(VENV)/kvpress/.ready: pyproject.toml | $(BIN)/python
 	@$(PYTHON) -m venv $(VENV)/kvpress
-	@$(VENV)/kvpress/bin/pip install --quiet kvpress==0.5.5 transformers==5.2.0 pytest pytest-socket editables
+	@$(VENV)/kvpress/bin/pip install --quiet torch==2.13.0 kvpress==0.5.5 transformers==5.2.0 pytest pytest-socket editables
 	@$(VENV)/kvpress/bin/pip install --quiet --no-deps -e .
 	@touch $@
