@@ -3,9 +3,10 @@
     python benchmarks/video_families.py --samples 100
     python benchmarks/video_families.py --families reel overlay --checkpoint namm.safetensors
 
-Full cache; no frames at all (what question and options give away); recency, random, H2O and L2 at a
-part of the cache; the NAMM at the size that it chooses. Answers go to a JSON-lines file as they are
-made, and a run that was killed goes on from it. The table has Wilson's 95 % intervals.
+Full cache; no frames at all (what question and options give away); recency, random, H2O, L2 and the
+NAMM at a part of the tokens seen, in every layer; the NAMM's heads share theirs. Answers go to a
+JSON-lines file as they are made, and a run that was killed goes on from it. The table has Wilson's
+95 % intervals.
 """
 
 from __future__ import annotations
@@ -107,10 +108,11 @@ def answer(
     if name == "full":
         chosen = policy(name)
     elif name == "namm":
-        chosen = policy(name, checkpoint=args.checkpoint)
+        size = Budget(fraction=args.fraction, pooled=True)
+        chosen = policy(name, checkpoint=args.checkpoint, selection=size)
     else:
         chosen = policy(name, selection=Budget(fraction=args.fraction))
-    with attach(adapter.backbone, chosen, interval=args.interval) as memory:
+    with attach(adapter.backbone, chosen, interval=args.interval, storage="per_head") as memory:
         text = adapter.answer(inputs, memory).text
     use = memory.usage()
     return text == inputs.sample.answer, use.tokens_final / use.seen
@@ -133,7 +135,7 @@ def table(lines: list[dict[str, Any]], args: argparse.Namespace) -> str:
     for line in lines:
         cells[line["family"], line["policy"]].append(line)
         cells["all", line["policy"]].append(line)
-    names = {p: f"{p} {args.fraction:.0%}" for p in ("recency", "random", "h2o", "l2")}
+    names = {p: f"{p} {args.fraction:.0%}" for p in ("recency", "random", "h2o", "l2", "namm")}
     head = ["family", "n", *(names.get(p, p) for p in args.policies)]
     rows = []
     for family in [*args.families, "all"]:
@@ -144,9 +146,6 @@ def table(lines: list[dict[str, Any]], args: argparse.Namespace) -> str:
                 row.append("-")
                 continue
             text = f"{score.mean:.2f} [{score.low:.2f}, {score.high:.2f}]"
-            if name == "namm":
-                kept = [line["kept"] for line in cells[family, name]]
-                text += f" at {sum(kept) / len(kept):.0%}"
             row.append(text)
         rows.append(row)
     body = [f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *rows)]
@@ -154,7 +153,7 @@ def table(lines: list[dict[str, Any]], args: argparse.Namespace) -> str:
         f"`python benchmarks/video_families.py --families {' '.join(args.families)} "
         f"--samples {args.samples} --interval {args.interval} --checkpoint {args.checkpoint}`: "
         f"model {args.model}, {args.split} split, seed {args.seed}. Accuracy with Wilson's 95 % "
-        "interval; chance is 0.25. The NAMM's column says which part of the tokens it kept. "
+        "interval; chance is 0.25. "
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch "
         f"{torch.__version__}."
     )
