@@ -13,7 +13,7 @@ experiment replaces it. Plots need matplotlib: `pip install -c constraints.txt -
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,13 @@ SPREAD = ("match_heads", "match_total")
 def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
     """Tables and plots of one cell: at the NAMM's own sizes, by family, and along the curve."""
     kinds = {r.budget: r.budget.partition(":")[0] for r in records}
-    curve = [r for r in records if kinds[r.budget] in CURVE]
+    matched = _matched(records)
     spread = [r for r in records if kinds[r.budget] in SPREAD]
-    own = [r for r in records if kinds[r.budget] not in (*CURVE, *SPREAD)]
-    if not any(r.policy == NAMM for r in own):
-        own, curve = list(records), []
+    curve = [
+        r for r in records if kinds[r.budget] in CURVE and (r.policy, r.budget) != (NAMM, matched)
+    ]
+    limited = {id(record) for record in (*spread, *curve)}
+    own = [r for r in records if id(r) not in limited]
     rows, families = result_rows(own), result_rows(own, by_family=True)
     parts = [f"### {cell.title}", main_table(rows)]
     if len({row.family for row in families}) > 1:
@@ -120,6 +122,13 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
         ]
         parts.append(image(picture, "curve", draw_curve(found, picture, "curve")))
     return parts
+
+
+def _matched(records: Sequence[Record]) -> str:
+    """The NAMM's budget that baselines match: its own rule, else what most samples ran under."""
+    found = Counter(r.budget for r in records if r.policy == NAMM)
+    own = [budget for budget in found if budget.startswith("threshold")]
+    return own[0] if own else max(found, key=found.__getitem__, default="")
 
 
 def _by_policy(row: Row) -> tuple[int, str]:

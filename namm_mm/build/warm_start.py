@@ -36,6 +36,7 @@ def build(
     rounds: int = 0,
     oracle: str = "answer",
     size: float = 0.45,
+    rate: float = 5e-3,
     seed: int = 0,
     model: str = MODEL,
     say: Callable[[str], None] = print,
@@ -59,8 +60,10 @@ def build(
         says; ``slope``: all tokens, as the slope says.
     size
         Part of the tokens that the threshold keeps, every head with a size of its own.
+    rate
+        The highest step size of a fit.
     seed
-        Of prompts and fit.
+        Of prompts and fit; take another one, or a third of the rate, if a fit comes apart.
     model
         The language model.
     say
@@ -106,7 +109,9 @@ def build(
             say(f"step {step} of {steps}: held {kept:.3f}")
 
     def learn(begin: Namm, number: int) -> Namm:
-        vector = fit(begin, train, steps=steps, size=size, seed=seed + number, on_step=on_step)
+        vector = fit(
+            begin, train, steps=steps, size=size, rate=rate, seed=seed + number, on_step=on_step
+        )
         fitted = replace(namm, parameters=vector)
         say(f"importance held by {SIZE:.0%} of the tokens: {held(fitted, test, SIZE):.3f}")
         return fitted

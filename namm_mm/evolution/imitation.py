@@ -29,9 +29,7 @@ RECENT, SINKS = 48, 4  # newest and first tokens, which never were
 SPARED = 0.05  # of the tokens at least this part goes
 PROJECTION, OUTPUT = 0.15, 0.05  # deviations of the weights that tokens begin to talk with
 BATCH = 2  # updates a step
-# The highest step size, and the steps until it is reached. Some fits come apart at it and hold less
-# than .8 in the end; at a third of it none did, and all held a little less than the good ones.
-RATE, WARM_UP = 5e-3, 20
+RATE, WARM_UP = 5e-3, 20  # the highest step size, and the steps until it is reached
 
 
 def held(namm: Namm, shown: Sequence[Shown], size: float) -> float:
@@ -57,6 +55,7 @@ def fit(
     *,
     steps: int = 1600,
     size: float = 0.5,
+    rate: float = RATE,
     seed: int = 0,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Tensor:
@@ -70,6 +69,11 @@ def fit(
         From :func:`namm_mm.evolution.importance.record`, of training prompts alone.
     size
         The threshold at 0 is put where this part of the tokens is above it.
+    rate
+        The highest step size.
+    seed
+        Of what is drawn, and of where the projections begin. Some fits come apart and hold hardly
+        more than their start: begin those again with another seed, or at a third of the rate.
     on_step
         Told the step and what was held in it.
 
@@ -103,7 +107,7 @@ def fit(
     for step in range(steps):
         for group in optimizer.param_groups:
             cooled = 0.5 * (1.0 + math.cos(math.pi * step / steps))
-            group["lr"] = RATE * min(1.0, step / WARM_UP) * cooled
+            group["lr"] = rate * min(1.0, step / WARM_UP) * cooled
         optimizer.zero_grad()
         total = 0.0
         for one in random.choices(shown, k=BATCH):
