@@ -213,6 +213,17 @@ def _budget(cell: CellSettings, settings: PolicySettings, policy: Policy) -> Ite
             budgets.parse(settings.budget, policy.selection)
         except NammError as error:
             yield _at(cell, f"budget of {settings.name!r}", str(error))
+        if settings.budget.startswith("pool:") and cell.storage != "per_head":
+            yield _at(
+                cell,
+                f"budget of {settings.name!r}",
+                message(
+                    "heads cannot share a budget where all keep the same number",
+                    given=f"{settings.budget} with storage {cell.storage}",
+                    expected="storage per_head",
+                    then="Set storage=per_head, or take fraction:F.",
+                ),
+            )
 
 
 def traceable(policies: tuple[PolicySettings, ...]) -> tuple[PolicySettings, ...]:

@@ -47,6 +47,7 @@ CASES = {
     "a fraction above 1": f"{TINY} budgets=['fraction:1.5']",
     "a budget that is none": f"{TINY} budgets=[64]",
     "a match without a match": f"{TINY} budgets=['match:namm']",
+    "heads that cannot share": f"{TINY} budgets=['pool:0.5']",
     "the same policy twice": f"{TINY} policies=[recency,recency]",
     "an interval of 0": f"{TINY} cells.text.interval=0",
     "an interval that is no multiple of the hop": f"{NAMM}=good.safetensors cells.text.interval=40",
