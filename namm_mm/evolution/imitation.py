@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
-from namm_mm.evolution.importance import Shown
+from namm_mm.evolution.importance import Shown, shares
 from namm_mm.namm import Namm
 from namm_mm.namm.bam import Bam
 from namm_mm.namm.params import LAYOUTS
@@ -144,9 +144,7 @@ def _thin(one: Shown, random: Random) -> Shown:
     gone = random.uniform(-FORGOTTEN, FORGOTTEN)
     stays = [i < SINKS or slots - i <= RECENT or random.random() > gone for i in range(slots)]
     left = torch.tensor(stays)
-    importance = one.importance[:, left]
-    importance = importance / importance.sum().clamp_min(1e-12)
-    return Shown(one.spectrum[:, left], importance, one.places[:, left])
+    return Shown(one.spectrum[:, left], shares(one.importance[:, left]), one.places[:, left])
 
 
 def _lost(scores: Tensor, one: Shown, size: float) -> Tensor:

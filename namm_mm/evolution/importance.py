@@ -106,14 +106,15 @@ def _shown(recorder: _Recorder, slopes: list[list[Tensor]], number: int) -> Show
         spectra.append(spectrum[number])
         costs.append(later.sum(0).abs())
     importance = torch.cat(costs).nan_to_num(0.0, 0.0, 0.0)
-    return Shown(torch.cat(spectra), _parts(importance))
+    return Shown(torch.cat(spectra), shares(importance))
 
 
 def narrow(shown: Shown, wanted: Tensor) -> Shown:
     """The same, with importance left to the `wanted` tokens (token,) bool of the prompt alone."""
     counts = wanted[shown.places.clamp_min(0)] & (shown.places >= 0)
-    return replace(shown, importance=_parts(shown.importance * counts))
+    return replace(shown, importance=shares(shown.importance * counts))
 
 
-def _parts(importance: Tensor) -> Tensor:
+def shares(importance: Tensor) -> Tensor:
+    """Importance as parts of all of it."""
     return importance / importance.sum().clamp_min(1e-12)

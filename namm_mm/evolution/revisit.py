@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from namm_mm.evolution.importance import Shown
+from namm_mm.evolution.importance import Shown, shares
 from namm_mm.memory import attach
 from namm_mm.policies.base import THRESHOLD, LayerView, Observation, Selection
 from namm_mm.policies.namm import NammPolicy
@@ -91,4 +91,4 @@ def _join(layers: Sequence[tuple[Tensor, Tensor]], known: Shown) -> Shown:
         places.append(functional.pad(positions, (0, missing), value=-1))
     positions = torch.cat(places)
     importance = known.importance.gather(1, positions.clamp_min(0)) * (positions >= 0)
-    return Shown(torch.cat(spectra), importance / importance.sum().clamp_min(1e-12), positions)
+    return Shown(torch.cat(spectra), shares(importance), positions)

@@ -180,7 +180,7 @@ class Budget:
             return f"tokens:{self.tokens}"
         if self.fraction is not None:
             return f"{'pool' if self.pooled else 'fraction'}:{self.fraction:g}"
-        return self.matched
+        return self.matched or "match"
 
 
 Selection = KeepAll | Threshold | Budget
