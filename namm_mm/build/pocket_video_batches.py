@@ -111,7 +111,7 @@ def make_batch(
     """Draw `clips` training clips of one length with `questions` questions each."""
     slots = SLOTS if rng.random() < 0.7 else int(rng.integers(16, SLOTS))
     slot_of = uniform_indices(slots * FRAMES_PER_SLOT, READ) // FRAMES_PER_SLOT
-    drawn = _Drawn()
+    drawn = Drawn()
     read = len(slot_of)
     frame_of = np.zeros((clips, read), dtype=np.int64)
     ordinals = np.full((clips, read), -100, dtype=np.int64)
@@ -123,7 +123,7 @@ def make_batch(
     marks = np.zeros((5, clips, questions), dtype=np.int64)
     prefix: list[int] = []
     for clip in range(clips):
-        scene = make_scene(_world(rng, _WORLD_SHARE), "train", rng, slots=slots)
+        scene = make_scene(draw_world(rng, _WORLD_SHARE), "train", rng, slots=slots)
         frame_of[clip] = drawn.add(scene, rng)[slot_of]
         starts = [part.start for part in (scene.events or scene.cuts)]
         for index, start in enumerate(starts[:MOST_EVENTS]):
@@ -133,7 +133,7 @@ def make_batch(
             changes[clip, int(np.argmax(slot_of >= starts[1]))] = what
         families = families_of(scene)
         for q in range(questions):
-            family = str(rng.choice(families, p=_share(families)))
+            family = str(rng.choice(families, p=family_share(families)))
             asked = ask(scene, family, rng)
             evidence[clip, q] = np.isin(slot_of, asked.evidence)
             if asked.shown:
@@ -170,13 +170,13 @@ def make_batch(
 
 def make_frames(rng: Generator, count: int) -> Frames:
     """At least `count` single training frames, for the vision tower alone."""
-    drawn = _Drawn()
+    drawn = Drawn()
     while len(drawn.pictures) < count:
-        drawn.add(make_scene(_world(rng, _FRAME_SHARE), "train", rng), rng)
+        drawn.add(make_scene(draw_world(rng, _FRAME_SHARE), "train", rng), rng)
     return drawn.frames(rng)
 
 
-class _Drawn:
+class Drawn:
     """Frames that were drawn so far, with their labels."""
 
     def __init__(self) -> None:
@@ -223,7 +223,8 @@ class _Drawn:
         )  # fmt: skip
 
 
-def _world(rng: Generator, share: dict[str, float]) -> str:
+def draw_world(rng: Generator, share: dict[str, float]) -> str:
+    """Draw a world by its share."""
     return str(rng.choice(list(share), p=list(share.values())))
 
 
@@ -246,7 +247,7 @@ def _id(tokenizer: PreTrainedTokenizerFast, word: str) -> int:
     return vocabulary[word]
 
 
-def _share(families: list[str]) -> np.ndarray:
+def family_share(families: list[str]) -> np.ndarray:
     """How often each family is asked: counting has one question a clip, so it comes less often."""
     share = np.array([{"count": 0.3, "unseen": 1.3}.get(family, 1.0) for family in families])
     return np.asarray(share / share.sum())

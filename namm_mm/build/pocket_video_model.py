@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from namm_mm import composed_model
+from namm_mm.adapters.video_frames import preprocessor_config
 from namm_mm.adapters.video_prompt import LETTERS, question_text
 from namm_mm.tasks.video_qa.footage import SHOTS
 from namm_mm.tasks.video_qa.questions import MOST_EVENTS, ORDINALS
@@ -134,29 +135,13 @@ def take_weights(model: Any, folder: Path) -> None:
     model.load_state_dict(state)
 
 
-def preprocessor_config() -> dict[str, Any]:
-    """The ``video_preprocessor_config.json`` of the asset, in the hub's layout."""
-    return {
-        "video_processor_type": "LlavaNextVideoVideoProcessor",
-        "processor_class": "LlavaNextVideoProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": SIZE},
-        "do_center_crop": True,
-        "crop_size": {"height": SIZE, "width": SIZE},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(MEAN),
-        "image_std": list(STD),
-        "resample": 3,
-    }
+def preprocessor() -> dict[str, Any]:
+    """The ``video_preprocessor_config.json`` of the asset."""
+    return preprocessor_config(SIZE, MEAN, STD)
 
 
 def save_layout(
     folder: Path, model: LlavaNextVideoForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     """Save model, tokenizer and preprocessor as a hub repository lays them out."""
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    text = json.dumps(preprocessor_config(), indent=2) + "\n"
-    (folder / "video_preprocessor_config.json").write_text(text, encoding="utf-8")
+    composed_model.save_layout(folder, model, tokenizer, preprocessor())

@@ -71,22 +71,23 @@ def block_attention(
     attention_mask: Tensor | None,
     scaling: float,
     shared: int,
+    block: int = BLOCK,
     watched: dict[int, Tensor] | None = None,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
     """Causal attention where the first `shared` tokens are followed by independent blocks.
 
     Equal to a block mask over the whole sequence at less than half the work. `query` is
-    (row, head, token, channel); the tokens after `shared` are blocks of `BLOCK`. What the blocks
-    attend to, by layer, goes to `watched`: (row, head, block, BLOCK, shared + BLOCK).
+    (row, head, token, channel); the tokens after `shared` are blocks of `block`. What the blocks
+    attend to, by layer, goes to `watched`: (row, head, block, `block`, shared + `block`).
     """
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     q0, k0, v0 = query[:, :, :shared], key[:, :, :shared], value[:, :, :shared]
     first, _ = _attend(q0, [(k0, v0)], scaling)
-    blocks = (query.shape[2] - shared) // BLOCK
+    blocks = (query.shape[2] - shared) // block
     q1, k1, v1 = (
-        t[:, :, shared:].reshape(*t.shape[:2], blocks, BLOCK, -1) for t in (query, key, value)
+        t[:, :, shared:].reshape(*t.shape[:2], blocks, block, -1) for t in (query, key, value)
     )
     then, shares = _attend(q1, [(k0[:, :, None], v0[:, :, None]), (k1, v1)], scaling)
     layer: Any = module.layer_idx
@@ -259,12 +260,12 @@ def look(
     """
     for step in range(start, steps):
         frames = make_frames(np.random.default_rng((seed, 1, step)), 96)
-        _set_rate(optimizer, learning_rate(step, steps, peak))
+        set_rate(optimizer, learning_rate(step, steps, peak))
         with torch.autocast("cpu", torch.bfloat16):
             features = frame_features(model, frames.pixels)
             named = naming(model, heads, features, frames)
             described, right = describing(heads, features, frames)
-        _descend(optimizer, described + named)
+        descend(optimizer, described + named)
         yield step + 1, float(right.float().mean())
 
 
@@ -302,11 +303,11 @@ def learn(
             questions=questions,
             hints=max(0.0, hints * (1 - step / (0.3 * steps))),
         )
-        _set_rate(optimizer, learning_rate(step, steps, peak))
+        set_rate(optimizer, learning_rate(step, steps, peak))
         with torch.autocast("cpu", torch.bfloat16):
             found, right = losses(model, heads, batch)
         weight = weights(step, steps)
-        _descend(optimizer, torch.stack([weight[k] * v for k, v in found.items()]).sum())
+        descend(optimizer, torch.stack([weight[k] * v for k, v in found.items()]).sum())
         told = {key: value.item() for key, value in found.items()}
         yield step + 1, {**told, "right": float(right[~batch.hinted].float().mean())}
 
@@ -336,12 +337,14 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give all groups one learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
-def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take one step, gradients clipped group by group."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     for group in optimizer.param_groups:

