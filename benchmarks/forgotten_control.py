@@ -1,8 +1,8 @@
 """What a policy forgets in control: by role, by age, and by how good the action was.
 
     python benchmarks/forgotten_control.py --checkpoint provisional
-    python benchmarks/forgotten_control.py --policy h2o --tokens 60 --model pocket_rl_walker2d \
-        --environment Walker2d-v5
+    python benchmarks/forgotten_control.py --policy h2o --budget tokens:60 \
+        --model pocket_rl_walker2d --environment Walker2d-v5
 
 Episodes are played under the policy. After every eviction, each token that was ever seen is noted
 as kept (the mean over layers and heads) or forgotten. A step's *advantage* is its return still to
@@ -24,11 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from namm_mm import attach, policy
+from namm_mm import attach, budgets, policy
 from namm_mm.adapters.decision_transformer import DecisionTransformerAdapter
 from namm_mm.asset import BUNDLED
 from namm_mm.build.pocket_rl_data import BehaviourPolicy
-from namm_mm.policies import Budget
 from namm_mm.tasks.offline_rl import OfflineRlTask
 
 ROLES = ("return", "state", "action")
@@ -45,7 +44,8 @@ def main() -> None:
     parser.add_argument("--orders", action="store_true")
     parser.add_argument("--policy", default="namm")
     parser.add_argument("--checkpoint", default="evolved", help="of the NAMM")
-    parser.add_argument("--tokens", type=int, help="budget of a policy without a rule of its own")
+    parser.add_argument("--budget", default="pool:0.1", help="tokens:N for a fixed one")
+    parser.add_argument("--storage", default="per_head", help="or shared")
     parser.add_argument("--interval", type=int, default=48)
     parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--steps", type=int, default=1000)
@@ -103,9 +103,9 @@ def play(args: argparse.Namespace) -> tuple[Watched, list[Any]]:
     adapter = DecisionTransformerAdapter(args.model, device="cpu")
     adapter.load()
     options: dict[str, Any] = {"checkpoint": args.checkpoint} if args.policy == "namm" else {}
-    if args.tokens:
-        options["selection"] = Budget(tokens=args.tokens)
-    with attach(adapter.backbone, policy(args.policy, **options), interval=args.interval) as memory:
+    options["selection"] = budgets.parse(args.budget)
+    rules: dict[str, Any] = {"interval": args.interval, "storage": args.storage}
+    with attach(adapter.backbone, policy(args.policy, **options), **rules) as memory:
         agent = adapter.agent(len(samples), memory, target_return=task.target_return())
         config: Any = adapter.model.config
         watched = Watched(agent, memory, config.n_layer)
@@ -143,6 +143,8 @@ def tables(watched: Watched, episodes: list[Any], args: argparse.Namespace) -> d
         "model": args.model,
         "environment": args.environment + (" with orders" if args.orders else ""),
         "policy": f"namm {args.checkpoint}" if args.policy == "namm" else args.policy,
+        "budget": args.budget,
+        "storage": args.storage,
         "interval": args.interval,
         "split": args.split,
         "episodes": len(episodes),

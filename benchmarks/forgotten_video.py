@@ -2,6 +2,7 @@
 
     python benchmarks/forgotten_video.py --checkpoint namm.safetensors
     python benchmarks/forgotten_video.py --families shown order count --samples 40
+    python benchmarks/forgotten_video.py --model smollm2_video --answer-by words --families last
 
 Every question is answered under the NAMM, and under H2O, L2, recency and random with as many tokens
 in every layer after every update (``match:namm``). At the end each frame is held in part: the mean
@@ -56,6 +57,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="pocket_video")
     parser.add_argument("--checkpoint", default="evolved", help="the NAMM")
+    parser.add_argument("--budget", default="pool:0.5", help="of the NAMM")
+    parser.add_argument("--storage", default="per_head", help="or shared")
+    parser.add_argument("--answer-by", default="options")
     parser.add_argument("--families", nargs="+", default=list(COVERED))
     parser.add_argument("--samples", type=int, default=40, help="of each family")
     parser.add_argument("--interval", type=int, default=64, help="tokens between two evictions")
@@ -73,7 +77,7 @@ def main() -> None:
 
 def watch(args: argparse.Namespace) -> dict[str, list[Seen]]:
     """Answer every question under every policy; what was held, by policy."""
-    adapter = LlavaVideoAdapter(model=args.model, device="cpu")
+    adapter = LlavaVideoAdapter(model=args.model, device="cpu", answer_by=args.answer_by)
     adapter.load()
     task = VideoQaTask(families=args.families)
     found: dict[str, list[Seen]] = defaultdict(list)
@@ -83,10 +87,11 @@ def watch(args: argparse.Namespace) -> dict[str, list[Seen]]:
         for name in ("namm", *OTHERS):
             options = {"checkpoint": args.checkpoint} if name == "namm" else {}
             chosen: Any = policy(name, **options)
-            if name != "namm":
-                matched = budgets.parse("match:namm", chosen.selection, traces)
-                chosen = replace(chosen, selection=matched)
-            with attach(adapter.backbone, chosen, interval=args.interval) as memory:
+            budget = args.budget if name == "namm" else "match:namm"
+            selection = budgets.parse(budget, chosen.selection, traces)
+            chosen = replace(chosen, selection=selection)
+            rules: Any = {"interval": args.interval, "storage": args.storage}
+            with attach(adapter.backbone, chosen, **rules) as memory:
                 text = adapter.answer(inputs, memory).text
             traces[name] = (memory.trace(),)
             held = np.asarray(by_index(kept_fractions(memory, inputs.roles), inputs.roles)["frame"])
@@ -113,6 +118,8 @@ def tables(found: dict[str, list[Seen]], args: argparse.Namespace) -> dict[str, 
     return {
         "model": args.model,
         "checkpoint": args.checkpoint,
+        "budget": args.budget,
+        "storage": args.storage,
         "interval": args.interval,
         "split": args.split,
         "seed": args.seed,

@@ -209,7 +209,10 @@ def _bundled_status(folder: Path) -> AssetStatus:
         verify(folder)
     except RunError as error:
         return AssetStatus(folder.name, "damaged", str(error).split(":")[0], _remake(folder, card))
-    return AssetStatus(folder.name, "bundled", str(card.get("about", "")))
+    about = str(card.get("about", ""))
+    if (folder / composed_model.TRAINED).is_file() and (then := composed_model.missing()):
+        return AssetStatus(folder.name, "can be installed", about, then)
+    return AssetStatus(folder.name, "bundled", about)
 
 
 def _verified(folder: Path) -> Path:

