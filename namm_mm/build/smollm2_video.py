@@ -16,7 +16,6 @@ from namm_mm import composed_model, packaged_model
 from namm_mm.asset import BUNDLED, sha256, write_card
 from namm_mm.build.pocket_video import (
     COVERED,
-    REPORTED,
     VALIDATION,
     Judge,
     adapter_of,
@@ -38,6 +37,7 @@ ASSET = "smollm2_video"
 LOOKS, STEPS = 150, 800
 CLIPS, QUESTIONS = 4, 8
 LOOK_PEAK, PEAK = 2e-3, 1e-3
+REPORTED = 50
 SAVED, JUDGED = 25, 150
 """Steps between two checkpoints, and between two looks at the validation videos."""
 
