@@ -152,12 +152,10 @@ def resolve(name: str) -> Path | str:
     """
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file() or (folder / CARD).is_file():
-        return folder
+        return _whole(folder)
     if (BUNDLED / name / CARD).is_file() and "/" not in name:
         verify(BUNDLED / name)
-        if (BUNDLED / name / composed_model.TRAINED).is_file():
-            return _verified(composed_model.compose(BUNDLED / name))
-        return BUNDLED / name
+        return _whole(BUNDLED / name)
     if name in packaged_model.MODELS:
         return _verified(packaged_model.convert(packaged_model.MODELS[name]))
     if _is_hub_id(name) and not folder.exists():
@@ -213,6 +211,13 @@ def _bundled_status(folder: Path) -> AssetStatus:
     if (folder / composed_model.TRAINED).is_file() and (then := composed_model.missing()):
         return AssetStatus(folder.name, "can be installed", about, then)
     return AssetStatus(folder.name, "bundled", about)
+
+
+def _whole(folder: Path) -> Path:
+    """The folder itself, or that of the whole model if it holds the trained part of one."""
+    if (folder / composed_model.TRAINED).is_file():
+        return _verified(composed_model.compose(folder))
+    return folder
 
 
 def _verified(folder: Path) -> Path:

@@ -111,7 +111,9 @@ def make_model(language: Path, vision: Path, tokenizer: PreTrainedTokenizerBase)
     text: Any = AutoModelForCausalLM.from_pretrained(language, dtype=torch.bfloat16)
     text.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     tower: Any = Dinov2Model.from_pretrained(vision)
-    seen = {**tower.config.to_dict(), "image_size": SIZE}
+    # Configurations remember the folder that they were read from; the whole has one of its own.
+    text.config._name_or_path = ""
+    seen = {**tower.config.to_dict(), "image_size": SIZE, "_name_or_path": ""}
     tokens: Any = tokenizer.convert_tokens_to_ids(["<image>", "<video>"])
     config = LlavaNextVideoConfig(
         vision_config=Dinov2Config(**{k: v for k, v in seen.items() if k != "model_type"}),
@@ -197,11 +199,25 @@ def preprocessor() -> dict[str, Any]:
     return preprocessor_config(SIZE, MEAN, STD)
 
 
+def save_trained(folder: Path, part: dict[str, Tensor], config: Any) -> None:
+    """Save the trained part, and the configuration of the whole: what plans are made from."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(part, folder / TRAINED)
+    config.save_pretrained(folder)
+    _save_preprocessor(folder, preprocessor())
+
+
 def save_layout(
     folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase, frames: dict[str, Any]
 ) -> None:
     """Save model, tokenizer and preprocessor configuration as a hub repository lays them out."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    _save_preprocessor(folder, frames)
+
+
+def _save_preprocessor(folder: Path, frames: dict[str, Any]) -> None:
     text = json.dumps(frames, indent=2) + "\n"
     (folder / "video_preprocessor_config.json").write_text(text, encoding="utf-8")

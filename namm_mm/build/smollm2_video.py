@@ -201,7 +201,6 @@ def save(
     Families that are right in `COVERED` of `each` test videos at least are said to be covered.
     """
     import torch
-    from safetensors.torch import save_file
 
     kept = {name: value.to(torch.bfloat16).contiguous() for name, value in part.items()}
     parts = Parts()
@@ -209,8 +208,7 @@ def save(
         split: Judge(parts.adapter, samples(split, each, FAMILIES)).accuracy(kept)
         for split in ("validation", "test")
     }
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(kept, out / composed_model.TRAINED)
+    composed_model.save_trained(out, kept, parts.model().config)
     covered = [family for family, value in scores["test"].items() if value >= COVERED]
     write_card(
         out,

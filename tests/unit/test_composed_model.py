@@ -18,7 +18,7 @@ from namm_mm import asset, composed_model, packaged_model, packaged_vision
 from namm_mm.adapters.llava_video import LlavaVideoAdapter
 from namm_mm.build import smollm2_video_training as training
 from namm_mm.build.pocket_video_training import ATTENTION
-from namm_mm.build.smollm2_video_batches import make_batch, tokenize
+from namm_mm.build.smollm2_video_batches import first_token, make_batch, tokenize
 from namm_mm.errors import RunError, UsageError
 from namm_mm.records import Sample
 from namm_mm.tasks.video_qa import footage
@@ -71,9 +71,7 @@ def bundled(
             value.add_(0.3 * torch.randn_like(value))
     folder = tmp_path / "assets" / "pocket-composed"
     folder.mkdir(parents=True)
-    from safetensors.torch import save_file
-
-    save_file(training.trained(model), folder / composed_model.TRAINED)
+    composed_model.save_trained(folder, training.trained(model), model.config)
     asset.write_card(folder, made_by="namm-mm build smollm2-video", about="a toy")
     return folder, model
 
@@ -132,6 +130,24 @@ def test_it_is_composed_once_and_a_damaged_whole_is_refused(bundled: tuple[Path,
     (first / "video_preprocessor_config.json").write_text("{}")
     with pytest.raises(RunError, match=f"Run `rm -r {first}`"):
         asset.resolve("pocket-composed")
+
+
+def test_a_trained_part_of_ones_own_is_used_by_its_folder(
+    bundled: tuple[Path, Any], tmp_path: Path
+) -> None:
+    import shutil
+
+    from namm_mm.plan.configuration import facts_of
+
+    own = shutil.copytree(bundled[0], tmp_path / "mine" / "pocket-own")
+    whole = Path(asset.resolve(str(own)))
+    assert (whole / "model.safetensors").is_file()
+    facts = facts_of(str(own))
+    assert facts is not None
+    assert facts.tokens_per_frame == composed_model.TOKENS_PER_FRAME
+    for folder in (own, whole):
+        text = (folder / "config.json").read_text()
+        assert str(tmp_path.parent) not in text, "a path of this machine"
 
 
 def test_it_can_be_installed_where_its_parts_are_missing(
@@ -235,3 +251,27 @@ def test_a_question_ends_where_the_answer_begins(parts: tuple[Path, Path]) -> No
     before, after = tokenize(tokenizer, "What shape was red?")
     assert before
     assert str(tokenizer.decode(after)).endswith(":")
+
+
+@pytest.mark.skipif(bool(composed_model.missing()), reason=f"needs `{composed_model.missing()}`")
+@pytest.mark.skipif(not footage.available(), reason=f"needs `{footage.INSTALL}`")
+def test_the_shipped_model_answers_from_frames_and_without_them_is_at_chance() -> None:
+    from namm_mm.build.smollm2_video_batches import FAMILIES
+    from namm_mm.tasks.video_qa import VideoQaTask
+
+    adapter = LlavaVideoAdapter(model="smollm2_video", device="cpu", answer_by="words")
+    adapter.load()
+    loaded = adapter.loaded
+    samples = VideoQaTask(families=FAMILIES).samples("test", 48, seed=0)
+    seen = blind = 0
+    for sample in samples:
+        inputs = adapter.prepare(sample)
+        answer = adapter.answer(inputs, None)
+        seen += answer.text == sample.answer
+        ids = inputs.tensors["input_ids"]
+        words = [first_token(adapter.tokenizer, option) for option in sample.options]
+        with torch.no_grad():
+            logits = loaded.model(input_ids=ids[ids != loaded.video_token][None]).logits[0, -1]
+        blind += sample.options[int(logits[words].argmax())] == sample.answer
+    assert seen >= 43, f"{seen} of 48 right with the frames"
+    assert blind <= 21, f"{blind} of 48 right without: the questions give their answers away"
