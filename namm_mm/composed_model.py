@@ -109,7 +109,9 @@ def make_model(language: Path, vision: Path, tokenizer: PreTrainedTokenizerBase)
     )
 
     text: Any = AutoModelForCausalLM.from_pretrained(language, dtype=torch.bfloat16)
-    text.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    known = text.get_input_embeddings().weight.shape[0]
+    table = text.resize_token_embeddings(len(tokenizer), mean_resizing=False).weight.data
+    table[known:] = table[:known].float().mean(0)  # stands for pictures, and is never said
     tower: Any = Dinov2Model.from_pretrained(vision)
     # Configurations remember the folder that they were read from; the whole has one of its own.
     text.config._name_or_path = ""

@@ -127,6 +127,9 @@ def test_it_is_composed_once_and_a_damaged_whole_is_refused(bundled: tuple[Path,
     first = Path(asset.resolve("pocket-composed"))
     assert asset.read_card(first)["source"][-1] == composed_model.TRAINED
     assert Path(asset.resolve("pocket-composed")) == first
+    weights = asset.sha256(first / "model.safetensors")
+    first.rename(first.with_name("before"))
+    assert asset.sha256(Path(asset.resolve("pocket-composed")) / "model.safetensors") == weights
     (first / "video_preprocessor_config.json").write_text("{}")
     with pytest.raises(RunError, match=f"Run `rm -r {first}`"):
         asset.resolve("pocket-composed")
