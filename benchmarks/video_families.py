@@ -36,6 +36,7 @@ def main() -> None:
     """Answer, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="pocket_video")
+    parser.add_argument("--answer-by", default="options", help="words for smollm2_video")
     parser.add_argument("--families", nargs="+", default=list(COVERED))
     parser.add_argument("--policies", nargs="+", default=list(POLICIES))
     parser.add_argument("--samples", type=int, default=100, help="of each family")
@@ -49,7 +50,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
 
-    adapter = LlavaVideoAdapter(model=args.model, device="cpu")
+    adapter = LlavaVideoAdapter(model=args.model, device="cpu", answer_by=args.answer_by)
     adapter.load()
     run = {"model": args.model, "split": args.split, "seed": args.seed}
     run |= {"fraction": args.fraction, "interval": args.interval, "checkpoint": args.checkpoint}

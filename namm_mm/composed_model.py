@@ -174,7 +174,11 @@ def merge(model: Any, trained: dict[str, Tensor]) -> None:
     layers = model.model.language_model.layers
     try:
         projector.load_state_dict(
-            {k.removeprefix("projector."): v for k, v in trained.items() if "projector." in k}
+            {
+                k.removeprefix("projector."): v
+                for k, v in trained.items()
+                if k.startswith("projector.")
+            }
         )
         with torch.no_grad():
             for number, layer in enumerate(layers):

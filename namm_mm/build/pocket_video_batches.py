@@ -138,7 +138,7 @@ def make_batch(
             evidence[clip, q] = np.isin(slot_of, asked.evidence)
             if asked.shown:
                 shown[clip, q] = asked.shown
-            prefix, block = _tokens(tokenizer, asked.text, asked.options)
+            prefix, block = question_tokens(tokenizer, asked.text, asked.options)
             blocks[clip, q, : len(block)] = block
             word, letter = asked.options[asked.answer], LETTERS[asked.answer]
             marks[:, clip, q] = (
@@ -229,16 +229,11 @@ def draw_world(rng: Generator, share: dict[str, float]) -> str:
 
 
 @lru_cache(maxsize=100_000)
-def _cached(
-    tokenizer: PreTrainedTokenizerFast, text: str, options: tuple[str, ...]
+def question_tokens(
+    tokenizer: PreTrainedTokenizerFast, question: str, options: tuple[str, ...]
 ) -> tuple[list[int], list[int]]:
-    return tokenize(tokenizer, text, options)
-
-
-def _tokens(
-    tokenizer: PreTrainedTokenizerFast, text: str, options: tuple[str, ...]
-) -> tuple[list[int], list[int]]:
-    return _cached(tokenizer, text, options)
+    """What :func:`tokenize` gives, remembered: the same questions come again and again."""
+    return tokenize(tokenizer, question, options)
 
 
 @lru_cache(maxsize=1000)

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from namm_mm import composed_model
-from namm_mm.adapters.video_prompt import question_text
-from namm_mm.build.pocket_video_batches import READ, Drawn, Frames, draw_world, family_share
+from namm_mm.build.pocket_video_batches import (
+    READ,
+    Drawn,
+    Frames,
+    draw_world,
+    family_share,
+    question_tokens,
+)
 from namm_mm.build.pocket_video_model import MEAN, STD
 from namm_mm.tasks.video_qa.questions import ask, families_of
 from namm_mm.tasks.video_qa.scenes import FRAMES_PER_SLOT, SLOTS, make_scene
@@ -24,7 +30,7 @@ from namm_mm.video import uniform_indices
 
 if TYPE_CHECKING:
     from numpy.random import Generator
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerFast
 
 FAMILIES = ("shown", "order", "last", "needle", "start", "reel")
 """What it is taught: questions whose answer is a word that does not need the options."""
@@ -45,26 +51,15 @@ class Batch:
     answer: Tensor  # (clip, question): index of the right option
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, question: str) -> tuple[list[int], list[int]]:
-    """Tokens before the video, and tokens after it up to the answer."""
-    content: Any = [{"type": "video"}, {"type": "text", "text": question_text(question, ())}]
-    text: Any = tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-    )
-    ids: list[int] = tokenizer(text)["input_ids"]
-    at = ids.index(int(tokenizer.convert_tokens_to_ids("<video>")))  # type: ignore[arg-type]
-    return ids[:at], ids[at + 1 :]
-
-
 @lru_cache(maxsize=1000)
-def first_token(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
+def first_token(tokenizer: PreTrainedTokenizerFast, word: str) -> int:
     """The token that `word` begins with after a blank."""
     ids: list[int] = tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
     return next(i for i in ids if str(tokenizer.decode([i])).strip())
 
 
 def make_batch(
-    tokenizer: PreTrainedTokenizerBase, rng: Generator, *, clips: int, questions: int
+    tokenizer: PreTrainedTokenizerFast, rng: Generator, *, clips: int, questions: int
 ) -> Batch:
     """Draw `clips` training clips of one length with `questions` questions each."""
     slots = SLOTS if rng.random() < 0.7 else int(rng.integers(16, SLOTS))
@@ -84,7 +79,7 @@ def make_batch(
         for _ in range(questions):
             family = str(rng.choice(families, p=family_share(families)))
             asked = ask(scene, family, rng)
-            prefix, block = _tokens(tokenizer, asked.text)
+            prefix, block = question_tokens(tokenizer, asked.text, ())
             blocks.append(block)
             options.append([first_token(tokenizer, option) for option in asked.options])
             answers.append(asked.answer)
@@ -99,11 +94,6 @@ def make_batch(
         options=torch.tensor(options).view(clips, questions, -1),
         answer=torch.tensor(answers).view(clips, questions),
     )
-
-
-@lru_cache(maxsize=10_000)
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[int]]:
-    return tokenize(tokenizer, text)
 
 
 def for_the_tower(frames: Frames) -> Frames:

@@ -30,7 +30,7 @@ from namm_mm.tasks.video_qa.footage import SHOTS
 from namm_mm.tasks.video_qa.scenes import COLORS, SHAPES
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerFast
 
     from namm_mm.build.pocket_video_batches import Frames
 
@@ -56,7 +56,7 @@ class LowRank(nn.Module):
 class Names:
     """Directions of the words for what frames show, and how well frames point to them."""
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerFast) -> None:
         table = model.get_input_embeddings().weight.detach().float()
         self.length = float(table.norm(dim=1).mean())
         self.words = [
@@ -174,7 +174,7 @@ def learn(
     model: Any,
     names: Names,
     optimizer: torch.optim.Optimizer,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerFast,
     *,
     start: int,
     steps: int,

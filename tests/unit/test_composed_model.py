@@ -17,8 +17,9 @@ from video_checkpoints import make_tokenizer
 from namm_mm import asset, composed_model, packaged_model, packaged_vision
 from namm_mm.adapters.llava_video import LlavaVideoAdapter
 from namm_mm.build import smollm2_video_training as training
+from namm_mm.build.pocket_video_batches import tokenize
 from namm_mm.build.pocket_video_training import ATTENTION
-from namm_mm.build.smollm2_video_batches import first_token, make_batch, tokenize
+from namm_mm.build.smollm2_video_batches import first_token, make_batch
 from namm_mm.errors import RunError, UsageError
 from namm_mm.records import Sample
 from namm_mm.tasks.video_qa import footage
@@ -251,7 +252,7 @@ def test_the_packaged_vision_tower_is_whole() -> None:
 
 def test_a_question_ends_where_the_answer_begins(parts: tuple[Path, Path]) -> None:
     tokenizer = composed_model.make_tokenizer(parts[0])
-    before, after = tokenize(tokenizer, "What shape was red?")
+    before, after = tokenize(tokenizer, "What shape was red?", ())
     assert before
     assert str(tokenizer.decode(after)).endswith(":")
 
