@@ -28,6 +28,8 @@ from namm_mm.policies.base import THRESHOLD
 from namm_mm.tasks.long_text import LongTextTask
 from namm_mm.tracking import provenance
 
+FAMILIES = ("passkey", "key_value_hint", "passage", "cloze", "code")  # those of smollm2_warm
+
 
 def main() -> None:
     """Measure, print and write the table."""
@@ -36,7 +38,7 @@ def main() -> None:
     clock = time.process_time if options.threads == 1 else time.perf_counter
     adapter = TextAdapter(model=options.model)
     adapter.load()
-    task = LongTextTask(words=options.words, families=("passkey", "key_value_hint", "passage"))
+    task = LongTextTask(words=options.words, families=FAMILIES)
     batch = prompts.load(adapter, task, "train", options.prompts, 1, 0).all()
     start = load(options.checkpoint)
     scorer = Likelihood(adapter, Conditions(start, THRESHOLD, options.storage))
@@ -95,8 +97,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--storage", default="per_head", help="or shared")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--population", type=int, nargs="+", default=[12])
-    parser.add_argument("--prompts", type=int, default=3)
-    parser.add_argument("--words", type=int, default=400)
+    parser.add_argument("--prompts", type=int, default=5)
+    parser.add_argument("--words", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--output", type=Path)
     return parser.parse_args()

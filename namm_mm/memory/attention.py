@@ -7,13 +7,13 @@ the first ``length - n + 1 + i`` slots of each head, however many were evicted b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from namm_mm.memory.store import PerHeadStore, Store
+from namm_mm.memory.store import Store
 
 MASKED = 512
 """Queries that share one mask."""
@@ -37,8 +37,10 @@ def attend(queries: Tensor, store: Store, *, scaling: float, window: int | None 
         (row, query_head, query, head_dim).
     """
     count = queries.shape[2]
-    if isinstance(store, PerHeadStore) and count > 1 and not store.even:
-        return _attend_head_by_head(queries, store, scaling, window)
+    if count > 1 and len(parts := store.apart()) > 1:  # each head over exactly its own slots
+        pairs = zip(of_parts(queries, store, parts), parts, strict=True)
+        found = [attend(own, part, scaling=scaling, window=window) for own, part in pairs]
+        return torch.cat(found, dim=1).view(*queries.shape[:3], -1)
     keys, values = store.padded()
     if store.even and window is None and count in (1, keys.shape[2]):
         return _sdpa(queries, keys, values, None, scaling, causal=count > 1)
@@ -73,20 +75,34 @@ def weights(
     count, dim = queries.shape[2:]
     grouped = queries.view(rows, heads, -1, count, dim)
     filled = None if out is None else out.view(rows, heads, -1, count, values.shape[-1])
-    transposed = keys[:, :, None].transpose(-1, -2)
-    # What came before the new tokens is visible to all of them; only even stores can skip its mask.
-    masked = slice(keys.shape[2] - count, None) if store.even and window is None else slice(None)
+    transposed = keys.transpose(-1, -2)
+    group = grouped.shape[2]
+    even = store.even and window is None
     positions = store.positions() if window is not None else None
     for start in range(0, count, tile):
         part = range(start, min(count, start + tile))
-        products = (grouped[:, :, :, start : part.stop] @ transposed).float().mul_(scaling)
-        seen = _seen(part, count, _distinct(store), positions, window, store.device)
-        hidden = ~seen[:, :, None, :, masked]
-        products[..., masked].masked_fill_(hidden, float("-inf"))
+        # The queries of a group in one product: no key is repeated for them.
+        asked = grouped[:, :, :, start : part.stop].flatten(2, 3)
+        products = (asked @ transposed).float().mul_(scaling)
+        products = products.view(rows, heads, group, len(part), -1)
+        if (
+            even
+        ):  # what came before the new tokens is seen by all; and adding is faster than filling
+            products[..., products.shape[-1] - count :] += _newer(part, count, store.device)
+        else:
+            seen = _seen(part, count, _distinct(store), positions, window, store.device)
+            products.masked_fill_(~seen[:, :, None], float("-inf"))
         spent = products.softmax(-1)
         if filled is not None:
-            filled[:, :, :, start : part.stop] = spent.to(values.dtype) @ values[:, :, None]
+            mixed = spent.flatten(2, 3).to(values.dtype) @ values
+            filled[:, :, :, start : part.stop] = mixed.view(rows, heads, group, len(part), -1)
         yield spent.mean(2)
+
+
+def _newer(part: range, count: int, device: torch.device) -> Tensor:
+    """(query, new token): minus infinity where the token is newer than the query, else zero."""
+    hidden = torch.full((len(part), count), float("-inf"), device=device)
+    return hidden.triu_(part.start + 1)
 
 
 def visibility(part: range, count: int, lengths: Tensor, device: torch.device) -> Tensor:
@@ -169,23 +185,11 @@ def _sdpa(
     return out.view(rows, heads * group, -1, values.shape[-1])
 
 
-def _attend_head_by_head(
-    queries: Tensor, store: PerHeadStore, scaling: float, window: int | None
-) -> Tensor:
-    """For long calls over uneven heads: each head attends over exactly its own slots."""
-    rows, query_heads, count, _ = queries.shape
-    group = query_heads // store.heads
-    positions = store.positions() if window is not None else None
-    out = []
-    for row in range(rows):
-        for head in range(store.heads):
-            keys, values = store.head(row, head)
-            length = store.lengths[row : row + 1, head : head + 1]
-            own = None
-            if positions is not None:
-                own = positions[row : row + 1, head : head + 1, : keys.shape[0]]
-            chosen = queries[row : row + 1, head * group : (head + 1) * group]
-            out.append(
-                _masked(chosen, keys[None, None], values[None, None], length, own, scaling, window)
-            )
-    return torch.cat(out, dim=1).view(rows, query_heads, count, -1)
+def of_parts(tensor: Tensor, store: Store, parts: Sequence[Store]) -> Sequence[Tensor]:
+    """Cut (row, query_head, ...) as `store` was cut into `parts`; views."""
+    if len(parts) == 1:
+        return (tensor,)
+    grouped = tensor.view(store.rows, store.heads, -1, *tensor.shape[2:])
+    return [
+        grouped[row : row + 1, head] for row in range(store.rows) for head in range(store.heads)
+    ]

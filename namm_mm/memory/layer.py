@@ -15,8 +15,9 @@ from torch import Tensor
 
 from namm_mm.memory.attention import attend
 from namm_mm.memory.observe import Observer, observer_for
+from namm_mm.memory.per_head_store import PerHeadStore
 from namm_mm.memory.select import select
-from namm_mm.memory.store import PerHeadStore, SharedStore, Store
+from namm_mm.memory.store import SharedStore, Store
 from namm_mm.memory.watch import Update, Watcher
 from namm_mm.policies.base import KeepAll, LayerView, Policy
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from namm_mm.memory.attention import weights
+from namm_mm.memory.attention import of_parts, weights
 from namm_mm.memory.store import Store
 from namm_mm.namm.spectrogram import Spectrogram, SpectrogramState
 from namm_mm.policies.base import Observation, Policy
@@ -107,9 +107,9 @@ class WaitingObserver(ABC):
         self.pending: Tensor | None = None
 
     def attends(self, queries: Tensor) -> bool:
-        """On a CPU, where nothing waits and nothing will: fused attention gains nothing there."""
+        """On a CPU, where nothing waits: fused attention gains nothing there."""
         count = queries.shape[2]
-        return queries.device.type == "cpu" and self.pending is None and not count % self.batch
+        return queries.device.type == "cpu" and self.pending is None and count >= self.batch
 
     def observe(
         self,
@@ -125,8 +125,13 @@ class WaitingObserver(ABC):
         complete = queries.shape[2] - queries.shape[2] % self.batch
         waiting = queries[:, :, complete:]
         self.pending = waiting.clone() if waiting.shape[2] else None
-        if complete:
-            self.fold(self._tiles(queries, store, scaling, window, complete, out), store)
+        if not complete:
+            return
+        parts = store.apart() if store.device.type == "cpu" else (store,)
+        outs = [None] * len(parts) if out is None else of_parts(out, store, parts)
+        for own, part, filled in zip(of_parts(queries, store, parts), parts, outs, strict=True):
+            self.fold(self._tiles(own, part, scaling, window, complete, filled), part)
+        store.rejoin(parts)
 
     def _tiles(
         self,
@@ -144,9 +149,10 @@ class WaitingObserver(ABC):
         """
         tile = self.batch * max(1, TILE // self.batch)
         for part in weights(queries, store, scaling=scaling, tile=tile, window=window, out=out):
-            yield part[:, :, :complete]
+            if complete > 0:
+                yield part[:, :, :complete]
             complete -= part.shape[2]
-            if complete <= 0:
+            if complete <= 0 and out is None:
                 return
 
     @abstractmethod

@@ -1,0 +1,189 @@
+"""A store where each head of each row has a region of its own size: what it drops is freed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from namm_mm.memory.store import SharedStore, Statistics, Store, fit_slots, gather_slots
+
+
+class PerHeadStore(Store):
+    """Each head of each row owns a region of its own size in flat buffers (slot, ...)."""
+
+    def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
+        super().__init__(keys, values, room)
+        self._capacity = torch.zeros(self.rows, self.heads, dtype=torch.int64)
+        self._keys = keys.new_zeros(0, keys.shape[-1])
+        self._values = values.new_zeros(0, values.shape[-1])
+        self._positions = torch.empty(0, dtype=torch.int32, device=self.device)
+        self._statistics: Statistics = {}
+        self._statistics_lengths = self.lengths
+
+    def _starts(self, sizes: Tensor) -> Tensor:
+        return (sizes.flatten().cumsum(0) - sizes.flatten()).view_as(sizes)
+
+    def _slots(self, first: Tensor, count: int) -> Tensor:
+        """(row, head, count) flat slots that begin at `first` (row, head)."""
+        return (first[..., None] + torch.arange(count)).to(self.device)
+
+    def _grow(self, new: int) -> None:
+        if bool((self.lengths + new <= self._capacity).all()):
+            return
+        needed = self.lengths + new
+        capacity = torch.where(
+            needed <= self._capacity, self._capacity, -(-needed // self.room) * self.room
+        )
+        source = _ragged(self._starts(self._capacity), self.lengths).to(self.device)
+        target = _ragged(self._starts(capacity), self.lengths).to(self.device)
+        total = int(capacity.sum())
+        self._keys = _move(self._keys, source, target, total)
+        self._values = _move(self._values, source, target, total)
+        self._positions = _move(self._positions, source, target, total, fill=-1)
+        self._capacity = capacity
+
+    def append(self, keys: Tensor, values: Tensor, first_position: int) -> None:
+        """Write behind each head's last token; make room first."""
+        new = keys.shape[2]
+        self._grow(new)
+        slots = self._slots(self._starts(self._capacity) + self.lengths, new).flatten()
+        self._keys[slots] = keys.reshape(-1, keys.shape[-1])
+        self._values[slots] = values.reshape(-1, values.shape[-1])
+        positions = torch.arange(
+            first_position, first_position + new, dtype=torch.int32, device=self.device
+        )
+        self._positions[slots] = positions.repeat(self.rows * self.heads)
+        self._lengthen(new)
+
+    def _view(self, lengths: Tensor, starts: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Flat slots (row, head, width), clamped into each region, and which of them are filled."""
+        slots = torch.arange(width)
+        inside = slots < lengths[..., None]
+        flat = starts[..., None] + torch.minimum(slots, (lengths[..., None] - 1).clamp(min=0))
+        return flat.to(self.device), inside.to(self.device)
+
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """Gather keys and values of all heads into buffers as wide as the longest."""
+        flat, _ = self._view(self.lengths, self._starts(self._capacity), self.width)
+        return self._keys[flat], self._values[flat]
+
+    def positions(self) -> Tensor:
+        """Gather positions as :meth:`padded` does."""
+        flat, inside = self._view(self.lengths, self._starts(self._capacity), self.width)
+        return self._positions[flat].masked_fill(~inside, -1).long()
+
+    def apart(self) -> Sequence[Store]:
+        """One store for each head of each row, row by row: views without a copy, none padded."""
+        if self.even:
+            return (self,)
+        held = _regions(self._starts(self._capacity), self.lengths)
+        observed = self._statistics_lengths
+        return [
+            SharedStore.over(
+                self._keys[slots],
+                self._values[slots],
+                self._positions[slots],
+                {name: value[seen] for name, value in self._statistics.items()},
+            )
+            for slots, seen in zip(held, _regions(self._starts(observed), observed), strict=True)
+        ]
+
+    def rejoin(self, parts: Sequence[Store]) -> None:
+        """Take over their statistics, one head's after the other's."""
+        if parts[0] is self:
+            return
+        found = [part.statistics() for part in parts]
+        self._statistics = {
+            name: torch.cat([one[name][0, 0] for one in found]) for name in found[0]
+        }
+        self._statistics_lengths = self.lengths
+
+    def statistics(self) -> Statistics:
+        """Return the statistics, new slots at zero."""
+        held = self._statistics_lengths
+        flat, inside = self._view(held, self._starts(held), max(int(held.max()), 0))
+        padded = {}
+        for name, value in self._statistics.items():
+            if not len(value):
+                padded[name] = value.new_zeros(self.rows, self.heads, self.width, *value.shape[1:])
+                continue
+            mask = inside.view(*inside.shape, *[1] * (value.dim() - 1))
+            padded[name] = fit_slots(value[flat].masked_fill_(~mask, 0.0), self.width)
+        return padded
+
+    def set_statistics(self, statistics: Mapping[str, Tensor]) -> None:
+        """Replace the statistics."""
+        filled = (torch.arange(self.width) < self.lengths[..., None]).to(self.device)
+        self._statistics = {name: value[filled] for name, value in statistics.items()}
+        self._statistics_lengths = self.lengths
+
+    def keep(self, index: Tensor, counts: Tensor) -> None:
+        """Gather what stays into new buffers with room for one interval."""
+        counts = counts.cpu()
+        width = index.shape[2]
+        kept = (torch.arange(width) < counts[..., None]).to(self.device)
+        source = (index + self._starts(self._capacity).to(self.device)[..., None])[kept]
+        statistics = {
+            name: gather_slots(value, index)[kept] for name, value in self.statistics().items()
+        }
+        capacity = counts + self.room
+        target = _ragged(self._starts(capacity), counts).to(self.device)
+        total = int(capacity.sum())
+        self._keys = _move(self._keys, source, target, total)
+        self._values = _move(self._values, source, target, total)
+        self._positions = _move(self._positions, source, target, total, fill=-1)
+        self._capacity, self.lengths = capacity, counts
+        self._statistics, self._statistics_lengths = statistics, counts
+
+    def select_rows(self, rows: Tensor) -> PerHeadStore:
+        """Return a new store with these rows."""
+        rows = rows.cpu()
+        chosen = PerHeadStore(
+            self._keys.new_zeros(0, self.heads, 0, self._keys.shape[-1]),
+            self._values.new_zeros(0, self.heads, 0, self._values.shape[-1]),
+            self.room,
+        )
+        slots = _ragged(self._starts(self._capacity)[rows], self._capacity[rows]).to(self.device)
+        chosen.rows, chosen.lengths = len(rows), self.lengths[rows]
+        chosen._capacity = self._capacity[rows]
+        chosen._keys, chosen._values = self._keys[slots], self._values[slots]
+        chosen._positions = self._positions[slots]
+        held = self._statistics_lengths
+        places = _ragged(self._starts(held)[rows], held[rows]).to(self.device)
+        chosen._statistics = {name: value[places] for name, value in self._statistics.items()}
+        chosen._statistics_lengths = held[rows]
+        return chosen
+
+    def shares(self) -> Tensor:
+        """Return each row's part of the bytes."""
+        rooms = self._capacity.sum(1).double()
+        return rooms / rooms.sum().clamp(min=1)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers, room included."""
+        held = (self._keys, self._values, self._positions, *self._statistics.values())
+        return sum(tensor.untyped_storage().nbytes() for tensor in held)
+
+
+def _regions(starts: Tensor, lengths: Tensor) -> Sequence[slice]:
+    """Where each head of each row lies."""
+    pairs = zip(starts.flatten().tolist(), lengths.flatten().tolist(), strict=True)
+    return [slice(start, start + length) for start, length in pairs]
+
+
+def _ragged(starts: Tensor, lengths: Tensor) -> Tensor:
+    """Flat slots of all regions one after the other: (sum of lengths,)."""
+    starts, lengths = starts.flatten(), lengths.flatten()
+    ends = lengths.cumsum(0)
+    within = torch.arange(int(lengths.sum())) - (ends - lengths).repeat_interleave(lengths)
+    return starts.repeat_interleave(lengths) + within
+
+
+def _move(tensor: Tensor, source: Tensor, target: Tensor, total: int, fill: float = 0) -> Tensor:
+    """A new flat buffer of `total` slots holding tensor[source] at `target`."""
+    out = tensor.new_full((total, *tensor.shape[1:]), fill)
+    out[target] = tensor[source]
+    return out
