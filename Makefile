@@ -24,7 +24,7 @@ help:
 transfer: $(VENV)/.runtime $(VENV)/.smollm2 $(VENV)/.footage
 	@$(BIN)/namm-mm transfer experiment=$(EXPERIMENT) $(ARGS)
 
-test: $(VENV)/.development $(VENV)/.footage $(VENV)/.vision
+test: $(VENV)/.development $(VENV)/.smollm2 $(VENV)/.footage $(VENV)/.vision
 	@$(BIN)/python -m pytest $(ARGS)
 
 # kvpress's hooks and our memory ask for different versions of transformers: what one environment skips runs in

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from namm_mm.memory import Memory
 
-ANSWERS = ("options", "words", "generate")
+ANSWERS = ("auto", "options", "words", "generate")
 
 
 @dataclass
@@ -65,7 +65,7 @@ class LlavaVideoAdapter:
     answer_by
         ``options`` compares the letters of a sample's options; ``words`` does not list them and
         compares the words that they begin with, for models too small to match letters;
-        ``generate`` decodes greedily.
+        ``generate`` decodes greedily. ``auto`` is what the model's card says, else ``options``.
     max_new_tokens
         Longest answer under ``generate``.
     decoder
@@ -89,7 +89,7 @@ class LlavaVideoAdapter:
     rope: str | None = None
     pooling: str | None = None
     time_instruction: bool = False
-    answer_by: str = "options"
+    answer_by: str = "auto"
     max_new_tokens: int = 16
     decoder: str = "auto"
     _loaded: LoadedVideoModel | None = field(default=None, init=False, repr=False, compare=False)
@@ -140,11 +140,18 @@ class LlavaVideoAdapter:
             "sampling": self.sampling,
             "rope": self.rope or "as published",
             "context_length": self._loaded.context_length if self._loaded else None,
-            "answer_by": self.answer_by,
+            "answer_by": self.answering,
             "quantization": self.quantization,
             "pooling": self.pooling,
         }
         return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def answering(self) -> str:
+        """How it answers; ``auto`` until a model is loaded that says so."""
+        if self.answer_by == "auto" and self._loaded is not None:
+            return self._loaded.answer_by
+        return self.answer_by
 
     def load(self) -> None:
         """Load model, tokenizer and preprocessor; see :class:`namm_mm.adapters.base.Adapter`."""
@@ -199,7 +206,7 @@ class LlavaVideoAdapter:
             if roles[-1] == Role("frame", len(pixels) - 1):
                 ids += [token] * layout.trailing
                 roles += [Role("text")] * layout.trailing
-        new = self.max_new_tokens if self.answer_by == "generate" else 1
+        new = self.max_new_tokens if self.answering == "generate" else 1
         check_length(len(ids) + new, ready.context_length, name=self.model, sample=sample.id)
         tokens = torch.tensor([ids])
         device, dtype = ready.model.device, ready.model.dtype
@@ -247,7 +254,7 @@ class LlavaVideoAdapter:
         import torch
 
         with torch.no_grad():
-            if self.answer_by == "generate" or not inputs.sample.options:
+            if self.answering == "generate" or not inputs.sample.options:
                 return self._generate(inputs)
             return self._choose(inputs)
 
@@ -255,7 +262,7 @@ class LlavaVideoAdapter:
 
     def _choose(self, inputs: Inputs) -> Answer:
         sample = inputs.sample
-        texts = sample.options if self.answer_by == "words" else LETTERS[: len(sample.options)]
+        texts = sample.options if self.answering == "words" else LETTERS[: len(sample.options)]
         compared = self._beginnings(self._prompt(sample), texts)
         start = self._clock()
         cache, end = self._watch(inputs)
@@ -318,7 +325,7 @@ class LlavaVideoAdapter:
     def _prompt(self, sample: Sample, clip: Clip | None = None) -> str:
         """The whole prompt as text, with a placeholder for the video or for each of its frames."""
         ready = self.loaded
-        listed = () if self.answer_by == "words" else sample.options
+        listed = () if self.answering == "words" else sample.options
         text = sample.prompt or question_text(sample.question, listed, context=sample.context)
         if ready.placeholder in text:
             raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.adapters import context, loading
@@ -22,11 +23,10 @@ from namm_mm.adapters.video_kinds import (
     kind_of,
     model_type_of,
 )
+from namm_mm.asset import CARD, read_card
 from namm_mm.errors import RunError, UsageError, message
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
 
@@ -50,6 +50,8 @@ class LoadedVideoModel:
         The checkpoint's template, if any.
     context_length
         Longest sequence in tokens, after any extension; None if the model says none.
+    answer_by
+        How its card says that it was taught to answer.
     """
 
     model: Any
@@ -61,6 +63,7 @@ class LoadedVideoModel:
     placeholder: str
     chat_template: str | None
     context_length: int | None = None
+    answer_by: str = "options"
 
     @property
     def pad_token(self) -> int | None:
@@ -128,7 +131,15 @@ def load_video_model(
         placeholder=tokenizer.convert_ids_to_tokens(token),
         chat_template=_template(processor, tokenizer, kind),
         context_length=longest,
+        answer_by=_taught(source),
     )
+
+
+def _taught(source: Path | str) -> str:
+    """How the model's card says that it answers; checkpoints of others have none."""
+    folder = Path(source)
+    card = read_card(folder) if (folder / CARD).is_file() else {}
+    return str(card.get("answer_by", "options"))
 
 
 def _config(

@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="evolved", help="the NAMM")
     parser.add_argument("--budget", default="pool:0.5", help="of the NAMM")
     parser.add_argument("--storage", default="per_head", help="or shared")
-    parser.add_argument("--answer-by", default="options")
+    parser.add_argument("--answer-by", default="auto")
     parser.add_argument("--families", nargs="+", default=list(COVERED))
     parser.add_argument("--samples", type=int, default=40, help="of each family")
     parser.add_argument("--interval", type=int, default=64, help="tokens between two evictions")

@@ -36,7 +36,7 @@ def main() -> None:
     """Answer, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="pocket_video")
-    parser.add_argument("--answer-by", default="options", help="words for smollm2_video")
+    parser.add_argument("--answer-by", default="auto", help="words for smollm2_video")
     parser.add_argument("--families", nargs="+", default=list(COVERED))
     parser.add_argument("--policies", nargs="+", default=list(POLICIES))
     parser.add_argument("--samples", type=int, default=100, help="of each family")

@@ -8,6 +8,7 @@ attention. :func:`compose` puts the three together, once, in the cache: an ordin
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ LAYER = -6
 """Hidden states of the tower that are shown: its last ones were made for saliency alone."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PASSED_ON = ("licence", "model_class", "answer_by")
+"""Facts on the card of the trained part that hold for the whole."""
 CHANGED = ("q_proj", "k_proj", "v_proj", "o_proj")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -50,15 +53,17 @@ def compose(asset: Path) -> Path:
     """
     from namm_mm.asset import read_card, sha256
 
+    card = read_card(asset)
+    facts = {key: card[key] for key in PASSED_ON if key in card}
     digest = sha256(asset / TRAINED)
-    name = f"{asset.name}-{digest[:16]}"
+    told = hashlib.sha256(json.dumps([digest, facts], sort_keys=True).encode()).hexdigest()
+    name = f"{asset.name}-{told[:16]}"
     folder = packaged_model.cache_root() / name
     if folder.is_dir():
         return folder
     language, vision = (
         packaged_model.convert(packaged_model.MODELS[part]) for part in (LANGUAGE, VISION)
     )
-    card = read_card(asset)
 
     def write(folder: Path) -> None:
         from namm_mm.asset import write_card
@@ -67,7 +72,6 @@ def compose(asset: Path) -> Path:
         model = make_model(language, vision, tokenizer)
         merge(model, read_trained(asset / TRAINED))
         save_layout(folder, model, tokenizer, preprocessor())
-        facts = {key: card[key] for key in ("licence", "model_class") if key in card}
         write_card(
             folder, name=asset.name, made_by=f"rm -r {folder}", about=card["about"],
             source=[LANGUAGE, VISION, TRAINED], source_sha256=digest, **facts,

@@ -237,7 +237,7 @@ def save(
             "seconds": round(seconds),
             "selected_on": f"{VALIDATION} validation videos of each family",
         },
-        asked="adapter.answer_by=words: options are not listed, their first words are compared",
+        answer_by="words",
         accuracy_full_cache={
             split: {family: round(value, 3) for family, value in found.items()}
             for split, found in scores.items()

@@ -32,6 +32,7 @@ def build(
     start: str = "provisional",
     prompts: int = 110,
     words: int = 300,
+    families: Sequence[str] | None = None,
     steps: int = 350,
     rounds: int = 0,
     oracle: str = "answer",
@@ -51,6 +52,8 @@ def build(
         The NAMM whose statistics, spectrogram and final layer it begins with.
     prompts, words
         Training prompts that are recorded, and their length.
+    families
+        Of the long-text task; None is all that it asks by default.
     steps
         Of each fit.
     rounds
@@ -80,7 +83,7 @@ def build(
     from namm_mm.evolution.revisit import revisit
     from namm_mm.namm import load
     from namm_mm.namm.checkpoint import save
-    from namm_mm.tasks.long_text.task import LongTextTask
+    from namm_mm.tasks.long_text.task import DEFAULT, LongTextTask
 
     if oracle not in ORACLES:
         raise UsageError(
@@ -92,7 +95,7 @@ def build(
     backbone = adapter.backbone
     for parameter in backbone.parameters():
         parameter.requires_grad_(False)
-    task = LongTextTask(words=words)
+    task = LongTextTask(families=DEFAULT if families is None else families, words=words)
     found = Prompts(Tokenized(adapter), task.samples("train", prompts, seed)).all()
     groups = []
     for number, prompt in enumerate(found):
@@ -130,8 +133,9 @@ def build(
         "made_by": f"namm-mm build warm-start start={start}",
         "oracle": oracle,
         "storage": "per_head",
-        "training": f"{model}, {prompts} training prompts of long_text (fingerprint "
-        f"{task.fingerprint()}), {1 + rounds} fits of {steps} steps, seed {seed}",
+        "training": f"{model}, {prompts} training prompts of long_text: "
+        f"{', '.join(task.families)} (fingerprint {task.fingerprint()}), {1 + rounds} fits of "
+        f"{steps} steps, seed {seed}",
         "licence": "Apache-2.0",
         "scores": {
             f"importance held by {SIZE:.0%} of the tokens, held-out prompts": round(

@@ -197,7 +197,9 @@ class TaskScore(_Keyed):
     def __init__(self, adapter: Any, conditions: Conditions, task: AnsweringTask) -> None:
         super().__init__(adapter, conditions)
         self.task = task
-        self._model["answer_by"] = str(getattr(adapter, "answer_by", ""))
+        self._model["answer_by"] = str(
+            getattr(adapter, "answering", getattr(adapter, "answer_by", ""))
+        )
 
     def __call__(self, unit: Evaluation) -> Result:
         """See :class:`Scorer`."""

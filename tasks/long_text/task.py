@@ -17,6 +17,7 @@ from namm_mm.tasks.long_text import families as prose_families
 from namm_mm.tasks.long_text import sources
 from namm_mm.tasks.long_text.code import code
 from namm_mm.tasks.long_text.families import Draft, Haystack, Shape
+from namm_mm.tasks.long_text.repeats import repeats
 
 VERSION = 1  # of the generators: a change that alters samples raises it, and with it fingerprints
 FAMILIES: dict[str, Callable[[Haystack, Random, Shape], Draft]] = {
@@ -25,6 +26,7 @@ FAMILIES: dict[str, Callable[[Haystack, Random, Shape], Draft]] = {
     "key_value": partial(prose_families.key_value, hint=False),
     "passage": prose_families.passage,
     "cloze": prose_families.cloze,
+    "repeats": repeats,
 }
 CODE = "code"
 NAMES = (*FAMILIES, CODE)
@@ -39,7 +41,7 @@ class LongTextTask:
     ----------
     families
         ``passkey``, ``key_value_hint`` (the key is named before the list), ``key_value`` (it is
-        not), ``passage``, ``cloze`` and ``code``.
+        not), ``passage``, ``cloze``, ``code`` and ``repeats``.
     words
         Words of each context, 100 or more; 600 are about 900 tokens.
     depth

@@ -263,8 +263,9 @@ def test_the_shipped_model_answers_from_frames_and_without_them_is_at_chance() -
     from namm_mm.build.smollm2_video_batches import FAMILIES
     from namm_mm.tasks.video_qa import VideoQaTask
 
-    adapter = LlavaVideoAdapter(model="smollm2_video", device="cpu", answer_by="words")
+    adapter = LlavaVideoAdapter(model="smollm2_video", device="cpu")
     adapter.load()
+    assert adapter.answering == "words"
     loaded = adapter.loaded
     samples = VideoQaTask(families=FAMILIES).samples("test", 48, seed=0)
     seen = blind = 0
