@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from namm_mm.namm import Namm
 
 MODEL = "smollm2-135m-instruct"
-HELD_OUT = 6  # one prompt in so many is for the comparison
+HELD_OUT = 6  # one prompt in so many is not fitted to: half choose the best, half judge it
 SIZE = 0.35  # of the memory in the comparison
 ORACLES = ("answer", "slope")
 
@@ -66,7 +66,7 @@ def build(
     rate
         The highest step size of a fit.
     seed
-        Of prompts and fit; take another one, or a third of the rate, if a fit comes apart.
+        Of prompts and fit.
     model
         The language model.
     say
@@ -103,7 +103,8 @@ def build(
         groups.append(shown if oracle == "slope" else _needed(adapter.tokenizer, prompt, shown))
         if number % 10 == 9:
             say(f"recorded {number + 1} of {len(found)} prompts")
-    test = [one for number, group in enumerate(groups) if not number % HELD_OUT for one in group]
+    held_out = groups[::HELD_OUT]
+    check, test = ([one for group in half for one in group] for half in _halves(held_out))
     taught = [number for number in range(len(groups)) if number % HELD_OUT]
     train = [one for number in taught for one in groups[number]]
 
@@ -113,7 +114,14 @@ def build(
 
     def learn(begin: Namm, number: int) -> Namm:
         vector = fit(
-            begin, train, steps=steps, size=size, rate=rate, seed=seed + number, on_step=on_step
+            begin,
+            train,
+            check,
+            steps=steps,
+            size=size,
+            rate=rate,
+            seed=seed + number,
+            on_step=on_step,
         )
         fitted = replace(namm, parameters=vector)
         say(f"importance held by {SIZE:.0%} of the tokens: {held(fitted, test, SIZE):.3f}")
@@ -145,6 +153,11 @@ def build(
         },
     }
     return save(replace(fitted, card=card), out / "warm_start.safetensors")
+
+
+def _halves(groups: Sequence[list[Shown]]) -> tuple[Sequence[list[Shown]], Sequence[list[Shown]]]:
+    """Every other one, and the rest; of a single one both are that one."""
+    return groups[::2], groups[1::2] or groups
 
 
 def _needed(tokenizer: Any, prompt: Prompt, shown: Sequence[Shown]) -> list[Shown]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 import torch
@@ -30,6 +31,8 @@ SPARED = 0.05  # of the tokens at least this part goes
 PROJECTION, OUTPUT = 0.15, 0.05  # deviations of the weights that tokens begin to talk with
 BATCH = 2  # updates a step
 RATE, WARM_UP = 5e-3, 20  # the highest step size, and the steps until it is reached
+CHECKED, CHECK_SIZE = 50, 0.35  # steps between two measurements, and the size that is measured
+FALLEN = 0.03  # what a fit may hold less than at its best before it goes back
 
 
 def held(namm: Namm, shown: Sequence[Shown], size: float) -> float:
@@ -52,6 +55,7 @@ def held(namm: Namm, shown: Sequence[Shown], size: float) -> float:
 def fit(
     start: Namm,
     shown: Sequence[Shown],
+    check: Sequence[Shown],
     *,
     steps: int = 1600,
     size: float = 0.5,
@@ -61,67 +65,109 @@ def fit(
 ) -> Tensor:
     """Fit all 4,172 parameters.
 
+    Some fits come apart: gates grow, few tokens are left with a gradient, and what is held falls to
+    that of the start. So it is measured every `CHECKED` steps. A fit that has fallen goes back to
+    its best, at a third of the rate; one that never rose begins again with other projections.
+
     Parameters
     ----------
     start
         A BAM. Its final layer is where the fit begins; projections that are zero begin at random.
     shown
         From :func:`namm_mm.evolution.importance.record`, of training prompts alone.
+    check
+        Of other prompts: where it is measured, and by which the best is chosen.
+    steps
+        In all, those that led nowhere included.
     size
         The threshold at 0 is put where this part of the tokens is above it.
     rate
         The highest step size.
     seed
-        Of what is drawn, and of where the projections begin. Some fits come apart and hold hardly
-        more than their start: begin those again with another seed, or at a third of the rate.
+        Of what is drawn, and of where the projections begin.
     on_step
         Told the step and what was held in it.
 
     Returns
     -------
     Tensor
-        (4172,) float32.
+        (4172,) float32: the best that was measured, which may be the start.
 
     Raises
     ------
     UsageError
         The start is no BAM, or nothing was shown.
     """
-    if start.scorer != "bam" or not shown:
+    if start.scorer != "bam" or not shown or not check:
         raise UsageError(
             message(
                 "nothing to fit",
-                given=f"a start of kind {start.scorer!r} and {len(shown)} updates",
-                expected="a bam, and at least one update",
-                then="Record longer prompts: one without an eviction shows nothing.",
+                given=f"a start of kind {start.scorer!r} and {len(shown)} updates, "
+                f"{len(check)} to check it",
+                expected="a bam, and at least one update of each",
+                then="Record more or longer prompts: one without an eviction shows nothing.",
             )
         )
-    random, generator = Random(seed), torch.Generator().manual_seed(seed)
+    random, tries = Random(seed), 0
+    best, most = start.parameters, held(start, check, CHECK_SIZE)
+    begun = most
+    vector, optimizer = _begin(start, seed)
+    for step in range(steps):
+        cooled = 0.5 * (1.0 + math.cos(math.pi * step / steps))
+        optimizer.param_groups[0]["lr"] = rate * min(1.0, step / WARM_UP) * cooled
+        kept = _descend(start, vector, optimizer, shown, random)
+        if on_step is not None:
+            on_step(step + 1, kept)
+        if (step + 1) % CHECKED and step + 1 < steps:
+            continue
+        now = held(replace(start, parameters=vector.detach()), check, CHECK_SIZE)
+        if now > most:
+            best, most = vector.detach().clone(), now
+        elif most > begun and now < most - FALLEN:
+            rate /= 3.0
+            vector, optimizer = _optimized(best)
+        elif most == begun:
+            tries += 1
+            vector, optimizer = _begin(start, seed + 1000 * tries)
+    return _centred(best, start, shown, size)
+
+
+def _begin(start: Namm, seed: int) -> tuple[Tensor, torch.optim.Optimizer]:
+    """The start, and projections at random where they are zero."""
+    generator = torch.Generator().manual_seed(seed)
     parts = {name: part.clone() for name, part in LAYOUTS["bam"].split(start.parameters).items()}
     # Both, since where one is zero no gradient reaches the other.
     for name, deviation in (("query_key_value_weight", PROJECTION), ("output_weight", OUTPUT)):
         if not bool(parts[name].any()):
             parts[name] = deviation * torch.randn(parts[name].shape, generator=generator)
-    vector = torch.nn.Parameter(LAYOUTS["bam"].join(parts))
-    optimizer = torch.optim.Adam([vector], lr=RATE, betas=(0.9, 0.98))
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            cooled = 0.5 * (1.0 + math.cos(math.pi * step / steps))
-            group["lr"] = rate * min(1.0, step / WARM_UP) * cooled
-        optimizer.zero_grad()
-        total = 0.0
-        for one in random.choices(shown, k=BATCH):
-            if one.positions is None:
-                one = _thin(one, random)
-            scores = _score(vector, _features(start, one), _lengths(one))
-            loss = _lost(scores, one, random.uniform(*SIZES)) / BATCH
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
-        torch.nn.utils.clip_grad_norm_([vector], 1.0)
-        optimizer.step()
-        if on_step is not None:
-            on_step(step + 1, 1.0 - total)
-    return _centred(vector.detach(), start, shown, size)
+    return _optimized(LAYOUTS["bam"].join(parts))
+
+
+def _optimized(parameters: Tensor) -> tuple[Tensor, torch.optim.Optimizer]:
+    vector = torch.nn.Parameter(parameters.clone())
+    return vector, torch.optim.Adam([vector], lr=0.0, betas=(0.9, 0.98))
+
+
+def _descend(
+    start: Namm,
+    vector: Tensor,
+    optimizer: torch.optim.Optimizer,
+    shown: Sequence[Shown],
+    random: Random,
+) -> float:
+    """Take one step; return what was held in it."""
+    optimizer.zero_grad()
+    total = 0.0
+    for one in random.choices(shown, k=BATCH):
+        if one.positions is None:
+            one = _thin(one, random)
+        scores = _score(vector, _features(start, one), _lengths(one))
+        loss = _lost(scores, one, random.uniform(*SIZES)) / BATCH
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    torch.nn.utils.clip_grad_norm_([vector], 1.0)
+    optimizer.step()
+    return 1.0 - total
 
 
 def _features(namm: Namm, one: Shown) -> Tensor:
