@@ -2,7 +2,7 @@
 
     python benchmarks/forgotten_video.py --checkpoint namm.safetensors
     python benchmarks/forgotten_video.py --families shown order count --samples 40
-    python benchmarks/forgotten_video.py --model smollm2_video --answer-by words --families last
+    python benchmarks/forgotten_video.py --model smollm2_video --budget pool:0.1 --interval 128
 
 Every question is answered under the NAMM, and under H2O, L2, recency and random with as many tokens
 in every layer after every update (``match:namm``). At the end each frame is held in part: the mean
@@ -32,8 +32,8 @@ from namm_mm.experiment.kept import by_index, kept_fractions
 from namm_mm.records import Inputs, Sample, Trace
 from namm_mm.statistics import Interval, mean_interval
 from namm_mm.tasks.video_qa import VideoQaTask
+from namm_mm.tasks.video_qa.generated import slots_of_frames
 from namm_mm.tasks.video_qa.questions import COVERED
-from namm_mm.video import uniform_indices
 
 OTHERS = ("h2o", "l2", "recency", "random")
 REACH = 6
@@ -102,8 +102,7 @@ def watch(args: argparse.Namespace) -> dict[str, list[Seen]]:
 def seen(sample: Sample, inputs: Inputs, right: bool, held: Any) -> Seen:
     """Say of each frame that was read whether it is evidence, and whether it is idle."""
     facts = sample.metadata
-    per_slot = int(facts["frames_per_slot"])
-    slots = uniform_indices(int(facts["slots"]) * per_slot, len(held)) // per_slot
+    slots = slots_of_frames(facts, len(held))
     starts = [start for start, _ in facts["walls"][1:]] + [cut["start"] for cut in facts["cuts"]]
     busy = set(facts["evidence"]) | set(starts)
     for event in facts["events"]:

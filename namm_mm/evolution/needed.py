@@ -19,8 +19,8 @@ LEAD, AFTER = 8, 2  # tokens before the answer's, by which it is found, and behi
 SINKS, RECENT = 4, 8  # first tokens, and the newest at an update, that any model leans on
 
 
-def needed(tokenizer: Any, prompt: Prompt) -> Tensor:
-    """(token,) bool: near any place that says the answer, wherever its text has it."""
+def said(tokenizer: Any, prompt: Prompt) -> Tensor:
+    """(token,) bool: any place that says the answer, wherever the prompt's text has it."""
     pieces = [tokenizer.decode([token]) for token in prompt.inputs.tensors["input_ids"][0].tolist()]
     text, answer = "".join(pieces), prompt.inputs.sample.answer
     ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)
@@ -28,10 +28,16 @@ def needed(tokenizer: Any, prompt: Prompt) -> Tensor:
     found = torch.zeros(len(pieces), dtype=torch.bool)
     at = text.find(answer) if answer else -1
     while at >= 0:
-        inside = ((ends > at) & (starts < at + len(answer))).nonzero().flatten()
-        if len(inside):
-            found[max(0, int(inside[0]) - LEAD) : int(inside[-1]) + 1 + AFTER] = True
+        found |= (ends > at) & (starts < at + len(answer))
         at = text.find(answer, at + 1)
+    return found
+
+
+def needed(tokenizer: Any, prompt: Prompt) -> Tensor:
+    """(token,) bool: near any place that says the answer."""
+    found = said(tokenizer, prompt)
+    for place in found.nonzero().flatten().tolist():
+        found[max(0, place - LEAD) : place + 1 + AFTER] = True
     return found
 
 

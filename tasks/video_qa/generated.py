@@ -7,7 +7,9 @@ make the same questions. Files are kept in a cache folder and rendered only wher
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +26,10 @@ from namm_mm.tasks.video_qa.scenes import (
     Scene,
     make_scene,
 )
+from namm_mm.video import uniform_indices
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 VERSION = 4
 """Part of every seed and file name; raised whenever a scene or a question would change."""
@@ -75,6 +81,15 @@ def make_sample(family: str, split: str, seed: int, number: int, cache: Path) ->
             ],
         },
     )
+
+
+def slots_of_frames(facts: Mapping[str, Any], frames: int) -> NDArray[np.int64]:
+    """(frame,): the slot of the scene that each of `frames` evenly sampled frames shows.
+
+    `facts` are a sample's metadata, which count evidence, events and cuts in slots.
+    """
+    per_slot = int(facts["frames_per_slot"])
+    return np.asarray(uniform_indices(int(facts["slots"]) * per_slot, frames)) // per_slot
 
 
 def fingerprint(families: tuple[str, ...]) -> str:
