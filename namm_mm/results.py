@@ -216,8 +216,8 @@ def _row(
 def _reference(policy: str, method: Method, methods: Iterable[Method]) -> Method | None:
     """Find the method of `policy` to compare `method` with: the one run most alike.
 
-    The same run before another one, then the same budget, protocol, storage and interval. None
-    where there is none, or where `method` is of that policy itself.
+    The same limit before another one, whatever the run; then the same run, protocol, storage and
+    interval. None where there is none, or where `method` is of that policy itself.
     """
     if method.policy == policy:
         return None
@@ -227,8 +227,8 @@ def _reference(policy: str, method: Method, methods: Iterable[Method]) -> Method
 
     def likeness(other: Method) -> tuple[bool, ...]:
         pairs = (
-            (other.run, method.run),
             (_room(other.budget), _room(method.budget)),
+            (other.run, method.run),
             (other.protocol, method.protocol),
             (other.storage, method.storage),
             (other.interval, method.interval),

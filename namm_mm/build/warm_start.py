@@ -37,7 +37,7 @@ def build(
     rounds: int = 0,
     oracle: str = "answer",
     size: float = 0.45,
-    rate: float = 5e-3,
+    rate: float = 1.5e-3,
     seed: int = 0,
     model: str = MODEL,
     say: Callable[[str], None] = print,

@@ -30,7 +30,7 @@ RECENT, SINKS = 48, 4  # newest and first tokens, which never were
 SPARED = 0.05  # of the tokens at least this part goes
 PROJECTION, OUTPUT = 0.15, 0.05  # deviations of the weights that tokens begin to talk with
 BATCH = 2  # updates a step
-RATE, WARM_UP = 5e-3, 20  # the highest step size, and the steps until it is reached
+RATE, WARM_UP = 1.5e-3, 20  # the highest step size, and the steps until it is reached
 CHECKED, CHECK_SIZE = 50, 0.35  # steps between two measurements, and the size that is measured
 FALLEN = 0.03  # what a fit may hold less than at its best before it goes back
 

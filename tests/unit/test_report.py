@@ -112,6 +112,19 @@ def test_a_comparison_prefers_the_same_run_and_protocol() -> None:
     assert row.to_full.mean == 0.0
 
 
+def test_a_comparison_is_at_the_same_limit_even_in_another_run() -> None:
+    """A limit that two runs share is kept once: the other run's baselines are paired with it."""
+    first, other = PROVENANCE, dataclasses.replace(PROVENANCE, run="another")
+    records = [
+        make_record(policy="namm", budget="pool:0.05", value=0.0, provenance=other),
+        make_record(policy="namm", budget="pool:0.1", value=1.0, provenance=first),
+        make_record(policy="l2", budget="fraction:0.1", value=0.5, provenance=other),
+    ]
+    l2 = next(row for row in result_rows(records) if row.method.policy == "l2")
+    assert l2.from_namm is not None
+    assert l2.from_namm.mean == 0.5
+
+
 def test_console_html_and_markdown_show_the_same_numbers(tmp_path: Path) -> None:
     records = make_records(12)
     made = make_report(tmp_path, records)
