@@ -17,11 +17,12 @@ import platform
 import statistics
 import time
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 
-from namm_mm import attach, policy
+from namm_mm import attach, budgets, policy
 from namm_mm.adapters.decision_transformer import DecisionTransformerAdapter
 from namm_mm.policies import Budget
 from namm_mm.tasks.offline_rl import OfflineRlTask
@@ -39,6 +40,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--interval", type=int, default=48, help="tokens between two evictions")
     parser.add_argument("--checkpoint", default="evolved", help="the NAMM")
+    parser.add_argument("--budget", default="pool:0.1", help="of the NAMM")
+    parser.add_argument("--storage", default="per_head", help="of the NAMM, or shared")
     parser.add_argument("--split", default="test")
     parser.add_argument("--protocols", nargs="+", default=["window", "full", "recency", "namm"])
     parser.add_argument("--threads", type=int, default=1)
@@ -55,7 +58,7 @@ def main() -> None:
     print(
         f"{args.model}, {task.family}, {args.environments} environments x {args.steps} steps, "
         f"{args.split} seeds, target {task.target_return():.0f}, interval {args.interval}, "
-        f"NAMM {args.checkpoint}"
+        f"NAMM {args.checkpoint} {args.budget}"
     )
     print(
         f"{platform.processor() or platform.machine()}, {args.threads} of {os.cpu_count()} cores, "
@@ -63,19 +66,24 @@ def main() -> None:
     )
     print("protocol     score   +-se  return  length  tokens at end  steps/s  steps/CPU-s")
     for protocol in args.protocols:
-        history = "window" if protocol == "window" else "cache"
+        history: Literal["cache", "window"] = "window" if protocol == "window" else "cache"
         adapter = DecisionTransformerAdapter(args.model, history=history, device="cpu")
         adapter.load()
         name, _, tokens_kept = protocol.partition(":")
         newest = Budget(tokens=int(tokens_kept or 3 * adapter.facts.window))
         attached: Any = nullcontext()
+        chosen: Any
         if name == "recency":
             chosen = policy("recency", selection=newest, sinks=0)
             attached = attach(adapter.backbone, chosen, interval=args.interval)
+        elif name == "namm":
+            chosen = policy("namm", checkpoint=args.checkpoint)
+            chosen = replace(chosen, selection=budgets.parse(args.budget, chosen.selection, {}))
+            attached = attach(
+                adapter.backbone, chosen, interval=args.interval, storage=args.storage
+            )
         elif protocol != "window":
-            options = {"checkpoint": args.checkpoint} if protocol == "namm" else {}
-            chosen = policy(protocol, **options)
-            attached = attach(adapter.backbone, chosen, interval=args.interval)
+            attached = attach(adapter.backbone, policy(protocol), interval=args.interval)
         wall, processor = time.perf_counter(), time.process_time()
         with attached as memory:
             agent = adapter.agent(len(samples), memory, target_return=task.target_return())

@@ -18,6 +18,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -108,11 +109,15 @@ def _agent(protocol: str, args: argparse.Namespace, task: OfflineRlTask) -> Iter
     if window:
         yield adapter.agent(args.batch, None, target_return=task.target_return())
         return
-    chosen = policy(protocol)
+    chosen: Any = policy(protocol)
+    rules: dict[str, Any] = {"interval": args.interval}
     if protocol == "recency":
         newest = Budget(tokens=3 * adapter.facts.window)
         chosen = policy(protocol, selection=newest, sinks=0)
-    with attach(adapter.backbone, chosen, interval=args.interval) as memory:
+    elif protocol == "namm":  # as in the numbers of record
+        chosen = replace(chosen, selection=Budget(fraction=0.1, pooled=True))
+        rules |= {"storage": "per_head"}
+    with attach(adapter.backbone, chosen, **rules) as memory:
         yield adapter.agent(args.batch, memory, target_return=task.target_return())
 
 

@@ -239,7 +239,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
     right.set_xticks(np.arange(len(THIRDS)) + 0.2, [third.split()[0] for third in THIRDS])
     right.axhline(1.0, color="black", linewidth=0.8)
     right.set(ylabel="kept, over expected at that age", title=found["environment"])
-    right.legend(frameon=False, fontsize="small", loc="lower right")
+    right.set_ylim(0, 1.45)  # room for the legend
+    right.legend(frameon=False, fontsize="small", loc="upper right")
     figure.savefig(path, dpi=110)
 
 

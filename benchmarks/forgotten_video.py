@@ -236,7 +236,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
         around = [np.nan if value is None else value for value in own["around_evidence"]]
         right.plot(range(-REACH, REACH + 1), around, label=name, **wide)
     left.set(xlabel="frame", ylabel="kept at the end", ylim=(0, 1.02))
-    left.legend(loc="upper right", bbox_to_anchor=(0.85, 1.0), frameon=False, fontsize="small")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     right.axhline(0.0, color="black", linewidth=0.8)
     right.set(xlabel="frames after the evidence begins", ylabel="kept, minus idle frames there")
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -28,6 +28,7 @@ from namm_mm.evolution.needed import said
 from namm_mm.evolution.prompts import Prompts, Tokenized
 from namm_mm.policies.base import THRESHOLD, LayerView, Observation, Selection
 from namm_mm.records import Inputs
+from namm_mm.report import words
 from namm_mm.statistics import mean_interval
 from namm_mm.tasks.long_text import LongTextTask
 from namm_mm.tasks.video_qa import VideoQaTask
@@ -91,8 +92,8 @@ def main() -> None:
         found = list(cases)
         cells = []
         for chosen in POLICIES:
-            inside = mean_interval([case[chosen] for case in found])
-            cells.append(f"{inside.mean:.2f} [{inside.low:.2f}, {inside.high:.2f}]")
+            found_here = mean_interval([case[chosen] for case in found])
+            cells.append(words.with_ends(found_here, 2) if found_here else "-")
         lines.append(f"| {name} | {asked} | {len(found)} | " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
     whole = "\n".join([*lines, ""])
