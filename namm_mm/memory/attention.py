@@ -85,9 +85,7 @@ def weights(
         asked = grouped[:, :, :, start : part.stop].flatten(2, 3)
         products = (asked @ transposed).float().mul_(scaling)
         products = products.view(rows, heads, group, len(part), -1)
-        if (
-            even
-        ):  # what came before the new tokens is seen by all; and adding is faster than filling
+        if even:  # older tokens are seen by all queries, and adding is faster than filling
             products[..., products.shape[-1] - count :] += _newer(part, count, store.device)
         else:
             seen = _seen(part, count, _distinct(store), positions, window, store.device)
