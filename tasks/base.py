@@ -7,7 +7,7 @@ experiment as ``task_class(**options)`` with the options of the configuration
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -151,3 +151,8 @@ class ActingTask(Task, Protocol):
         `on_step(step, alive)` is called after every step, for progress.
         """
         ...
+
+
+def names(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Several names, or the only one: ``task.families=order`` on a command line."""
+    return (given,) if isinstance(given, str) else tuple(given)

@@ -13,6 +13,7 @@ from random import Random
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
+from namm_mm.tasks.base import names
 from namm_mm.tasks.long_text import families as prose_families
 from namm_mm.tasks.long_text import sources
 from namm_mm.tasks.long_text.code import code
@@ -64,7 +65,7 @@ class LongTextTask:
     source: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "families", tuple(self.families))
+        object.__setattr__(self, "families", names(self.families))
         object.__setattr__(self, "depth", tuple(self.depth))
         for family in self.families:
             if family not in NAMES:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
+from namm_mm.tasks.base import names
 from namm_mm.tasks.longbench import data, metrics
 from namm_mm.tasks.longbench.published import tasks
 
@@ -45,7 +46,7 @@ class LongBenchTask:
 
     def __post_init__(self) -> None:
         known = tasks()
-        chosen = tuple(known) if self.families is None else tuple(self.families)
+        chosen = tuple(known) if self.families is None else names(self.families)
         object.__setattr__(self, "families", chosen)
         for family in chosen:
             if family not in known:

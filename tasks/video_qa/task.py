@@ -10,6 +10,7 @@ from pathlib import Path
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
+from namm_mm.tasks.base import names
 from namm_mm.tasks.video_qa import folder as own
 from namm_mm.tasks.video_qa import generated
 from namm_mm.tasks.video_qa.questions import COVERED, FAMILIES
@@ -48,6 +49,8 @@ class VideoQaTask:
         if self.source != GENERATED:
             own.questions_file(self._folder)
             return
+        if self.families is not None:
+            object.__setattr__(self, "families", names(self.families))
         for family in self.families or ():
             if family not in FAMILIES:
                 raise UsageError(

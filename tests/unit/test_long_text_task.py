@@ -15,6 +15,7 @@ from namm_mm.records import Answer, Sample
 from namm_mm.tasks import TASKS
 from namm_mm.tasks.long_text import LongTextTask, sources
 from namm_mm.tasks.long_text.task import NAMES
+from namm_mm.tasks.video_qa import VideoQaTask
 from namm_mm.testing import check_task
 
 EVERY = LongTextTask(families=NAMES, words=300)
@@ -171,3 +172,9 @@ def test_wrong_options_are_refused(options: dict[str, Any], expected: str) -> No
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(UsageError, match="Did you mean 'validation'"):
         EVERY.samples("valid", 1, 0)
+
+
+def test_a_family_may_be_named_without_a_list() -> None:
+    """As in `task.families=passkey` on a command line."""
+    assert LongTextTask(families="passkey").families == ("passkey",)
+    assert VideoQaTask(families="order").families == ("order",)
