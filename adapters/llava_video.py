@@ -18,7 +18,12 @@ from namm_mm.adapters.placement import Placement
 from namm_mm.adapters.timing import TokenTimes, now
 from namm_mm.adapters.video_kinds import POOLINGS
 from namm_mm.adapters.video_loading import LoadedVideoModel, load_video_model
-from namm_mm.adapters.video_prompt import LETTERS, question_text, time_instruction
+from namm_mm.adapters.video_prompt import (
+    LETTERS,
+    letter_in,
+    question_text,
+    time_instruction,
+)
 from namm_mm.asset import resolve
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.records import FRAME_MARK, Answer, Inputs, Role, Sample
@@ -258,8 +263,6 @@ class LlavaVideoAdapter:
                 return self._generate(inputs)
             return self._choose(inputs)
 
-    # -- the two ways to answer ---------------------------------------------------------------
-
     def _choose(self, inputs: Inputs) -> Answer:
         sample = inputs.sample
         texts = sample.options if self.answering == "words" else LETTERS[: len(sample.options)]
@@ -301,7 +304,7 @@ class LlavaVideoAdapter:
         text = ready.tokenizer.decode(new, skip_special_tokens=True).strip()
         return Answer(
             text=text,
-            option=_letter_in(text, inputs.sample.options),
+            option=letter_in(text, inputs.sample.options),
             first_token_seconds=times.first_token_seconds,
             token_seconds=times.token_seconds,
             tokens=int(output.shape[1]),
@@ -319,8 +322,6 @@ class LlavaVideoAdapter:
             logits_to_keep=1,
         )
         return output.past_key_values, end
-
-    # -- text to tokens -----------------------------------------------------------------------
 
     def _prompt(self, sample: Sample, clip: Clip | None = None) -> str:
         """The whole prompt as text, with a placeholder for the video or for each of its frames."""
@@ -395,12 +396,3 @@ class LlavaVideoAdapter:
 
     def _clock(self) -> float:
         return now(self.loaded.model.device)
-
-
-def _letter_in(text: str, options: Sequence[str]) -> int | None:
-    """The option that a generated answer names: by its letter at the start, or by its words."""
-    head = text.lstrip("( ").split(".")[0].split(")")[0].split(":")[0].split(" ")[0]
-    if len(head) == 1 and head in LETTERS[: len(options)]:
-        return LETTERS.index(head)
-    named = [i for i, option in enumerate(options) if option.lower() == text.strip(" .").lower()]
-    return named[0] if named else None

@@ -1,4 +1,4 @@
-"""How a multiple-choice question about a video is worded, for every model alike."""
+"""How a question about a video is worded, and its answer read, for every model alike."""
 
 from __future__ import annotations
 
@@ -35,3 +35,12 @@ def time_instruction(clip: Clip) -> str:
         f"uniformly sampled from it. These frames are located at {moments}.Please answer the "
         "following questions related to this video.\n"
     )
+
+
+def letter_in(text: str, options: Sequence[str]) -> int | None:
+    """The option that a generated answer names: by its letter at the start, or by its words."""
+    head = text.lstrip("( ").split(".")[0].split(")")[0].split(":")[0].split(" ")[0]
+    if len(head) == 1 and head in LETTERS[: len(options)]:
+        return LETTERS.index(head)
+    named = [i for i, option in enumerate(options) if option.lower() == text.strip(" .").lower()]
+    return named[0] if named else None

@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,76 +52,6 @@ def printed(records: Sequence[Record], width: int = 160) -> str:
     file = io.StringIO()
     Console(width=width, file=file).print(result_table(records))
     return file.getvalue()
-
-
-def test_rows_pair_policies_on_shared_samples_only() -> None:
-    values: dict[str, list[int | None]] = {
-        "full": [1, 1, 1, 0],
-        "namm": [1, 1, 0, 0],
-        "h2o": [0, None, 1, 0],
-    }
-    records = [
-        make_record(
-            policy=policy,
-            sample=f"s{index}",
-            value=None if value is None else float(value),
-            error="broken" if value is None else "",
-        )
-        for policy, line in values.items()
-        for index, value in enumerate(line)
-    ]
-    full, namm, h2o = result_rows(records)
-    assert [row.method.policy for row in (full, namm, h2o)] == ["full", "namm", "h2o"]
-    assert (h2o.n, h2o.errors) == (3, 1)
-    assert h2o.score is not None
-    assert h2o.score.mean == pytest.approx(1 / 3)
-    assert h2o.to_full is not None
-    assert (h2o.to_full.n, h2o.to_full.mean) == (3, pytest.approx(-1 / 3))  # type: ignore[comparison-overlap]
-    assert h2o.from_namm is not None
-    assert h2o.from_namm.mean == pytest.approx(0.0)
-    assert full.to_full is None
-    assert namm.from_namm is None
-
-
-def test_a_sample_scored_again_counts_once_with_its_last_record() -> None:
-    first, again = make_record(value=0.0), make_record(value=1.0)
-    (row,) = result_rows([first, again])
-    assert row.n == 1
-    assert row.score is not None
-    assert row.score.mean == 1.0
-
-
-def test_a_score_that_is_no_number_is_a_failure() -> None:
-    records = [make_record(sample="a", value=math.nan), make_record(sample="b", value=0.5)]
-    (row,) = result_rows(records)
-    assert (row.n, row.errors) == (1, 1)
-    assert row.score is not None
-    assert row.score.mean == 0.5
-
-
-def test_a_comparison_prefers_the_same_run_and_protocol() -> None:
-    other = dataclasses.replace(PROVENANCE, run="other")
-    records = [
-        make_record(policy="full", value=0.0, provenance=other),
-        make_record(policy="full", value=1.0),
-        make_record(policy="l2", budget="tokens:8", value=1.0),
-    ]
-    (row,) = [row for row in result_rows(records) if row.method.policy == "l2"]
-    assert row.to_full is not None
-    assert row.to_full.mean == 0.0
-
-
-def test_a_comparison_is_at_the_same_limit_even_in_another_run() -> None:
-    """A limit that two runs share is kept once: the other run's baselines are paired with it."""
-    first, other = PROVENANCE, dataclasses.replace(PROVENANCE, run="another")
-    records = [
-        make_record(policy="namm", budget="pool:0.05", value=0.0, provenance=other),
-        make_record(policy="namm", budget="pool:0.1", value=1.0, provenance=first),
-        make_record(policy="l2", budget="fraction:0.1", value=0.5, provenance=other),
-    ]
-    l2 = next(row for row in result_rows(records) if row.method.policy == "l2")
-    assert l2.from_namm is not None
-    assert l2.from_namm.mean == 0.5
 
 
 def test_console_html_and_markdown_show_the_same_numbers(tmp_path: Path) -> None:
