@@ -51,7 +51,7 @@ clean:
 
 # A stamp file stands for one finished installation; changing what is pinned makes it out of date.
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"namm-mm needs Python 3.11 or newer, but $(PYTHON) is {v[0]}.{v[1]}. Try: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11, 4) or sys.exit(f"namm-mm needs Python 3.11.4 or newer, but $(PYTHON) is {v[0]}.{v[1]}.{v[2]}. Try: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python

@@ -16,6 +16,8 @@ from namm_mm.tasks.long_text import LongTextTask
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
+SMOLLM2 = packaged_model.MODELS["smollm2-135m-instruct"]
+
 
 def run(name: str, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [name, *arguments])
@@ -54,8 +56,8 @@ def test_the_comparison_holds_equal_memory(
 
 
 @pytest.mark.skipif(
-    not packaged_model.cached(packaged_model.MODELS["smollm2-135m-instruct"]),
-    reason="SmolLM2 was not converted on this machine",
+    not (packaged_model.cached(SMOLLM2) or packaged_model.source(SMOLLM2)),
+    reason=f"needs `{SMOLLM2.install}`",
 )
 def test_smollm2_finds_a_pass_key_that_a_recent_window_does_not_hold() -> None:
     from dataclasses import replace

@@ -152,7 +152,7 @@ def test_a_fit_finds_what_its_start_misses() -> None:
     for spectrum in spectra:
         wanted = (spectrum[..., 9] / start.variance[9].sqrt()).pow(8)
         shown.append(Shown(spectrum.half(), wanted / wanted.sum()))
-    vector = fit(start, shown[6:], shown[4:6], steps=400, size=0.3, seed=1)
+    vector = fit(start, shown[6:], shown[4:6], steps=400, size=0.3, rate=5e-3, seed=1)
     before, after = (
         held(namm, shown[:4], 0.3) for namm in (start, replace(start, parameters=vector))
     )
