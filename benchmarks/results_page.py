@@ -294,8 +294,8 @@ def draw_curve(rows: Sequence[Row], picture: Path, kind: str) -> bool:
         errors = [below, [max(0.0, s.high - s.mean) for s in scores]]
         axes.errorbar(
             [100 * (row.kept_fraction or 0.0) for row in own], [s.mean for s in scores],
-            yerr=errors, marker="o", capsize=2, label=name, color=COLORS.get(name.split()[0]),
-            linewidth=2.2 if name == NAMM else 1.2,
+            yerr=errors, marker="x" if " " in name else "o", capsize=2, label=name,
+            color=COLORS.get(name.split()[0]), linewidth=2.2 if name == NAMM else 1.2,
         )  # fmt: skip
     axes.set(xlabel="tokens kept at the end, %", ylabel=rows[0].metric.replace("_", " "))
     axes.legend(frameon=False)
