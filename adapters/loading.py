@@ -66,10 +66,16 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_capabilities() -> dict[str, Any]:
+    """What torch says of the processor; nothing, if it is an older torch."""
     import torch
 
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # newer torch
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return found
+
+
+def _cpu_has_bfloat16() -> bool:
+    capabilities = cpu_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 

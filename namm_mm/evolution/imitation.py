@@ -110,7 +110,7 @@ def fit(
         )
     random, tries = Random(seed), 0
     best, most = start.parameters, held(start, check, CHECK_SIZE)
-    begun = most
+    begun, drawn = most, not _talks(start)
     vector, optimizer = _begin(start, seed)
     for step in range(steps):
         cooled = 0.5 * (1.0 + math.cos(math.pi * step / steps))
@@ -123,13 +123,19 @@ def fit(
         now = held(replace(start, parameters=vector.detach()), check, CHECK_SIZE)
         if now > most:
             best, most = vector.detach().clone(), now
-        elif most > begun and now < most - FALLEN:
-            rate /= 3.0
-            vector, optimizer = _optimized(best)
-        elif most == begun:
+        elif drawn and most == begun:
             tries += 1
             vector, optimizer = _begin(start, seed + 1000 * tries)
+        elif now < most - FALLEN:
+            rate /= 3.0
+            vector, optimizer = _optimized(best)
     return _centred(best, start, shown, size)
+
+
+def _talks(namm: Namm) -> bool:
+    """Whether its tokens tell each other anything, so that no projection is drawn."""
+    parts = LAYOUTS["bam"].split(namm.parameters)
+    return all(bool(parts[name].any()) for name in ("query_key_value_weight", "output_weight"))
 
 
 def _begin(start: Namm, seed: int) -> tuple[Tensor, torch.optim.Optimizer]:

@@ -102,6 +102,8 @@ def local_device() -> Device:
     """Return the CUDA devices that torch sees, as many of the first kind, else the processor."""
     import torch
 
+    from namm_mm.adapters.loading import cpu_capabilities
+
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         label = properties.name.lower().replace(" ", "")
@@ -113,6 +115,5 @@ def local_device() -> Device:
         )
     cores = os.cpu_count() or 1
     memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    can: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # newer torch
-    flops = _CPU_TILE_FLOPS if can.get("amx_bf16") else _CPU_FLOPS
+    flops = _CPU_TILE_FLOPS if cpu_capabilities().get("amx_bf16") else _CPU_FLOPS
     return Device("processor", memory, flops * cores, _CPU_BANDWIDTH, is_gpu=False)
