@@ -85,6 +85,17 @@ class PocketModel:
 
 HOPPER = PocketModel("pocket_rl_hopper", "Hopper-v5")
 
+WALKER2D = PocketModel(
+    "pocket_rl_walker2d",
+    "Walker2d-v5",
+    policy_steps=800_000,
+    snapshot=100_000,
+    training=TrainingSettings(updates=1000),
+)
+
+LONG = TrainingSettings(window=64, batch=16)
+"""Training with a long context: as many steps at once as a cache of 192 tokens holds."""
+
 QUIET = PpoSettings(
     gamma=0.98,
     gae_lambda=0.92,
@@ -118,23 +129,25 @@ MODELS: Mapping[str, PocketModel] = {
         replace(
             HOPPER,
             asset="pocket_rl_hopper_seed1",
-            training=TrainingSettings(updates=1000, seed=1),
+            training=TrainingSettings(seed=1),
             first=False,
         ),
         replace(
             HOPPER,
             asset="pocket_rl_hopper_long",
-            training=TrainingSettings(window=64, batch=12, updates=750),
+            training=LONG,
             first=False,
         ),
-        PocketModel(
-            "pocket_rl_walker2d",
-            "Walker2d-v5",
-            policy_steps=800_000,
-            snapshot=100_000,
-            training=TrainingSettings(updates=1000),
-        ),
+        WALKER2D,
+        replace(WALKER2D, asset="pocket_rl_walker2d_long", training=LONG, first=False),
         HALFCHEETAH,
+        replace(
+            HALFCHEETAH,
+            asset="pocket_rl_halfcheetah_hidden",
+            hidden_velocities=True,
+            training=replace(LONG, dropout=0.0, hidden_weight=0.5),
+            first=False,
+        ),
         replace(
             HALFCHEETAH,
             asset="pocket_rl_halfcheetah_orders",

@@ -8,6 +8,7 @@
   namm-mm build dt dataset=d4rl/hopper-medium-v2 out=FOLDER   a Decision Transformer, as published
   namm-mm build provisional                 the hand-written NAMM that evolutions start from
   namm-mm build warm-start out=FOLDER       fit a NAMM to an oracle by gradient, to evolve from
+  namm-mm build refine out=FOLDER           go on from a NAMM by gradients of answers to text
   namm-mm build threshold namm=FILE part=0.5 out=FILE         keep that part of text by threshold
 
 KEY=VALUE are the builder's own options; a wrong one is answered with the right ones.
@@ -37,6 +38,7 @@ BUILDERS: Registry[Callable[..., Path]] = Registry(
         "dt": "namm_mm.build.decision_transformer:build",
         "provisional": "namm_mm.build.provisional:build",
         "warm-start": "namm_mm.build.warm_start:build",
+        "refine": "namm_mm.build.refine:build",
         "threshold": "namm_mm.build.threshold:build",
         "smollm2": "namm_mm.build.smollm2:build",
         "smollm2-video": "namm_mm.build.smollm2_video:build",

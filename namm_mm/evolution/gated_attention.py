@@ -1,9 +1,9 @@
 """Attention whose tokens have gates, so that a gradient says what it costs to forget them.
 
 Evolution needs no gradient, but a frozen model has one. A prompt runs in one call; inside each
-layer it is walked in blocks of the update interval, as the memory does, and to a block's attention
-logits are added the logarithms of gates, one for each head and token. A gate of 1 is a token that
-is there, one near 0 a token that is gone. Attention is observed as the memory observes it.
+layer it is walked in blocks of the update interval, as the memory does, and attention goes through
+gates, one for each head and token: 1 is a token that is there, 0 one that is gone. Attention is
+observed as the memory observes it.
 """
 
 from __future__ import annotations
@@ -42,8 +42,23 @@ class GatedAttention(ABC):
         """A layer begins, with so many key heads, on a prompt of so many tokens."""
 
     @abstractmethod
-    def log_gates(self, slots: int) -> Tensor:
-        """(kv_head, slot) float32, 0 or less: the gates of the block that begins."""
+    def block(
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float
+    ) -> tuple[Tensor, Tensor]:
+        """Let the newest tokens attend to all so far, as far as gates let them.
+
+        Parameters
+        ----------
+        query
+            (kv_head, query_group, token, dim).
+        key, value
+            (kv_head, slot, dim), with the block's own tokens at the end.
+
+        Returns
+        -------
+        tuple of Tensor
+            (kv_head, query_group, token, dim), and the weights (kv_head, query_group, token, slot).
+        """
 
     @abstractmethod
     def update(self, spectrum: Tensor) -> None:
@@ -74,11 +89,10 @@ class GatedAttention(ABC):
         self.begin(heads, tokens)
         for start in range(0, tokens, self.interval):
             stop = min(start + self.interval, tokens)
-            products = grouped[:, :, start:stop] @ key[0, :, None, :stop].transpose(-1, -2)
-            logits = products.float() * scaling + self.log_gates(stop)[:, None, None]
-            ahead = logits.new_ones(stop - start, stop, dtype=torch.bool).triu(start + 1)
-            weights = logits.masked_fill(ahead, float("-inf")).softmax(-1)
-            out.append(weights.to(value.dtype) @ value[0, :, None, :stop])
+            block, weights = self.block(
+                grouped[:, :, start:stop], key[0, :, :stop], value[0, :, :stop], scaling
+            )
+            out.append(block)
             if stop < tokens:
                 state = self._observe(state, weights)
                 self.update(state.ema[0])

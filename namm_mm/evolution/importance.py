@@ -67,8 +67,19 @@ class _Recorder(GatedAttention):
         self.gates.append([])
         self.spectra.append([])
 
+    def block(
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float
+    ) -> tuple[Tensor, Tensor]:
+        """Attend with a gate's logarithm added to the logits of its token."""
+        tokens, slots = query.shape[2], key.shape[1]
+        products = query @ key[:, None].transpose(-1, -2)
+        logits = products.float() * scaling + self.log_gates(slots)[:, None, None]
+        ahead = logits.new_ones(tokens, slots, dtype=torch.bool).triu(slots - tokens + 1)
+        weights = logits.masked_fill(ahead, float("-inf")).softmax(-1)
+        return weights.to(value.dtype) @ value[:, None], weights
+
     def log_gates(self, slots: int) -> Tensor:
-        """Zeros whose gradient is wanted."""
+        """(kv_head, slot) zeros whose gradient is wanted, for the block that begins."""
         self.gates[-1].append(torch.zeros(self.heads, slots, requires_grad=True))
         return self.gates[-1][-1]
 

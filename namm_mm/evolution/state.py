@@ -101,19 +101,8 @@ class State:
         path = folder / STATE
         if not path.is_file():
             return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                position = Position(**json.loads(file.metadata()["position"]))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except Exception as error:  # safetensors has its own
-            raise RunError(
-                message(
-                    f"cannot read the state of the run ({type(error).__name__}: {error})",
-                    given=str(path),
-                    expected="the file that this run wrote",
-                    then="Begin anew in another folder.",
-                )
-            ) from error
+        tensors, found = read_tensors(path)
+        position = Position(**found)
         best, recent = tensors.pop("best", None), tensors.pop("recent", None)
         strategy = {name.removeprefix(_STRATEGY): value for name, value in tensors.items()}
         return cls(position, strategy, best, recent)
@@ -136,6 +125,29 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], position: Mapping[s
         raise RunError(
             f"writing {path} failed: {error.strerror}. The state before is kept; free some space "
             "and run the same command again."
+        ) from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`write_tensors` wrote.
+
+    Raises
+    ------
+    RunError
+        The file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            position = json.loads(file.metadata()["position"])
+            return {name: file.get_tensor(name) for name in file.keys()}, position  # noqa: SIM118
+    except Exception as error:  # safetensors has its own
+        raise RunError(
+            message(
+                f"cannot read the state of the run ({type(error).__name__}: {error})",
+                given=str(path),
+                expected="the file that this run wrote",
+                then="Begin anew in another folder.",
+            )
         ) from error
 
 

@@ -14,7 +14,7 @@ from namm_mm.evolution.importance import Shown, _Recorder, record
 from namm_mm.evolution.needed import AFTER, LEAD, needed, wanted
 from namm_mm.evolution.prompts import Prompt
 from namm_mm.evolution.revisit import revisit
-from namm_mm.evolution.soft_forgetting import SoftForgetting
+from namm_mm.evolution.straight_through import MOST, StraightThrough, attend
 from namm_mm.memory import attach
 from namm_mm.namm import Namm, load
 from namm_mm.namm.params import LAYOUTS
@@ -33,29 +33,89 @@ def busy_namm() -> Namm:
     return replace(load("provisional"), parameters=vector, interval=INTERVAL)
 
 
-def test_hard_gates_equal_eviction_per_head() -> None:
-    """At temperature 0 the soft model is the memory's: the same logits at every position."""
+def forgetting(vector: torch.Tensor, threshold: float = 0.0) -> StraightThrough:
+    return StraightThrough(busy_namm(), vector, INTERVAL, threshold=threshold, softness=0.5)
+
+
+def test_what_gradients_go_through_is_eviction_per_head() -> None:
+    """The same logits at every position as under the memory, and the same tokens."""
     namm, model, tokens = busy_namm(), tiny_llama(), tiny_tokens(1, 150)
-    forgetting = SoftForgetting(namm, namm.parameters, INTERVAL, temperature=1e-6, noise=0.0)
+    ours = forgetting(namm.parameters)
     policy = create("namm", checkpoint=namm)
     with torch.no_grad():
-        with gated(model, forgetting):
-            soft = model(tokens, use_cache=False).logits
+        with gated(model, ours):
+            hard = model(tokens, use_cache=False).logits
         with attach(model, policy, interval=INTERVAL, storage="per_head") as memory:
-            hard = model(tokens).logits
+            expected = model(tokens).logits
         full = model(tokens, use_cache=False).logits
+        with gated(model, forgetting(namm.parameters, float("-inf"))):
+            held = model(tokens, use_cache=False).logits
+    torch.testing.assert_close(held, full, atol=1e-4, rtol=1e-4)
     assert memory.usage().tokens_final < 100
-    torch.testing.assert_close(soft, hard, atol=2e-4, rtol=1e-3)
-    assert float((soft - full).abs().max()) > 0.1
+    torch.testing.assert_close(hard, expected, atol=2e-4, rtol=1e-3)
+    assert float((hard - full).abs().max()) > 0.1
+    updates = len(ours.gates) // memory.layers
+    for layer in range(memory.layers):
+        gates = ours.gates[layer * updates + updates - 1]
+        for gate, kept in zip(gates, memory.kept(layer), strict=True):
+            assert gate.nonzero().flatten().tolist() == [at for at in kept.tolist() if at < 128]
 
 
-def test_soft_gates_carry_gradients_to_every_part() -> None:
-    namm, model, tokens = busy_namm(), tiny_llama(), tiny_tokens(1, 150)
-    vector = torch.nn.Parameter(namm.parameters.clone())
-    forgetting = SoftForgetting(namm, vector, INTERVAL, generator=torch.Generator().manual_seed(0))
-    with gated(model, forgetting):
+def test_the_slope_of_a_gate_is_what_the_other_decision_would_change() -> None:
+    """Of attention's output, exactly: held tokens dropped, and those that are gone had back."""
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(2, 3, 4, 8, generator=generator)
+    key, value = torch.randn(2, 2, 10, 8, generator=generator).unbind(0)
+    wanted = torch.randn(2, 3, 4, 8, generator=generator)
+    gate = (torch.rand(2, 10, generator=generator) > 0.4).float()
+    gate[:, 6:] = 1.0  # the block's own tokens
+
+    def out(gates: torch.Tensor) -> torch.Tensor:
+        return attend(query, key, value, gates, 0.3)[0]
+
+    asked = gate.clone().requires_grad_()
+    (slope,) = torch.autograd.grad((out(asked) * wanted).sum(), asked)
+    for head in range(2):
+        for slot in range(6):
+            other = gate.clone()
+            other[head, slot] = 1.0 - other[head, slot]
+            changed = float(((out(other) - out(gate)) * wanted).sum())
+            sign = 1.0 if gate[head, slot] == 0 else -1.0
+            assert float(slope[head, slot]) == pytest.approx(sign * changed, abs=1e-4), (head, slot)
+    assert MOST > 1  # or the clamp would have shown above
+
+
+def test_slopes_of_queries_keys_and_values_are_those_of_masked_attention() -> None:
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.randn(1, 2, 4, 8, generator=generator)]
+    parts += [torch.randn(1, 10, 8, generator=generator) for _ in range(2)]
+    gate = (torch.rand(1, 10, generator=generator) > 0.3).float()
+    gate[:, 6:] = 1.0
+    wanted = torch.randn(1, 2, 4, 8, generator=generator)
+    hidden = torch.ones(4, 10, dtype=torch.bool).triu(7) | (gate[0] == 0)
+
+    def slopes(plain: bool) -> tuple[torch.Tensor, ...]:
+        query, key, value = (part.clone().requires_grad_() for part in parts)
+        if plain:
+            logits = 0.3 * query @ key[:, None].transpose(-1, -2)
+            out = logits.masked_fill(hidden, float("-inf")).softmax(-1) @ value[:, None]
+        else:
+            out = attend(query, key, value, gate, 0.3)[0]
+        return torch.autograd.grad((out * wanted).sum(), (query, key, value))
+
+    for ours, expected in zip(slopes(False), slopes(True), strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_gradients_reach_every_part_of_a_namm() -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, 150)
+    vector = torch.nn.Parameter(busy_namm().parameters.clone())
+    ours = forgetting(vector)
+    with gated(model, ours):
         logits = model(tokens, use_cache=False).logits
-    (logits.log_softmax(-1)[0, -1, 3] + torch.stack(forgetting.kept).mean()).backward()
+    (
+        logits.log_softmax(-1)[0, -1, 3] + torch.cat([g.mean(1) for g in ours.gates]).mean()
+    ).backward()
     assert vector.grad is not None
     for name, part in LAYOUTS["bam"].split(vector.grad).items():
         assert float(part.abs().max()) > 0, name

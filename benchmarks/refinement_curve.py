@@ -1,0 +1,40 @@
+"""Draw how a refinement went: log-probability of the answers to prompts that never change.
+
+    python benchmarks/refinement_curve.py benchmarks/results/refinement_smollm2
+
+Writes FOLDER/curve.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+
+def main() -> None:
+    """Read the log and draw."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    lines = (folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()
+    tried = [found for found in map(json.loads, lines) if "validation" in found]
+    figure, axes = pyplot.subplots(figsize=(8, 4))
+    for size in sorted(key for key in tried[0] if key.startswith("at ")):
+        part = float(size.removeprefix("at "))
+        axes.plot([t["step"] for t in tried], [t[size] for t in tried], "o-", label=f"{part:.0%}")
+    axes.axhline(0.0, color="#999999", linewidth=1)
+    axes.set_xlabel("step")
+    axes.set_ylabel("nats to the full cache")
+    axes.legend(title="of scored tokens held")
+    figure.tight_layout()
+    figure.savefig(folder / "curve.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Refine a NAMM on text by the answers of the frozen model, with gradients instead of trials.
+
+Beyond the paper, where NAMMs are evolved. The folder holds the whole state after every step: a
+build that was interrupted goes on, and gives what it would have given.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.errors import UsageError, message
+
+if TYPE_CHECKING:
+    from namm_mm.execution.journal import Result
+
+MODEL = "smollm2-135m-instruct"
+NAME, LOG = "refined.safetensors", "steps.jsonl"
+
+
+def build(
+    *,
+    out: Path,
+    start: str = "evolved",
+    words: int = 300,
+    families: Sequence[str] | None = None,
+    steps: int = 200,
+    batch: int = 10,
+    rate: float = 1.5e-3,
+    check: int = 20,
+    validation_prompts: int = 25,
+    seed: int = 0,
+    workers: int = 1,
+    minutes: float | None = None,
+    model: str = MODEL,
+    dtype: str = "bfloat16",
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Refine a NAMM.
+
+    Parameters
+    ----------
+    out
+        Folder: gets ``refined.safetensors`` with its card, the state, and a line for every step.
+    start
+        The NAMM to refine: the name of a bundled one, or a file.
+    words, families
+        Of the prompts of the long-text task.
+    steps, batch, rate, check, validation_prompts, seed
+        See :class:`~namm_mm.evolution.refinement.RefinementSettings`.
+    workers
+        Processes, each with a model of its own; more than one needs Ray. Numbers do not depend on
+        it.
+    minutes
+        Stop after the step in which they have passed; the same command goes on.
+    model, dtype
+        The language model.
+    say
+        Told one line per step.
+
+    Returns
+    -------
+    Path
+        The best by validation so far. `namm-mm build threshold` sets the part that it keeps.
+    """
+    from namm_mm.evolution.refinement import Refinement, RefinementSettings, make_answers
+    from namm_mm.execution.settings import ExecutionSettings
+    from namm_mm.execution.settings import start as start_execution
+    from namm_mm.namm import load
+    from namm_mm.namm.checkpoint import save
+    from namm_mm.reader import Choice
+    from namm_mm.tasks.long_text.task import DEFAULT, LongTextTask
+
+    namm = load(start)
+    if namm.scorer != "bam":
+        raise UsageError(
+            message("nothing to refine", given=f"a NAMM of kind {namm.scorer!r}", expected="a bam")
+        )
+    task = LongTextTask(families=DEFAULT if families is None else families, words=words)
+    settings = RefinementSettings(
+        steps=steps,
+        batch=batch,
+        rate=rate,
+        check=check,
+        validation_prompts=validation_prompts,
+        seed=seed,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    execution = ExecutionSettings("ray", workers) if workers > 1 else ExecutionSettings()
+    choice = Choice("text", {"model": model, "dtype": dtype})
+    factory = functools.partial(make_answers, choice, namm)
+    with closing(start_execution(execution, factory, _InMemory())) as engine:
+        run = Refinement(namm, task, settings, engine, out)
+
+        def on_step(facts: dict[str, Any]) -> None:
+            rounded = {key: round(value, 4) for key, value in facts.items()}
+            with (out / LOG).open("a", encoding="utf-8") as log:
+                log.write(json.dumps(rounded) + "\n")
+            say(", ".join(f"{key} {value:g}" for key, value in rounded.items()))
+
+        vector = run.run(on_step, minutes)
+    made_by = f"namm-mm build refine start={start} steps={steps} batch={batch} rate={rate:g}"
+    card = {
+        "about": f"refined on text: {run.best_step} steps of gradient descent through {model}, "
+        f"from {Path(start).stem}",
+        "evolved": False,
+        "made_by": f"{made_by} seed={seed}",
+        "licence": "Apache-2.0",
+        "storage": "per_head",
+        "training": f"{run.best_step * batch} training prompts of long_text: "
+        f"{', '.join(task.families)} ({words} words, fingerprint {task.fingerprint()}), {dtype}",
+        "scores": {
+            "validation prompts": validation_prompts,
+            "nats gained over the full cache, sizes .15 and .35": round(run.best_value, 4),
+            "the same of the start": round(run.start_value, 4),
+        },
+    }
+    return save(replace(namm, parameters=vector, card=card), out / NAME)
+
+
+class _InMemory:
+    """A journal for one process: a step that was interrupted is asked again by the next one."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Result] = {}
+
+    def get(self, key: str) -> Result | None:
+        """Return the result of a finished question."""
+        return self._known.get(key)
+
+    def put(self, key: str, result: Result) -> None:
+        """Keep it."""
+        self._known[key] = result

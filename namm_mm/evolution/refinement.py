@@ -1,0 +1,427 @@
+"""Refine a NAMM by gradients of the frozen model's own answers.
+
+Evolution tries vectors and is told how well they did; a frozen model can also say in which
+direction they would have done better. Each step asks new training prompts, each with another part
+of the cache, and follows the slope of the answers' log-probability
+(:mod:`namm_mm.evolution.straight_through`) as far as it does not change how much is held: more
+memory would always answer better. Prompts that are always answered, or never, say little, and a few
+say more than all others together; so the slope of a prompt is clipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from namm_mm.errors import UsageError, message
+from namm_mm.evolution.gated_attention import gated
+from namm_mm.evolution.scoring import digest
+from namm_mm.evolution.state import read_tensors, write_tensors
+from namm_mm.evolution.straight_through import StraightThrough
+from namm_mm.namm.params import LAYOUTS
+
+if TYPE_CHECKING:
+    from namm_mm.evolution.prompts import Tokenized
+    from namm_mm.execution.base import Execution
+    from namm_mm.execution.journal import Result
+    from namm_mm.namm import Namm
+    from namm_mm.records import Sample
+    from namm_mm.tasks.base import AnsweringTask
+
+STATE = "state.safetensors"
+SCORES = 2000  # of a prompt's scores are remembered
+REMEMBERED = 24_000  # scores, of which thresholds are quantiles
+WORST = -4.0  # nats that one validation prompt can lose
+MOMENTS = (0.9, 0.98)  # Adam's
+EVERYTHING = float("-inf")  # the threshold of the full cache
+
+
+@dataclass(frozen=True)
+class RefinementSettings:
+    """How a NAMM is refined.
+
+    Attributes
+    ----------
+    steps, batch
+        Steps in all, and new training prompts of each, families in turn.
+    rate, warm_up
+        The highest step size of Adam and the steps until it is reached; then it falls to 0, as a
+        cosine.
+    sizes
+        Least and greatest part of the tokens that a prompt is asked with.
+    softness
+        Width of a decision's sigmoid, in parts of the median distance of scores from their median.
+    clip
+        Greatest norm of the slope of a prompt.
+    check
+        Steps between two validations; the best mean is the result.
+    validation_prompts, validation_sizes
+        That never change; each is asked with all sizes.
+    average
+        Steps that the mean of the vectors, which is what is validated, reaches back.
+    seed
+        Of prompts and sizes.
+    """
+
+    steps: int = 200
+    batch: int = 10
+    rate: float = 1e-3
+    warm_up: int = 8
+    sizes: tuple[float, float] = (0.08, 0.6)
+    softness: float = 0.3
+    clip: float = 2.0
+    check: int = 20
+    validation_prompts: int = 25
+    validation_sizes: tuple[float, ...] = (0.15, 0.35)
+    average: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One prompt for one vector.
+
+    Attributes
+    ----------
+    key
+        Hash of the rest.
+    vector
+        (4172,) float32.
+    threshold, softness
+        See :class:`~namm_mm.evolution.straight_through.StraightThrough`; minus infinity is the full
+        cache.
+    slopes
+        Whether they are wanted, too.
+    """
+
+    key: str
+    sample: Sample
+    vector: Tensor
+    threshold: float
+    softness: float = 1.0
+    slopes: bool = False
+
+    @classmethod
+    def make(
+        cls,
+        sample: Sample,
+        vector: Tensor,
+        threshold: float,
+        softness: float = 1.0,
+        *,
+        slopes: bool = False,
+    ) -> Question:
+        """Make it with its key."""
+        content = [sample.id, vector.numpy().tobytes(), threshold, softness, slopes]
+        key = hashlib.sha256(repr(content).encode()).hexdigest()
+        return cls(key, sample, vector, threshold, softness, slopes)
+
+
+class Answers:
+    """Asks questions of one frozen model.
+
+    Parameters
+    ----------
+    prompts
+        Of its adapter, which is loaded.
+    namm
+        Statistics, spectrogram and interval.
+    """
+
+    def __init__(self, prompts: Tokenized, namm: Namm) -> None:
+        self.prompts, self.namm = prompts, namm
+        self.model = prompts.adapter.backbone
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+
+    def __call__(self, question: Question) -> Result:
+        """Return ``said``, the answer's log-probability in nats, and the part that was ``held``.
+
+        ``scores`` (n,) are some of the lowest scores of tokens; ``slope`` (4172,) is that of minus
+        ``said`` with what is held unchanged, None where it was not wanted.
+        """
+        prompt, namm = self.prompts.prompt(question.sample), self.namm
+        vector = question.vector.clone().requires_grad_(question.slopes)
+        forgetting = StraightThrough(
+            namm,
+            vector,
+            namm.interval,
+            threshold=question.threshold,
+            softness=question.softness,
+        )
+        answer = torch.tensor([prompt.answer])
+        tokens = torch.cat([prompt.inputs.tensors["input_ids"], answer[:, :-1]], dim=1)
+        with torch.set_grad_enabled(question.slopes), gated(self.model, forgetting):
+            logits = self.model(
+                input_ids=tokens, use_cache=False, logits_to_keep=answer.shape[1]
+            ).logits[0]
+            said = logits.float().log_softmax(-1).gather(1, answer[0][:, None]).mean()
+        held = torch.cat([gate.flatten() for gate in forgetting.gates])
+        scores = torch.cat([score.flatten() for score in forgetting.scores])
+        slope = _slope(-said, held.sum(), vector).numpy() if question.slopes else None
+        return {
+            "said": float(said.detach()),
+            "held": float(held.detach().mean()),
+            "scores": scores[:: max(1, len(scores) // SCORES)].numpy(),
+            "slope": slope,
+        }
+
+
+def _slope(loss: Tensor, held: Tensor, vector: Tensor) -> Tensor:
+    """Slope of `loss`, where a shift of the threshold keeps `held` as it is."""
+    (slope,) = torch.autograd.grad(loss, vector, retain_graph=True)
+    (size,) = torch.autograd.grad(held, vector)
+    of_bias = LAYOUTS["bam"].split(slope)["score_bias"]
+    size_of_bias = LAYOUTS["bam"].split(size)["score_bias"].clamp_min(1e-6)
+    return slope - size * (of_bias / size_of_bias)
+
+
+def make_answers(choice: Any, namm: Namm) -> Answers:
+    """Load a model: what a worker does before its first question."""
+    from namm_mm.adapters import ADAPTERS
+    from namm_mm.evolution.prompts import Tokenized
+    from namm_mm.registry import build
+
+    adapter = build(ADAPTERS, choice.name, choice.options)
+    adapter.load()
+    return Answers(Tokenized(adapter), namm)
+
+
+class Refinement:
+    """A run that goes on from its folder.
+
+    Parameters
+    ----------
+    start
+        A BAM.
+    execution
+        Asks questions.
+    folder
+        Gets the state, replaced after every step.
+
+    Attributes
+    ----------
+    step
+        Steps done.
+    best_step, best_value
+        Where the validation was best, and the nats lost there (0 is the full cache).
+    start_value
+        The same of the start.
+    """
+
+    def __init__(
+        self,
+        start: Namm,
+        task: AnsweringTask,
+        settings: RefinementSettings,
+        execution: Execution[Question],
+        folder: Path,
+    ) -> None:
+        self.task, self.settings, self.execution = task, settings, execution
+        self.path = folder / STATE
+        self.step, self.best_step, self.best_value = 0, 0, float("-inf")
+        self.start_value = self.best_value
+        self.vector = torch.nn.Parameter(start.parameters.clone())
+        self.average = start.parameters.clone()
+        self.best = start.parameters.clone()
+        self.optimizer = torch.optim.Adam([self.vector], lr=settings.rate, betas=MOMENTS)
+        self.scores = torch.empty(0)
+        self.full: list[float] = []
+        self._made = self._made_with(start)
+        self._fixed = task.samples("validation", settings.validation_prompts, 0)
+        self._resume(start)
+
+    def run(
+        self, on_step: Callable[[dict[str, Any]], None], minutes: float | None = None
+    ) -> Tensor:
+        """Take the steps that are missing, as many as `minutes` allow; return the best vector.
+
+        (4172,) float32, its final bias moved so that the greatest validation size is what scores 0
+        or more.
+        """
+        settings, begun = self.settings, time.monotonic()
+        if not len(self.scores):
+            on_step({"step": 0, **self._begin()})
+        while self.step < settings.steps:
+            facts = self._descend()
+            if self.step % settings.check == 0 or self.step == settings.steps:
+                facts |= self._validate()
+            self._save()
+            on_step(facts)
+            if minutes is not None and time.monotonic() - begun >= 60.0 * minutes:
+                break
+        threshold = min(self._thresholds(self.best))
+        parts = {name: part.clone() for name, part in LAYOUTS["bam"].split(self.best).items()}
+        parts["score_bias"] -= threshold
+        return LAYOUTS["bam"].join(parts)
+
+    def _begin(self) -> dict[str, Any]:
+        """Full-cache answers of the validation prompts, scores of the start, and its validation."""
+        whole = [Question.make(s, self.best, EVERYTHING) for s in self._fixed]
+        found = self.execution.run(whole)
+        self.full = [result["said"] for result in found]
+        self.scores = self._scores_of(self.best, EVERYTHING)
+        facts = self._validate()
+        self.start_value = self.best_value
+        return facts
+
+    def _descend(self) -> dict[str, Any]:
+        settings, random = self.settings, Random(f"{self.settings.seed} {self.step}")
+        samples = self.task.samples("train", settings.batch, self._seed(self.step))
+        low, high = settings.sizes
+        sizes = [
+            low + (high - low) * (at + random.random()) / len(samples) for at in range(len(samples))
+        ]
+        random.shuffle(sizes)
+        middle = self.scores.median()
+        softness = settings.softness * float((self.scores - middle).abs().median())
+        vector = self.vector.detach().clone()
+        found = self.execution.run(
+            [
+                Question.make(sample, vector, _threshold(self.scores, size), softness, slopes=True)
+                for sample, size in zip(samples, sizes, strict=True)
+            ]
+        )
+        slopes = [torch.tensor(result["slope"]) for result in found]
+        clipped = [slope * min(1.0, settings.clip / max(1e-9, slope.norm())) for slope in slopes]
+        self.vector.grad = torch.stack(clipped).mean(0)
+        self.optimizer.param_groups[0]["lr"] = self._rate()
+        self.optimizer.step()
+        self.average.lerp_(self.vector.detach(), 1.0 / settings.average)
+        self.step += 1
+        self.scores = torch.cat([self.scores, _scores(found)])[-REMEMBERED:]
+        return {
+            "step": self.step,
+            "said": _mean(found, "said"),
+            "held": _mean(found, "held"),
+            "asked": float(np.mean(sizes)),
+            "slope": float(self.vector.grad.norm()),
+        }
+
+    def _validate(self) -> dict[str, Any]:
+        """Nats lost by the average on prompts that never change."""
+        sizes, vector = self.settings.validation_sizes, self.average.clone()
+        limits = self._thresholds(vector)
+        found = self.execution.run(
+            [Question.make(sample, vector, limit) for limit in limits for sample in self._fixed]
+        )
+        lost = [
+            max(WORST, result["said"] - full)
+            for result, full in zip(found, self.full * len(sizes), strict=True)
+        ]
+        value = float(np.mean(lost))
+        if value > self.best_value:
+            self.best, self.best_value, self.best_step = vector, value, self.step
+        parts = np.array_split(lost, len(sizes))
+        by_size = {f"at {size:g}": float(p.mean()) for size, p in zip(sizes, parts, strict=True)}
+        return {"validation": value, "validation held": _mean(found, "held"), **by_size}
+
+    def _thresholds(self, vector: Tensor) -> list[float]:
+        """Those of the validation sizes, by scores of its own: an average has no other's scale."""
+        middle = sum(self.settings.validation_sizes) / len(self.settings.validation_sizes)
+        first = self._scores_of(vector, EVERYTHING)  # which depend a little on what is gone
+        scores = self._scores_of(vector, _threshold(first, middle))
+        return [_threshold(scores, size) for size in self.settings.validation_sizes]
+
+    def _scores_of(self, vector: Tensor, threshold: float) -> Tensor:
+        """Scores of some training prompts, always the same."""
+        samples = self.task.samples("train", self.settings.batch, self._seed(-1))
+        return _scores(self.execution.run([Question.make(s, vector, threshold) for s in samples]))
+
+    def _rate(self) -> float:
+        settings = self.settings
+        rising = min(1.0, (self.step + 1) / settings.warm_up)
+        cooled = 0.5 * (1.0 + math.cos(math.pi * self.step / settings.steps))
+        return settings.rate * rising * cooled
+
+    def _seed(self, step: int) -> int:
+        return 1_000_000 * (self.settings.seed + 1) + step
+
+    def _save(self) -> None:
+        moments = self.optimizer.state[self.vector]
+        tensors = {
+            "vector": self.vector,
+            "average": self.average,
+            "best": self.best,
+            "scores": self.scores,
+            "full": torch.tensor(self.full, dtype=torch.float64),
+            "first": moments["exp_avg"],
+            "second": moments["exp_avg_sq"],
+        }
+        position = {
+            "step": self.step,
+            "best_step": self.best_step,
+            "best_value": self.best_value,
+            "start_value": self.start_value,
+            "made_with": self._made,
+        }
+        write_tensors(self.path, tensors, position)
+
+    def _resume(self, start: Namm) -> None:
+        """Go on from the state of the folder, if there is one.
+
+        Raises
+        ------
+        UsageError
+            It is of other settings or another start.
+        """
+        if not self.path.is_file():
+            return
+        tensors, position = read_tensors(self.path)
+        now = json.loads(json.dumps(self._made_with(start)))
+        changed = {key for key in now if position["made_with"].get(key) != now[key]}
+        if changed:
+            raise UsageError(
+                message(
+                    f"{self.path.parent} has a run with other settings",
+                    given=", ".join(f"{key}={now[key]}" for key in sorted(changed)),
+                    expected=", ".join(
+                        f"{key}={position['made_with'].get(key)}" for key in sorted(changed)
+                    ),
+                    then="Repeat them to go on, or take another folder with out=FOLDER.",
+                )
+            )
+        self.step = position["step"]
+        self.best_step, self.best_value = position["best_step"], position["best_value"]
+        self.start_value = position["start_value"]
+        with torch.no_grad():
+            self.vector.copy_(tensors["vector"])
+        self.average, self.best = tensors["average"], tensors["best"]
+        self.scores, self.full = tensors["scores"], tensors["full"].tolist()
+        self.optimizer.state[self.vector] = {
+            "step": torch.tensor(float(self.step)),
+            "exp_avg": tensors["first"],
+            "exp_avg_sq": tensors["second"],
+        }
+
+    def _made_with(self, start: Namm) -> dict[str, Any]:
+        return {
+            **asdict(self.settings),
+            "start": digest(start.parameters),
+            "task": self.task.fingerprint(),
+        }
+
+
+def _threshold(scores: Tensor, size: float) -> float:
+    """What the part `size` of the scores reaches."""
+    return float(scores.quantile(1.0 - size))
+
+
+def _scores(results: Sequence[Result]) -> Tensor:
+    scores = torch.cat([torch.tensor(result["scores"]) for result in results])
+    return scores[scores.isfinite()]  # the newest tokens have none
+
+
+def _mean(results: Sequence[Result], name: str) -> float:
+    return float(np.mean([result[name] for result in results]))

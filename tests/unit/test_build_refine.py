@@ -1,0 +1,83 @@
+"""A NAMM is refined by what a frozen model answers, and a refinement goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from namm_mm.build.refine import LOG, build
+from namm_mm.errors import UsageError
+from namm_mm.evolution.prompts import Tokenized
+from namm_mm.evolution.refinement import EVERYTHING, Answers, Question
+from namm_mm.namm import load
+from namm_mm.namm.checkpoint import save
+from namm_mm.namm.params import LAYOUTS
+from namm_mm.tasks.long_text import LongTextTask
+
+
+@pytest.fixture
+def options(tiny: Path) -> dict[str, Any]:
+    return {
+        "start": str(tiny / "namm.safetensors"),
+        "model": str(tiny / "text"),
+        "dtype": "float32",
+        "families": ["passkey", "cloze"],
+        "words": 100,
+        "steps": 4,
+        "batch": 2,
+        "check": 2,
+        "validation_prompts": 2,
+        "say": lambda line: None,
+    }
+
+
+def test_a_refinement_goes_on_and_gives_what_it_would_have_given(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    made = load(build(out=whole, **options))
+    build(out=cut, minutes=0.0, **options)  # one step
+    assert len((cut / LOG).read_text().splitlines()) == 2  # the start is measured, too
+    again = load(build(out=cut, **options))
+    assert torch.equal(again.parameters, made.parameters)
+    assert (cut / LOG).read_text() == (whole / LOG).read_text()
+    steps = [json.loads(line) for line in (whole / LOG).read_text().splitlines()]
+    assert [step["step"] for step in steps] == [0, 1, 2, 3, 4]
+    assert ["validation" in step for step in steps] == [True, False, True, False, True]
+    best = made.card["scores"]["nats gained over the full cache, sizes .15 and .35"]
+    start = made.card["scores"]["the same of the start"]
+    assert start == steps[0]["validation"]
+    assert best == max(step.get("validation", -9.0) for step in steps)
+    with pytest.raises(UsageError, match=r"other settings: got 'rate=0\.1', expected rate=0\.0015"):
+        build(out=cut, **options, rate=0.1)
+
+
+def test_a_slope_does_not_ask_for_more_memory(tiny: Path) -> None:
+    """A step along it leaves the answer no other way to gain than by another choice of tokens."""
+    from namm_mm.adapters.text import TextAdapter
+
+    adapter = TextAdapter(model=str(tiny / "text"))
+    adapter.load()
+    namm = load(tiny / "namm.safetensors")
+    answers = Answers(Tokenized(adapter), namm)
+    (sample,) = LongTextTask(families=("passkey",), words=100).samples("train", 1, 0)
+    found = answers(Question.make(sample, namm.parameters, 0.0, slopes=True))
+    slope = LAYOUTS["bam"].split(torch.from_numpy(found["slope"]))
+    assert float(slope["score_bias"]) == pytest.approx(0.0, abs=1e-5)
+    assert float(slope["score_weight"].abs().max()) > 0
+    assert 0.0 < found["held"] < 1.0
+    full = answers(Question.make(sample, namm.parameters, EVERYTHING))
+    assert full["held"] == 1.0
+    assert full["slope"] is None
+    assert full["said"] != found["said"]
+
+
+def test_only_a_bam_can_be_refined(tmp_path: Path) -> None:
+    wrong = replace(load("provisional"), parameters=torch.zeros(LAYOUTS["mlp"].size), scorer="mlp")
+    with pytest.raises(UsageError, match=r"nothing to refine: got .*kind 'mlp'.*a bam"):
+        build(out=tmp_path / "run", start=str(save(wrong, tmp_path / "mlp.safetensors")))
