@@ -105,6 +105,8 @@ def build(
 
         vector = run.run(on_step, minutes)
     made_by = f"namm-mm build refine start={start} steps={steps} batch={batch} rate={rate:g}"
+    if families is not None:
+        made_by += f" families=[{','.join(task.families)}]"
     card = {
         "about": f"refined on text: {run.best_step} steps of gradient descent through {model}, "
         f"from {Path(start).stem}",
