@@ -29,6 +29,7 @@ def build(
     start: str = "evolved",
     words: int = 300,
     families: Sequence[str] | None = None,
+    objective: str = "full",
     steps: int = 200,
     batch: int = 10,
     rate: float = 1.5e-3,
@@ -51,7 +52,7 @@ def build(
         The NAMM to refine: the name of a bundled one, or a file.
     words, families
         Of the prompts of the long-text task.
-    steps, batch, rate, check, validation_prompts, seed
+    objective, steps, batch, rate, check, validation_prompts, seed
         See :class:`~namm_mm.evolution.refinement.RefinementSettings`.
     workers
         Processes, each with a model of its own; more than one needs Ray. Numbers do not depend on
@@ -68,7 +69,12 @@ def build(
     Path
         The best by validation so far. `namm-mm build threshold` sets the part that it keeps.
     """
-    from namm_mm.evolution.refinement import Refinement, RefinementSettings, make_answers
+    from namm_mm.evolution.refinement import (
+        OBJECTIVES,
+        Refinement,
+        RefinementSettings,
+        make_answers,
+    )
     from namm_mm.execution.settings import ExecutionSettings
     from namm_mm.execution.settings import start as start_execution
     from namm_mm.namm import load
@@ -82,7 +88,12 @@ def build(
             message("nothing to refine", given=f"a NAMM of kind {namm.scorer!r}", expected="a bam")
         )
     task = LongTextTask(families=DEFAULT if families is None else families, words=words)
+    if objective not in OBJECTIVES:
+        raise UsageError(
+            message("unknown objective", given=objective, expected="an objective", valid=OBJECTIVES)
+        )
     settings = RefinementSettings(
+        objective=objective,
         steps=steps,
         batch=batch,
         rate=rate,
@@ -93,7 +104,7 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     execution = ExecutionSettings("ray", workers) if workers > 1 else ExecutionSettings()
     choice = Choice("text", {"model": model, "dtype": dtype})
-    factory = functools.partial(make_answers, choice, namm)
+    factory = functools.partial(make_answers, choice, namm, objective)
     with closing(start_execution(execution, factory, _InMemory())) as engine:
         run = Refinement(namm, task, settings, engine, out)
 
@@ -104,7 +115,10 @@ def build(
             say(", ".join(f"{key} {value:g}" for key, value in rounded.items()))
 
         vector = run.run(on_step, minutes)
-    made_by = f"namm-mm build refine start={start} steps={steps} batch={batch} rate={rate:g}"
+    made_by = (
+        f"namm-mm build refine start={start} objective={objective} steps={steps} batch={batch} "
+        f"rate={rate:g}"
+    )
     if families is not None:
         made_by += f" families=[{','.join(task.families)}]"
     card = {
@@ -118,7 +132,7 @@ def build(
         f"{', '.join(task.families)} ({words} words, fingerprint {task.fingerprint()}), {dtype}",
         "scores": {
             "validation prompts": validation_prompts,
-            "nats gained over the full cache, sizes .15 and .35": round(run.best_value, 4),
+            f"{objective}: nats to the full cache, sizes .15 and .35": round(run.best_value, 4),
             "the same of the start": round(run.start_value, 4),
         },
     }

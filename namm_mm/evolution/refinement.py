@@ -2,10 +2,14 @@
 
 Evolution tries vectors and is told how well they did; a frozen model can also say in which
 direction they would have done better. Each step asks new training prompts, each with another part
-of the cache, and follows the slope of the answers' log-probability
+of the cache, and follows the slope of how well they are answered
 (:mod:`namm_mm.evolution.straight_through`) as far as it does not change how much is held: more
 memory would always answer better. Prompts that are always answered, or never, say little, and a few
 say more than all others together; so the slope of a prompt is clipped.
+
+What is wanted is either the right answer, or what the full cache says, right or wrong: the
+divergence of the memory's answers from it. A prompt that the model cannot answer has much to gain
+by the first and nothing by the second.
 """
 
 from __future__ import annotations
@@ -45,6 +49,8 @@ REMEMBERED = 24_000  # scores, of which thresholds are quantiles
 WORST = -4.0  # nats that one validation prompt can lose
 MOMENTS = (0.9, 0.98)  # Adam's
 EVERYTHING = float("-inf")  # the threshold of the full cache
+ANSWER, FULL = "answer", "full"
+OBJECTIVES = (FULL, ANSWER)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,9 @@ class RefinementSettings:
 
     Attributes
     ----------
+    objective
+        ``full``: minus the divergence from the full cache's distribution; ``answer``: the right
+        answer's log-probability. Both in nats, as means over the answer's tokens.
     steps, batch
         Steps in all, and new training prompts of each, families in turn.
     rate, warm_up
@@ -74,6 +83,7 @@ class RefinementSettings:
         Of prompts and sizes.
     """
 
+    objective: str = FULL
     steps: int = 200
     batch: int = 10
     rate: float = 1e-3
@@ -137,19 +147,21 @@ class Answers:
         Of its adapter, which is loaded.
     namm
         Statistics, spectrogram and interval.
+    objective
+        See :class:`RefinementSettings`.
     """
 
-    def __init__(self, prompts: Tokenized, namm: Namm) -> None:
-        self.prompts, self.namm = prompts, namm
+    def __init__(self, prompts: Tokenized, namm: Namm, objective: str = FULL) -> None:
+        self.prompts, self.namm, self.objective = prompts, namm, objective
         self.model = prompts.adapter.backbone
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
 
     def __call__(self, question: Question) -> Result:
-        """Return ``said``, the answer's log-probability in nats, and the part that was ``held``.
+        """Return ``value``, how well it was answered in nats, and the part that was ``held``.
 
         ``scores`` (n,) are some of the lowest scores of tokens; ``slope`` (4172,) is that of minus
-        ``said`` with what is held unchanged, None where it was not wanted.
+        ``value`` with what is held unchanged, None where it was not wanted.
         """
         prompt, namm = self.prompts.prompt(question.sample), self.namm
         vector = question.vector.clone().requires_grad_(question.slopes)
@@ -162,20 +174,33 @@ class Answers:
         )
         answer = torch.tensor([prompt.answer])
         tokens = torch.cat([prompt.inputs.tensors["input_ids"], answer[:, :-1]], dim=1)
+        wanted = self._wanted(tokens, answer)
         with torch.set_grad_enabled(question.slopes), gated(self.model, forgetting):
-            logits = self.model(
-                input_ids=tokens, use_cache=False, logits_to_keep=answer.shape[1]
-            ).logits[0]
-            said = logits.float().log_softmax(-1).gather(1, answer[0][:, None]).mean()
+            found = self._answer(tokens, answer)
+            value = (wanted * found).sum(-1).mean()
         held = torch.cat([gate.flatten() for gate in forgetting.gates])
         scores = torch.cat([score.flatten() for score in forgetting.scores])
-        slope = _slope(-said, held.sum(), vector).numpy() if question.slopes else None
+        slope = _slope(-value, held.sum(), vector).numpy() if question.slopes else None
         return {
-            "said": float(said.detach()),
+            "value": float(value.detach()),
             "held": float(held.detach().mean()),
             "scores": scores[:: max(1, len(scores) // SCORES)].numpy(),
             "slope": slope,
         }
+
+    def _wanted(self, tokens: Tensor, answer: Tensor) -> Tensor:
+        """(answer, vocabulary): the distribution that is to be said."""
+        if self.objective == ANSWER:
+            return torch.nn.functional.one_hot(answer[0], self.model.config.vocab_size).float()
+        with torch.no_grad():
+            return self._answer(tokens, answer).exp()
+
+    def _answer(self, tokens: Tensor, answer: Tensor) -> Tensor:
+        """(answer, vocabulary) log-probabilities."""
+        logits: Tensor = self.model(
+            input_ids=tokens, use_cache=False, logits_to_keep=answer.shape[1]
+        ).logits
+        return logits[0].float().log_softmax(-1)
 
 
 def _slope(loss: Tensor, held: Tensor, vector: Tensor) -> Tensor:
@@ -187,7 +212,7 @@ def _slope(loss: Tensor, held: Tensor, vector: Tensor) -> Tensor:
     return slope - size * (of_bias / size_of_bias)
 
 
-def make_answers(choice: Any, namm: Namm) -> Answers:
+def make_answers(choice: Any, namm: Namm, objective: str) -> Answers:
     """Load a model: what a worker does before its first question."""
     from namm_mm.adapters import ADAPTERS
     from namm_mm.evolution.prompts import Tokenized
@@ -195,7 +220,7 @@ def make_answers(choice: Any, namm: Namm) -> Answers:
 
     adapter = build(ADAPTERS, choice.name, choice.options)
     adapter.load()
-    return Answers(Tokenized(adapter), namm)
+    return Answers(Tokenized(adapter), namm, objective)
 
 
 class Refinement:
@@ -270,7 +295,7 @@ class Refinement:
         """Full-cache answers of the validation prompts, scores of the start, and its validation."""
         whole = [Question.make(s, self.best, EVERYTHING) for s in self._fixed]
         found = self.execution.run(whole)
-        self.full = [result["said"] for result in found]
+        self.full = [result["value"] for result in found]
         self.scores = self._scores_of(self.best, EVERYTHING)
         facts = self._validate()
         self.start_value = self.best_value
@@ -303,7 +328,7 @@ class Refinement:
         self.scores = torch.cat([self.scores, _scores(found)])[-REMEMBERED:]
         return {
             "step": self.step,
-            "said": _mean(found, "said"),
+            "value": _mean(found, "value"),
             "held": _mean(found, "held"),
             "asked": float(np.mean(sizes)),
             "slope": float(self.vector.grad.norm()),
@@ -317,7 +342,7 @@ class Refinement:
             [Question.make(sample, vector, limit) for limit in limits for sample in self._fixed]
         )
         lost = [
-            max(WORST, result["said"] - full)
+            max(WORST, result["value"] - full)
             for result, full in zip(found, self.full * len(sizes), strict=True)
         ]
         value = float(np.mean(lost))

@@ -49,7 +49,7 @@ def test_a_refinement_goes_on_and_gives_what_it_would_have_given(
     steps = [json.loads(line) for line in (whole / LOG).read_text().splitlines()]
     assert [step["step"] for step in steps] == [0, 1, 2, 3, 4]
     assert ["validation" in step for step in steps] == [True, False, True, False, True]
-    best = made.card["scores"]["nats gained over the full cache, sizes .15 and .35"]
+    best = made.card["scores"]["full: nats to the full cache, sizes .15 and .35"]
     start = made.card["scores"]["the same of the start"]
     assert start == steps[0]["validation"]
     assert best == max(step.get("validation", -9.0) for step in steps)
@@ -74,7 +74,7 @@ def test_a_slope_does_not_ask_for_more_memory(tiny: Path) -> None:
     full = answers(Question.make(sample, namm.parameters, EVERYTHING))
     assert full["held"] == 1.0
     assert full["slope"] is None
-    assert full["said"] != found["said"]
+    assert full["value"] != found["value"]
 
 
 def test_only_a_bam_can_be_refined(tmp_path: Path) -> None:
