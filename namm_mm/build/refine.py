@@ -69,12 +69,8 @@ def build(
     Path
         The best by validation so far. `namm-mm build threshold` sets the part that it keeps.
     """
-    from namm_mm.evolution.refinement import (
-        OBJECTIVES,
-        Refinement,
-        RefinementSettings,
-        make_answers,
-    )
+    from namm_mm.evolution.refinement import Refinement, RefinementSettings
+    from namm_mm.evolution.slopes import OBJECTIVES, make_answers
     from namm_mm.execution.settings import ExecutionSettings
     from namm_mm.execution.settings import start as start_execution
     from namm_mm.namm import load

@@ -3,7 +3,7 @@
 Evolution tries vectors and is told how well they did; a frozen model can also say in which
 direction they would have done better. Each step asks new training prompts, each with another part
 of the cache, and follows the slope of how well they are answered
-(:mod:`namm_mm.evolution.straight_through`) as far as it does not change how much is held: more
+(:mod:`namm_mm.evolution.slopes`) as far as it does not change how much is held: more
 memory would always answer better. Prompts that are always answered, or never, say little, and a few
 say more than all others together; so the slope of a prompt is clipped.
 
@@ -14,7 +14,6 @@ by the first and nothing by the second.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -29,28 +28,21 @@ import torch
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
-from namm_mm.evolution.gated_attention import gated
 from namm_mm.evolution.scoring import digest
+from namm_mm.evolution.slopes import EVERYTHING, FULL, Question
 from namm_mm.evolution.state import read_tensors, write_tensors
-from namm_mm.evolution.straight_through import StraightThrough
 from namm_mm.namm.params import LAYOUTS
 
 if TYPE_CHECKING:
-    from namm_mm.evolution.prompts import Tokenized
     from namm_mm.execution.base import Execution
     from namm_mm.execution.journal import Result
     from namm_mm.namm import Namm
-    from namm_mm.records import Sample
     from namm_mm.tasks.base import AnsweringTask
 
 STATE = "state.safetensors"
-SCORES = 2000  # of a prompt's scores are remembered
 REMEMBERED = 24_000  # scores, of which thresholds are quantiles
 WORST = -4.0  # nats that one validation prompt can lose
 MOMENTS = (0.9, 0.98)  # Adam's
-EVERYTHING = float("-inf")  # the threshold of the full cache
-ANSWER, FULL = "answer", "full"
-OBJECTIVES = (FULL, ANSWER)
 
 
 @dataclass(frozen=True)
@@ -96,131 +88,6 @@ class RefinementSettings:
     validation_sizes: tuple[float, ...] = (0.15, 0.35)
     average: int = 10
     seed: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """One prompt for one vector.
-
-    Attributes
-    ----------
-    key
-        Hash of the rest.
-    vector
-        (4172,) float32.
-    threshold, softness
-        See :class:`~namm_mm.evolution.straight_through.StraightThrough`; minus infinity is the full
-        cache.
-    slopes
-        Whether they are wanted, too.
-    """
-
-    key: str
-    sample: Sample
-    vector: Tensor
-    threshold: float
-    softness: float = 1.0
-    slopes: bool = False
-
-    @classmethod
-    def make(
-        cls,
-        sample: Sample,
-        vector: Tensor,
-        threshold: float,
-        softness: float = 1.0,
-        *,
-        slopes: bool = False,
-    ) -> Question:
-        """Make it with its key."""
-        content = [sample.id, vector.numpy().tobytes(), threshold, softness, slopes]
-        key = hashlib.sha256(repr(content).encode()).hexdigest()
-        return cls(key, sample, vector, threshold, softness, slopes)
-
-
-class Answers:
-    """Asks questions of one frozen model.
-
-    Parameters
-    ----------
-    prompts
-        Of its adapter, which is loaded.
-    namm
-        Statistics, spectrogram and interval.
-    objective
-        See :class:`RefinementSettings`.
-    """
-
-    def __init__(self, prompts: Tokenized, namm: Namm, objective: str = FULL) -> None:
-        self.prompts, self.namm, self.objective = prompts, namm, objective
-        self.model = prompts.adapter.backbone
-        for parameter in self.model.parameters():
-            parameter.requires_grad_(False)
-
-    def __call__(self, question: Question) -> Result:
-        """Return ``value``, how well it was answered in nats, and the part that was ``held``.
-
-        ``scores`` (n,) are some of the lowest scores of tokens; ``slope`` (4172,) is that of minus
-        ``value`` with what is held unchanged, None where it was not wanted.
-        """
-        prompt, namm = self.prompts.prompt(question.sample), self.namm
-        vector = question.vector.clone().requires_grad_(question.slopes)
-        forgetting = StraightThrough(
-            namm,
-            vector,
-            namm.interval,
-            threshold=question.threshold,
-            softness=question.softness,
-        )
-        answer = torch.tensor([prompt.answer])
-        tokens = torch.cat([prompt.inputs.tensors["input_ids"], answer[:, :-1]], dim=1)
-        wanted = self._wanted(tokens, answer)
-        with torch.set_grad_enabled(question.slopes), gated(self.model, forgetting):
-            found = self._answer(tokens, answer)
-            value = (wanted * found).sum(-1).mean()
-        held = torch.cat([gate.flatten() for gate in forgetting.gates])
-        scores = torch.cat([score.flatten() for score in forgetting.scores])
-        slope = _slope(-value, held.sum(), vector).numpy() if question.slopes else None
-        return {
-            "value": float(value.detach()),
-            "held": float(held.detach().mean()),
-            "scores": scores[:: max(1, len(scores) // SCORES)].numpy(),
-            "slope": slope,
-        }
-
-    def _wanted(self, tokens: Tensor, answer: Tensor) -> Tensor:
-        """(answer, vocabulary): the distribution that is to be said."""
-        if self.objective == ANSWER:
-            return torch.nn.functional.one_hot(answer[0], self.model.config.vocab_size).float()
-        with torch.no_grad():
-            return self._answer(tokens, answer).exp()
-
-    def _answer(self, tokens: Tensor, answer: Tensor) -> Tensor:
-        """(answer, vocabulary) log-probabilities."""
-        logits: Tensor = self.model(
-            input_ids=tokens, use_cache=False, logits_to_keep=answer.shape[1]
-        ).logits
-        return logits[0].float().log_softmax(-1)
-
-
-def _slope(loss: Tensor, held: Tensor, vector: Tensor) -> Tensor:
-    """Slope of `loss`, where a shift of the threshold keeps `held` as it is."""
-    (slope,) = torch.autograd.grad(loss, vector, retain_graph=True)
-    (size,) = torch.autograd.grad(held, vector)
-    of_bias = LAYOUTS["bam"].split(slope)["score_bias"]
-    size_of_bias = LAYOUTS["bam"].split(size)["score_bias"].clamp_min(1e-6)
-    return slope - size * (of_bias / size_of_bias)
-
-
-def make_answers(choice: Any, namm: Namm, objective: str) -> Answers:
-    """Load a model: what a worker does before its first question."""
-    from namm_mm.adapters import ADAPTERS
-    from namm_mm.evolution.prompts import Tokenized
-    from namm_mm.registry import build
-
-    adapter = build(ADAPTERS, choice.name, choice.options)
-    adapter.load()
-    return Answers(Tokenized(adapter), namm, objective)
 
 
 class Refinement:

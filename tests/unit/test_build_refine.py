@@ -13,7 +13,7 @@ import torch
 from namm_mm.build.refine import LOG, build
 from namm_mm.errors import UsageError
 from namm_mm.evolution.prompts import Tokenized
-from namm_mm.evolution.refinement import EVERYTHING, Answers, Question
+from namm_mm.evolution.slopes import EVERYTHING, Answers, Question
 from namm_mm.namm import load
 from namm_mm.namm.checkpoint import save
 from namm_mm.namm.params import LAYOUTS
