@@ -70,7 +70,7 @@ def build(
         The best by validation so far. `namm-mm build threshold` sets the part that it keeps.
     """
     from namm_mm.evolution.refinement import Refinement, RefinementSettings
-    from namm_mm.evolution.slopes import OBJECTIVES, make_answers
+    from namm_mm.evolution.slopes import make_answers
     from namm_mm.execution.settings import ExecutionSettings
     from namm_mm.execution.settings import start as start_execution
     from namm_mm.namm import load
@@ -84,10 +84,6 @@ def build(
             message("nothing to refine", given=f"a NAMM of kind {namm.scorer!r}", expected="a bam")
         )
     task = LongTextTask(families=DEFAULT if families is None else families, words=words)
-    if objective not in OBJECTIVES:
-        raise UsageError(
-            message("unknown objective", given=objective, expected="an objective", valid=OBJECTIVES)
-        )
     settings = RefinementSettings(
         objective=objective,
         steps=steps,
@@ -97,12 +93,18 @@ def build(
         validation_prompts=validation_prompts,
         seed=seed,
     )
+    if workers < 1:
+        raise UsageError(message("wrong workers", given=workers, expected="1 or more"))
+    if out.exists() and not out.is_dir():
+        raise UsageError(
+            message("not a folder", given=str(out), expected="a folder, or a new name")
+        )
     out.mkdir(parents=True, exist_ok=True)
     execution = ExecutionSettings("ray", workers) if workers > 1 else ExecutionSettings()
     choice = Choice("text", {"model": model, "dtype": dtype})
     factory = functools.partial(make_answers, choice, namm, objective)
     with closing(start_execution(execution, factory, _InMemory())) as engine:
-        run = Refinement(namm, task, settings, engine, out)
+        run = Refinement(namm, task, settings, engine, out, f"{model}, {dtype}")
 
         def on_step(facts: dict[str, Any]) -> None:
             rounded = {key: round(value, 4) for key, value in facts.items()}

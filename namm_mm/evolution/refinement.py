@@ -29,7 +29,7 @@ from torch import Tensor
 
 from namm_mm.errors import UsageError, message
 from namm_mm.evolution.scoring import digest
-from namm_mm.evolution.slopes import EVERYTHING, FULL, Question
+from namm_mm.evolution.slopes import EVERYTHING, FULL, OBJECTIVES, Question
 from namm_mm.evolution.state import read_tensors, write_tensors
 from namm_mm.namm.params import LAYOUTS
 
@@ -89,6 +89,24 @@ class RefinementSettings:
     average: int = 10
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise UsageError(
+                message(
+                    "unknown objective",
+                    given=self.objective,
+                    expected="an objective",
+                    valid=OBJECTIVES,
+                )
+            )
+        for name in ("steps", "batch", "warm_up", "check", "validation_prompts", "average"):
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    message(f"wrong {name}", given=getattr(self, name), expected="1 or more")
+                )
+        if not self.rate > 0.0:
+            raise UsageError(message("wrong rate", given=self.rate, expected="more than 0"))
+
 
 class Refinement:
     """A run that goes on from its folder.
@@ -101,6 +119,8 @@ class Refinement:
         Asks questions.
     folder
         Gets the state, replaced after every step.
+    model
+        What `execution` asks, in words: a run does not go on with another one.
 
     Attributes
     ----------
@@ -119,6 +139,7 @@ class Refinement:
         settings: RefinementSettings,
         execution: Execution[Question],
         folder: Path,
+        model: str,
     ) -> None:
         self.task, self.settings, self.execution = task, settings, execution
         self.path = folder / STATE
@@ -130,9 +151,9 @@ class Refinement:
         self.optimizer = torch.optim.Adam([self.vector], lr=settings.rate, betas=MOMENTS)
         self.scores = torch.empty(0)
         self.full: list[float] = []
-        self._made = self._made_with(start)
+        self._made = self._made_with(start, model)
         self._fixed = task.samples("validation", settings.validation_prompts, 0)
-        self._resume(start)
+        self._resume()
 
     def run(
         self, on_step: Callable[[dict[str, Any]], None], minutes: float | None = None
@@ -260,7 +281,7 @@ class Refinement:
         }
         write_tensors(self.path, tensors, position)
 
-    def _resume(self, start: Namm) -> None:
+    def _resume(self) -> None:
         """Go on from the state of the folder, if there is one.
 
         Raises
@@ -271,7 +292,7 @@ class Refinement:
         if not self.path.is_file():
             return
         tensors, position = read_tensors(self.path)
-        now = json.loads(json.dumps(self._made_with(start)))
+        now = json.loads(json.dumps(self._made))
         changed = {key for key in now if position["made_with"].get(key) != now[key]}
         if changed:
             raise UsageError(
@@ -297,11 +318,12 @@ class Refinement:
             "exp_avg_sq": tensors["second"],
         }
 
-    def _made_with(self, start: Namm) -> dict[str, Any]:
+    def _made_with(self, start: Namm, model: str) -> dict[str, Any]:
         return {
             **asdict(self.settings),
             "start": digest(start.parameters),
             "task": self.task.fingerprint(),
+            "model": model,
         }
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from namm_mm.build.refine import LOG, build
-from namm_mm.errors import UsageError
+from namm_mm.errors import NammError, UsageError
 from namm_mm.evolution.prompts import Tokenized
 from namm_mm.evolution.slopes import EVERYTHING, Answers, Question
 from namm_mm.namm import load
@@ -55,6 +55,25 @@ def test_a_refinement_goes_on_and_gives_what_it_would_have_given(
     assert best == max(step.get("validation", -9.0) for step in steps)
     with pytest.raises(UsageError, match=r"other settings: got 'rate=0\.1', expected rate=0\.0015"):
         build(out=cut, **options, rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"objective": "ful"}, "unknown objective: got 'ful'.*Did you mean 'full'"),
+        ({"batch": 0}, "wrong batch: got 0, expected 1 or more"),
+        ({"workers": 0}, "wrong workers: got 0, expected 1 or more"),
+        ({"rate": 0.0}, "wrong rate: got 0.0, expected more than 0"),
+        ({"families": ["passke"]}, "Did you mean 'passkey'"),
+        ({"start": "evolve"}, "Did you mean 'evolved'"),
+    ],
+)
+def test_what_cannot_be_refined_is_said_before_a_model_loads(
+    wrong: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(NammError, match=said):
+        build(out=tmp_path / "run", **wrong)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_slope_does_not_ask_for_more_memory(tiny: Path) -> None:
