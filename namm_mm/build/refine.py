@@ -27,12 +27,14 @@ def build(
     *,
     out: Path,
     start: str = "evolved",
-    words: int = 300,
+    words: int | Sequence[int] = 300,
     families: Sequence[str] | None = None,
     objective: str = "full",
     steps: int = 200,
     batch: int = 10,
     rate: float = 1.5e-3,
+    even: float = 0.0,
+    intervals: Sequence[int] = (),
     check: int = 20,
     validation_prompts: int = 25,
     seed: int = 0,
@@ -51,8 +53,8 @@ def build(
     start
         The NAMM to refine: the name of a bundled one, or a file.
     words, families
-        Of the prompts of the long-text task.
-    objective, steps, batch, rate, check, validation_prompts, seed
+        Of the prompts of the long-text task; several lengths are drawn from in turn.
+    objective, steps, batch, rate, even, intervals, check, validation_prompts, seed
         See :class:`~namm_mm.evolution.refinement.RefinementSettings`.
     workers
         Processes, each with a model of its own; more than one needs Ray. Numbers do not depend on
@@ -69,6 +71,7 @@ def build(
     Path
         The best by validation so far. `namm-mm build threshold` sets the part that it keeps.
     """
+    from namm_mm.evolution.mixture import Mixture
     from namm_mm.evolution.refinement import Refinement, RefinementSettings
     from namm_mm.evolution.slopes import make_answers
     from namm_mm.execution.settings import ExecutionSettings
@@ -83,12 +86,16 @@ def build(
         raise UsageError(
             message("nothing to refine", given=f"a NAMM of kind {namm.scorer!r}", expected="a bam")
         )
-    task = LongTextTask(families=DEFAULT if families is None else families, words=words)
+    lengths = (words,) if isinstance(words, int) else tuple(words)
+    asked = DEFAULT if families is None else families
+    task = Mixture(tuple(LongTextTask(families=asked, words=length) for length in lengths))
     settings = RefinementSettings(
         objective=objective,
         steps=steps,
         batch=batch,
         rate=rate,
+        even=even,
+        intervals=tuple(intervals),
         check=check,
         validation_prompts=validation_prompts,
         seed=seed,
@@ -118,7 +125,13 @@ def build(
         f"rate={rate:g}"
     )
     if families is not None:
-        made_by += f" families=[{','.join(task.families)}]"
+        made_by += f" families=[{','.join(asked)}]"
+    if lengths != (300,):
+        made_by += f" words=[{','.join(map(str, lengths))}]"
+    if even:
+        made_by += f" even={even:g}"
+    if intervals:
+        made_by += f" intervals=[{','.join(map(str, intervals))}]"
     card = {
         "about": f"refined on text: {run.best_step} steps of gradient descent through {model}, "
         f"from {Path(start).stem}",
@@ -127,7 +140,8 @@ def build(
         "licence": "Apache-2.0",
         "storage": "per_head",
         "training": f"{run.best_step * batch} training prompts of long_text: "
-        f"{', '.join(task.families)} ({words} words, fingerprint {task.fingerprint()}), {dtype}",
+        f"{', '.join(asked)} ({' or '.join(map(str, lengths))} words, fingerprint "
+        f"{task.fingerprint()}), {dtype}",
         "scores": {
             "validation prompts": validation_prompts,
             f"{objective}: nats to the full cache, sizes .15 and .35": round(run.best_value, 4),

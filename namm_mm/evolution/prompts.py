@@ -50,17 +50,18 @@ class Tokenized:
 
     def __init__(self, adapter: Any) -> None:
         self.adapter = adapter
-        self._made: dict[str, Prompt] = {}
+        self._made: dict[tuple[str, str], Prompt] = {}
 
     def prompt(self, sample: Sample) -> Prompt:
         """Tokenise a sample, the first time that it is asked for."""
-        if sample.id not in self._made:
+        key = (sample.id, sample.context)  # tasks of other lengths use the same names
+        if key not in self._made:
             inputs = self.adapter.prepare(sample)
             answer = tuple(self.adapter.continuation(sample, sample.answer))
             tokens = [inputs.tensors["input_ids"].flatten().tolist(), answer]
             digest = hashlib.sha256(repr((sample.id, tokens)).encode()).hexdigest()
-            self._made[sample.id] = Prompt(inputs, answer, digest)
-        return self._made[sample.id]
+            self._made[key] = Prompt(inputs, answer, digest)
+        return self._made[key]
 
 
 class Prompts:

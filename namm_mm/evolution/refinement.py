@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from namm_mm.execution.base import Execution
     from namm_mm.execution.journal import Result
     from namm_mm.namm import Namm
+    from namm_mm.records import Sample
     from namm_mm.tasks.base import AnsweringTask
 
 STATE = "state.safetensors"
@@ -61,6 +62,11 @@ class RefinementSettings:
         cosine.
     sizes
         Least and greatest part of the tokens that a prompt is asked with.
+    even
+        Part of the prompts that are asked with the same size in all heads, which teaches what to
+        hold; the others with one threshold for all heads, which teaches also where.
+    intervals
+        Tokens between two updates, drawn anew for every prompt; none is the NAMM's own.
     softness
         Width of a decision's sigmoid, in parts of the median distance of scores from their median.
     clip
@@ -81,6 +87,8 @@ class RefinementSettings:
     rate: float = 1e-3
     warm_up: int = 8
     sizes: tuple[float, float] = (0.08, 0.6)
+    even: float = 0.0
+    intervals: tuple[int, ...] = ()
     softness: float = 0.3
     clip: float = 2.0
     check: int = 20
@@ -104,6 +112,8 @@ class RefinementSettings:
                 raise UsageError(
                     message(f"wrong {name}", given=getattr(self, name), expected="1 or more")
                 )
+        if not 0.0 <= self.even <= 1.0:
+            raise UsageError(message("wrong even", given=self.even, expected="a part, 0 to 1"))
         if not self.rate > 0.0:
             raise UsageError(message("wrong rate", given=self.rate, expected="more than 0"))
 
@@ -202,7 +212,7 @@ class Refinement:
         vector = self.vector.detach().clone()
         found = self.execution.run(
             [
-                Question.make(sample, vector, _threshold(self.scores, size), softness, slopes=True)
+                self._question(sample, size, random, vector, softness)
                 for sample, size in zip(samples, sizes, strict=True)
             ]
         )
@@ -222,22 +232,47 @@ class Refinement:
             "slope": float(self.vector.grad.norm()),
         }
 
+    def _question(
+        self, sample: Sample, size: float, random: Random, vector: Tensor, softness: float
+    ) -> Question:
+        """One prompt of a step, asked as the dice say."""
+        settings = self.settings
+        even = settings.even > 0.0 and random.random() < settings.even
+        interval = random.choice(settings.intervals) if settings.intervals else None
+        threshold = EVERYTHING if even else _threshold(self.scores, size)
+        return Question.make(
+            sample,
+            vector,
+            threshold,
+            settings.softness if even else softness,
+            size=size if even else None,
+            interval=interval,
+            slopes=True,
+        )
+
     def _validate(self) -> dict[str, Any]:
         """Nats lost by the average on prompts that never change."""
-        sizes, vector = self.settings.validation_sizes, self.average.clone()
-        limits = self._thresholds(vector)
+        settings, vector = self.settings, self.average.clone()
+        ways: dict[str, dict[str, Any]] = {}
+        if settings.even < 1.0:
+            for size, limit in zip(
+                settings.validation_sizes, self._thresholds(vector), strict=True
+            ):
+                ways[f"at {size:g}"] = {"threshold": limit}
+        if settings.even > 0.0:
+            ways |= {f"even at {size:g}": {"size": size} for size in settings.validation_sizes}
         found = self.execution.run(
-            [Question.make(sample, vector, limit) for limit in limits for sample in self._fixed]
+            [Question.make(sample, vector, **way) for way in ways.values() for sample in self._fixed]
         )
         lost = [
             max(WORST, result["value"] - full)
-            for result, full in zip(found, self.full * len(sizes), strict=True)
+            for result, full in zip(found, self.full * len(ways), strict=True)
         ]
         value = float(np.mean(lost))
         if value > self.best_value:
             self.best, self.best_value, self.best_step = vector, value, self.step
-        parts = np.array_split(lost, len(sizes))
-        by_size = {f"at {size:g}": float(p.mean()) for size, p in zip(sizes, parts, strict=True)}
+        parts = np.array_split(lost, len(ways))
+        by_size = {way: float(part.mean()) for way, part in zip(ways, parts, strict=True)}
         return {"validation": value, "validation held": _mean(found, "held"), **by_size}
 
     def _thresholds(self, vector: Tensor) -> list[float]:
@@ -293,14 +328,16 @@ class Refinement:
             return
         tensors, position = read_tensors(self.path)
         now = json.loads(json.dumps(self._made))
-        changed = {key for key in now if position["made_with"].get(key) != now[key]}
+        newer = json.loads(json.dumps(asdict(RefinementSettings())))  # than the state may be
+        before = newer | position["made_with"]
+        changed = {key for key in now if before.get(key) != now[key]}
         if changed:
             raise UsageError(
                 message(
                     f"{self.path.parent} has a run with other settings",
                     given=", ".join(f"{key}={now[key]}" for key in sorted(changed)),
                     expected=", ".join(
-                        f"{key}={position['made_with'].get(key)}" for key in sorted(changed)
+                        f"{key}={before.get(key)}" for key in sorted(changed)
                     ),
                     then="Repeat them to go on, or take another folder with out=FOLDER.",
                 )

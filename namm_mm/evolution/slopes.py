@@ -40,9 +40,11 @@ class Question:
         Hash of the rest.
     vector
         (4172,) float32.
-    threshold, softness
-        See :class:`~namm_mm.evolution.straight_through.StraightThrough`; minus infinity is the full
-        cache.
+    threshold, size, softness
+        See :class:`~namm_mm.evolution.straight_through.StraightThrough`; a threshold of minus
+        infinity is the full cache.
+    interval
+        Tokens between two updates; None is the NAMM's own.
     slopes
         Whether they are wanted, too.
     """
@@ -52,6 +54,8 @@ class Question:
     vector: Tensor
     threshold: float
     softness: float = 1.0
+    size: float | None = None
+    interval: int | None = None
     slopes: bool = False
 
     @classmethod
@@ -59,15 +63,19 @@ class Question:
         cls,
         sample: Sample,
         vector: Tensor,
-        threshold: float,
+        threshold: float = EVERYTHING,
         softness: float = 1.0,
         *,
+        size: float | None = None,
+        interval: int | None = None,
         slopes: bool = False,
     ) -> Question:
         """Make it with its key."""
-        content = [sample.id, vector.numpy().tobytes(), threshold, softness, slopes]
+        said = hashlib.sha256(sample.context.encode()).hexdigest()
+        rule = [threshold, softness, size, interval, slopes]
+        content = [sample.id, said, vector.numpy().tobytes(), *rule]
         key = hashlib.sha256(repr(content).encode()).hexdigest()
-        return cls(key, sample, vector, threshold, softness, slopes)
+        return cls(key, sample, vector, threshold, softness, size, interval, slopes)
 
 
 class Answers:
@@ -100,8 +108,9 @@ class Answers:
         forgetting = StraightThrough(
             namm,
             vector,
-            namm.interval,
+            question.interval or namm.interval,
             threshold=question.threshold,
+            size=question.size,
             softness=question.softness,
         )
         answer = torch.tensor([prompt.answer])
@@ -112,7 +121,11 @@ class Answers:
             value = (wanted * found).sum(-1).mean()
         held = torch.cat([gate.flatten() for gate in forgetting.gates])
         scores = torch.cat([score.flatten() for score in forgetting.scores])
-        slope = _slope(-value, held.sum(), vector).numpy() if question.slopes else None
+        slope = None
+        if question.slopes and question.size is not None:  # which holds as much in any case
+            slope = torch.autograd.grad(-value, vector)[0].numpy()
+        elif question.slopes:
+            slope = _slope(-value, held.sum(), vector).numpy()
         return {
             "value": float(value.detach()),
             "held": float(held.detach().mean()),

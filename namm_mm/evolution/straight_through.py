@@ -44,8 +44,11 @@ class StraightThrough(GatedAttention):
         Tokens between two updates.
     threshold
         Tokens that score less are gone.
+    size
+        Instead of a threshold: the part of the tokens seen that every head holds, the same for all.
     softness
-        Width of the sigmoid that gradients of a decision go through, in units of the score.
+        Width of the sigmoid that gradients of a decision go through: in units of the score, or, with
+        a size, in parts of the median distance of the head's scores from their median.
 
     Attributes
     ----------
@@ -56,11 +59,18 @@ class StraightThrough(GatedAttention):
     """
 
     def __init__(
-        self, namm: Namm, vector: Tensor, interval: int, *, threshold: float, softness: float
+        self,
+        namm: Namm,
+        vector: Tensor,
+        interval: int,
+        *,
+        threshold: float = 0.0,
+        size: float | None = None,
+        softness: float,
     ) -> None:
         super().__init__(namm.spectrogram, interval)
         self.namm, self.vector = namm, vector
-        self.threshold, self.softness = threshold, softness
+        self.threshold, self.size, self.softness = threshold, size, softness
         self.gates: list[Tensor] = []
         self.scores: list[Tensor] = []
 
@@ -83,15 +93,47 @@ class StraightThrough(GatedAttention):
         """Forget."""
         age = torch.arange(spectrum.shape[1] - 1, -1, -1).expand(spectrum.shape[:2])
         z = self.namm.features(spectrum, age)
-        scores = score(self.vector, z, self._gate.detach() > 0.5)
-        soft = torch.sigmoid((scores - self.threshold) / self.softness)
-        gate = (scores >= self.threshold).float() + soft - soft.detach()
+        there = self._gate.detach() > 0.5
+        scores = score(self.vector, z, there)
+        if self.size is None:
+            above, stays = (scores - self.threshold) / self.softness, scores >= self.threshold
+        else:
+            above, stays = _above_the_rest(scores, there, self.size, self.softness)
+        soft = torch.sigmoid(above)
+        gate = stays.float() + soft - soft.detach()
         gate = functional.pad(gate[:, :-1], (0, 1), value=1.0)  # the newest token always stays
         self._gate = self._gate * gate
         lowest = functional.pad(scores.detach()[:, :-1], (0, 1), value=torch.inf)
         self._lowest = torch.minimum(self._lowest, lowest)
         self.gates.append(self._gate)
         self.scores.append(self._lowest)
+
+
+def _above_the_rest(
+    scores: Tensor, there: Tensor, size: float, softness: float
+) -> tuple[Tensor, Tensor]:
+    """How far each score is above what its head needs to hold the part `size` of all tokens.
+
+    Returns (kv_head, slot) distances in units of a sigmoid's width, and who stays. The limit of a
+    head moves with its scores, so that whatever is learned holds as many.
+    """
+    with torch.no_grad():
+        last = scores.shape[1] - 1
+        eligible = scores.masked_fill(~there, float("-inf"))
+        eligible[:, last] = float("inf")  # it stays, and counts
+        held = max(1, min(round(size * scores.shape[1]), int(there.sum(1).min())))
+        limit = eligible.topk(held, dim=1).values[:, -1:]
+        limit = torch.where(limit.isinf(), scores.amax(1, keepdim=True), limit)
+        known = scores.masked_fill(~there, float("nan"))
+        middle = known.nanmedian(1, keepdim=True).values
+        width = softness * (known - middle).abs().nanmedian(1, keepdim=True).values
+        width = width.clamp_min(1e-6)
+        near = torch.sigmoid((scores - limit) / width)
+        weights = (near * (1.0 - near)).masked_fill(~there, 0.0)
+        weights[:, last] = 0.0
+        weights /= weights.sum(1, keepdim=True).clamp_min(1e-12)
+    moving = (weights * scores).sum(1, keepdim=True)
+    return (scores - limit - (moving - moving.detach())) / width, eligible >= limit
 
 
 def attend(

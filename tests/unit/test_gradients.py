@@ -19,7 +19,7 @@ from namm_mm.memory import attach
 from namm_mm.namm import Namm, load
 from namm_mm.namm.params import LAYOUTS
 from namm_mm.namm.spectrogram import Spectrogram
-from namm_mm.policies import create
+from namm_mm.policies import Budget, Threshold, create
 from namm_mm.records import Inputs, Sample
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
@@ -33,15 +33,21 @@ def busy_namm() -> Namm:
     return replace(load("provisional"), parameters=vector, interval=INTERVAL)
 
 
-def forgetting(vector: torch.Tensor, threshold: float = 0.0) -> StraightThrough:
-    return StraightThrough(busy_namm(), vector, INTERVAL, threshold=threshold, softness=0.5)
+def forgetting(
+    vector: torch.Tensor, threshold: float = 0.0, size: float | None = None
+) -> StraightThrough:
+    return StraightThrough(
+        busy_namm(), vector, INTERVAL, threshold=threshold, size=size, softness=0.5
+    )
 
 
-def test_what_gradients_go_through_is_eviction_per_head() -> None:
+@pytest.mark.parametrize("size", [None, 0.3])
+def test_what_gradients_go_through_is_eviction_per_head(size: float | None) -> None:
     """The same logits at every position as under the memory, and the same tokens."""
     namm, model, tokens = busy_namm(), tiny_llama(), tiny_tokens(1, 150)
-    ours = forgetting(namm.parameters)
-    policy = create("namm", checkpoint=namm)
+    ours = forgetting(namm.parameters, size=size)
+    selection = Threshold() if size is None else Budget(fraction=size)
+    policy = create("namm", checkpoint=namm, selection=selection)
     with torch.no_grad():
         with gated(model, ours):
             hard = model(tokens, use_cache=False).logits
