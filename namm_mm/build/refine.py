@@ -86,7 +86,11 @@ def build(
         raise UsageError(
             message("nothing to refine", given=f"a NAMM of kind {namm.scorer!r}", expected="a bam")
         )
+    for interval in intervals:
+        namm.spectrogram.check_interval(interval)
     lengths = (words,) if isinstance(words, int) else tuple(words)
+    if not lengths:
+        raise UsageError(message("wrong words", given=words, expected="one length or more"))
     asked = DEFAULT if families is None else families
     task = Mixture(tuple(LongTextTask(families=asked, words=length) for length in lengths))
     settings = RefinementSettings(

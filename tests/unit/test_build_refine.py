@@ -12,6 +12,7 @@ import torch
 
 from namm_mm.build.refine import LOG, build
 from namm_mm.errors import NammError, UsageError
+from namm_mm.evolution.mixture import Mixture
 from namm_mm.evolution.prompts import Tokenized
 from namm_mm.evolution.slopes import EVERYTHING, Answers, Question
 from namm_mm.namm import load
@@ -63,6 +64,10 @@ def test_a_refinement_goes_on_and_gives_what_it_would_have_given(
         ({"objective": "ful"}, "unknown objective: got 'ful'.*Did you mean 'full'"),
         ({"batch": 0}, "wrong batch: got 0, expected 1 or more"),
         ({"workers": 0}, "wrong workers: got 0, expected 1 or more"),
+        ({"even": 1.5}, "wrong even: got 1.5, expected a part, 0 to 1"),
+        ({"intervals": [50]}, "wrong update interval: got 50.*Nearest: 48 or 64"),
+        ({"words": [100, 50]}, "wrong words: got 50, expected 100 or more"),
+        ({"words": []}, r"wrong words: got \[\], expected one length or more"),
         ({"rate": 0.0}, "wrong rate: got 0.0, expected more than 0"),
         ({"families": ["passke"]}, "Did you mean 'passkey'"),
         ({"start": "evolve"}, "Did you mean 'evolved'"),
@@ -94,6 +99,48 @@ def test_a_slope_does_not_ask_for_more_memory(tiny: Path) -> None:
     assert full["held"] == 1.0
     assert full["slope"] is None
     assert full["value"] != found["value"]
+
+
+def test_a_refinement_of_many_lengths_intervals_and_sizes_goes_on(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    general = {**options, "words": [100, 130], "intervals": [32, 64], "even": 0.5}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    made = load(build(out=whole, **general))
+    build(out=cut, minutes=0.0, **general)
+    again = load(build(out=cut, **general))
+    assert torch.equal(again.parameters, made.parameters)
+    first = json.loads((whole / LOG).read_text().splitlines()[0])
+    assert {"at 0.15", "at 0.35", "even at 0.15", "even at 0.35"} < set(first)
+    assert made.card["made_by"].endswith("words=[100,130] even=0.5 intervals=[32,64] seed=0")
+    with pytest.raises(UsageError, match=r"other settings: got 'intervals=\[\]'"):
+        build(out=cut, **{**general, "intervals": []})
+
+
+def test_a_size_in_every_head_does_not_change_with_what_is_learned(tiny: Path) -> None:
+    """The limit of each head moves along: the slope sees other choices, not more memory."""
+    from namm_mm.adapters.text import TextAdapter
+
+    adapter = TextAdapter(model=str(tiny / "text"))
+    adapter.load()
+    namm = load(tiny / "namm.safetensors")
+    answers = Answers(Tokenized(adapter), namm)
+    (sample,) = LongTextTask(families=("passkey",), words=100).samples("train", 1, 0)
+    found = answers(Question.make(sample, namm.parameters, size=0.3, interval=64, slopes=True))
+    slope = LAYOUTS["bam"].split(torch.from_numpy(found["slope"]))
+    assert float(slope["score_bias"].abs()) < 1e-5 * float(slope["score_weight"].abs().max())
+    assert found["held"] == pytest.approx(0.3, abs=0.01)
+
+
+def test_a_mixture_takes_each_prompt_from_one_of_its_tasks() -> None:
+    tasks = tuple(LongTextTask(families=("passkey",), words=words) for words in (100, 200))
+    mixture = Mixture(tasks)
+    samples = mixture.samples("train", 12, 3)
+    lengths = [len(sample.context.split()) for sample in samples]
+    assert {length > 150 for length in lengths} == {True, False}
+    assert mixture.samples("train", 5, 3) == samples[:5]
+    assert Mixture(tasks[:1]).samples("train", 5, 3) == tasks[0].samples("train", 5, 3)
+    assert mixture.fingerprint() not in {task.fingerprint() for task in tasks}
 
 
 def test_only_a_bam_can_be_refined(tmp_path: Path) -> None:
