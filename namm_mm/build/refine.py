@@ -42,6 +42,7 @@ def build(
     minutes: float | None = None,
     model: str = MODEL,
     dtype: str = "bfloat16",
+    device: str = "cpu",
     say: Callable[[str], None] = print,
 ) -> Path:
     """Refine a NAMM.
@@ -61,8 +62,8 @@ def build(
         it.
     minutes
         Stop after the step in which they have passed; the same command goes on.
-    model, dtype
-        The language model.
+    model, dtype, device
+        The language model, and where it runs.
     say
         Told one line per step.
 
@@ -112,7 +113,7 @@ def build(
         )
     out.mkdir(parents=True, exist_ok=True)
     execution = ExecutionSettings("ray", workers) if workers > 1 else ExecutionSettings()
-    choice = Choice("text", {"model": model, "dtype": dtype})
+    choice = Choice("text", {"model": model, "dtype": dtype, "device": device})
     factory = functools.partial(make_answers, choice, namm, objective)
     with closing(start_execution(execution, factory, _InMemory())) as engine:
         run = Refinement(namm, task, settings, engine, out, f"{model}, {dtype}")
@@ -145,7 +146,7 @@ def build(
         "storage": "per_head",
         "training": f"{run.best_step * batch} training prompts of long_text: "
         f"{', '.join(asked)} ({' or '.join(map(str, lengths))} words, fingerprint "
-        f"{task.fingerprint()}), {dtype}",
+        f"{task.fingerprint()}), {dtype}, {device}",
         "scores": {
             "validation prompts": validation_prompts,
             f"{objective}: nats to the full cache, sizes .15 and .35": round(run.best_value, 4),

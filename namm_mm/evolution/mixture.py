@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from namm_mm.records import Sample
+    from namm_mm.records import Answer, Sample, Score
     from namm_mm.tasks.base import AnsweringTask
 
 
@@ -30,9 +30,11 @@ class Mixture:
         if len(self.tasks) == 1:
             return self.tasks[0].samples(split, limit, seed)
         choices = zip(*(task.samples(split, limit, seed) for task in self.tasks), strict=True)
-        return [
-            Random(f"{split} {seed} {at}").choice(choice) for at, choice in enumerate(choices)
-        ]
+        return [Random(f"{split} {seed} {at}").choice(choice) for at, choice in enumerate(choices)]
+
+    def score(self, sample: Sample, answer: Answer) -> Score:
+        """Judge as they do."""
+        return self.tasks[0].score(sample, answer)
 
     def fingerprint(self) -> str:
         """Hash of theirs."""

@@ -262,7 +262,11 @@ class Refinement:
         if settings.even > 0.0:
             ways |= {f"even at {size:g}": {"size": size} for size in settings.validation_sizes}
         found = self.execution.run(
-            [Question.make(sample, vector, **way) for way in ways.values() for sample in self._fixed]
+            [
+                Question.make(sample, vector, **way)
+                for way in ways.values()
+                for sample in self._fixed
+            ]
         )
         lost = [
             max(WORST, result["value"] - full)
@@ -336,9 +340,7 @@ class Refinement:
                 message(
                     f"{self.path.parent} has a run with other settings",
                     given=", ".join(f"{key}={now[key]}" for key in sorted(changed)),
-                    expected=", ".join(
-                        f"{key}={before.get(key)}" for key in sorted(changed)
-                    ),
+                    expected=", ".join(f"{key}={before.get(key)}" for key in sorted(changed)),
                     then="Repeat them to go on, or take another folder with out=FOLDER.",
                 )
             )

@@ -104,7 +104,8 @@ class Answers:
         ``value`` with what is held unchanged, None where it was not wanted.
         """
         prompt, namm = self.prompts.prompt(question.sample), self.namm
-        vector = question.vector.clone().requires_grad_(question.slopes)
+        asked = prompt.inputs.tensors["input_ids"]
+        vector = question.vector.to(asked.device, copy=True).requires_grad_(question.slopes)
         forgetting = StraightThrough(
             namm,
             vector,
@@ -113,8 +114,8 @@ class Answers:
             size=question.size,
             softness=question.softness,
         )
-        answer = torch.tensor([prompt.answer])
-        tokens = torch.cat([prompt.inputs.tensors["input_ids"], answer[:, :-1]], dim=1)
+        answer = torch.tensor([prompt.answer], device=asked.device)
+        tokens = torch.cat([asked, answer[:, :-1]], dim=1)
         wanted = self._wanted(tokens, answer)
         with torch.set_grad_enabled(question.slopes), gated(self.model, forgetting):
             found = self._answer(tokens, answer)
@@ -123,13 +124,13 @@ class Answers:
         scores = torch.cat([score.flatten() for score in forgetting.scores])
         slope = None
         if question.slopes and question.size is not None:  # which holds as much in any case
-            slope = torch.autograd.grad(-value, vector)[0].numpy()
+            slope = torch.autograd.grad(-value, vector)[0].cpu().numpy()
         elif question.slopes:
-            slope = _slope(-value, held.sum(), vector).numpy()
+            slope = _slope(-value, held.sum(), vector).cpu().numpy()
         return {
             "value": float(value.detach()),
             "held": float(held.detach().mean()),
-            "scores": scores[:: max(1, len(scores) // SCORES)].numpy(),
+            "scores": scores[:: max(1, len(scores) // SCORES)].cpu().numpy(),
             "slope": slope,
         }
 

@@ -39,16 +39,16 @@ class StraightThrough(GatedAttention):
     namm
         Statistics and spectrogram; its parameters are not used.
     vector
-        (4172,) float32 parameters of a BAM, of which gradients are wanted.
+        (4172,) float32 parameters of a BAM, of which gradients are wanted, where the model is.
     interval
         Tokens between two updates.
     threshold
         Tokens that score less are gone.
     size
-        Instead of a threshold: the part of the tokens seen that every head holds, the same for all.
+        Instead of a threshold: the part of the tokens seen that every head holds.
     softness
-        Width of the sigmoid that gradients of a decision go through: in units of the score, or, with
-        a size, in parts of the median distance of the head's scores from their median.
+        Width of the sigmoid that gradients of a decision go through: in units of the score, or,
+        with a size, in parts of the median distance of the head's scores from their median.
 
     Attributes
     ----------
@@ -69,15 +69,16 @@ class StraightThrough(GatedAttention):
         softness: float,
     ) -> None:
         super().__init__(namm.spectrogram, interval)
-        self.namm, self.vector = namm, vector
+        self.namm, self.vector = namm.to(vector.device), vector
         self.threshold, self.size, self.softness = threshold, size, softness
         self.gates: list[Tensor] = []
         self.scores: list[Tensor] = []
 
     def begin(self, heads: int, tokens: int) -> None:
         """Everything is there."""
-        self._gate = torch.ones(heads, 0)
-        self._lowest = torch.full((heads, 0), float("inf"))
+        device = self.vector.device
+        self._gate = torch.ones(heads, 0, device=device)
+        self._lowest = torch.full((heads, 0), float("inf"), device=device)
 
     def block(
         self, query: Tensor, key: Tensor, value: Tensor, scaling: float
@@ -91,7 +92,8 @@ class StraightThrough(GatedAttention):
 
     def update(self, spectrum: Tensor) -> None:
         """Forget."""
-        age = torch.arange(spectrum.shape[1] - 1, -1, -1).expand(spectrum.shape[:2])
+        oldest = spectrum.shape[1] - 1
+        age = torch.arange(oldest, -1, -1, device=spectrum.device).expand(spectrum.shape[:2])
         z = self.namm.features(spectrum, age)
         there = self._gate.detach() > 0.5
         scores = score(self.vector, z, there)
@@ -174,7 +176,8 @@ class _Attention(torch.autograd.Function):
         heads, group, tokens, dim = query.shape
         query = query.reshape(heads, group * tokens, dim)
         logits = (query @ key.transpose(-1, -2)).mul_(scaling)
-        ahead = torch.full((tokens, key.shape[1]), float("-inf")).triu_(key.shape[1] - tokens + 1)
+        ahead = logits.new_full((tokens, key.shape[1]), float("-inf"))
+        ahead = ahead.triu_(key.shape[1] - tokens + 1)
         logits.view(heads, group, tokens, -1).add_(ahead)
         highest = logits.amax(-1, keepdim=True)
         raw = logits.sub_(highest).exp_()
@@ -228,8 +231,8 @@ def score(vector: Tensor, z: Tensor, there: Tensor) -> Tensor:
     projected = z @ parts["query_key_value_weight"] + parts["query_key_value_bias"]
     query, key, value = projected.chunk(3, dim=-1)
     slots = z.shape[1]
-    seen = torch.ones(slots, slots, dtype=torch.bool).triu(1) & there[:, None, :]
-    seen |= torch.eye(slots, dtype=torch.bool)  # a token always sees itself
+    seen = there.new_ones(slots, slots).triu(1) & there[:, None, :]
+    seen |= torch.eye(slots, dtype=torch.bool, device=z.device)  # a token always sees itself
     logits = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     mixed = logits.masked_fill(~seen, float("-inf")).softmax(-1) @ value
     residual, gate = (mixed @ parts["output_weight"] + parts["output_bias"]).chunk(2, dim=-1)

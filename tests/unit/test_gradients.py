@@ -228,3 +228,18 @@ def test_a_fit_finds_what_its_start_misses() -> None:
     assert held(replace(start, parameters=apart), shown[4:6], 0.35) >= held(start, shown[4:6], 0.35)
     with pytest.raises(UsageError, match="nothing to fit"):
         fit(start, [], shown)
+
+
+@pytest.mark.gpu
+def test_slopes_are_those_of_the_cpu_on_a_gpu() -> None:
+    namm, model, tokens = busy_namm(), tiny_llama(), tiny_tokens(1, 150)
+
+    def slope(device: str) -> torch.Tensor:
+        vector = namm.parameters.to(device, copy=True).requires_grad_()
+        ours = forgetting(vector, size=0.3)
+        with gated(model.to(device), ours):
+            loss = model(tokens.to(device), use_cache=False).logits.logsumexp(-1).mean()
+        return torch.autograd.grad(loss, vector)[0].cpu()
+
+    expected = slope("cpu")
+    torch.testing.assert_close(slope("cuda"), expected, atol=1e-3 * float(expected.norm()), rtol=0)
