@@ -120,19 +120,17 @@ class Answers:
         with torch.set_grad_enabled(question.slopes), gated(self.model, forgetting):
             found = self._answer(tokens, answer)
             value = (wanted * found).sum(-1).mean()
+        if not forgetting.gates:  # shorter than an interval: nothing was decided
+            nothing, flat = torch.empty(0), torch.zeros(len(vector)) if question.slopes else None
+            return _found(value, torch.ones(1), nothing, flat)
         held = torch.cat([gate.flatten() for gate in forgetting.gates])
         scores = torch.cat([score.flatten() for score in forgetting.scores])
         slope = None
         if question.slopes and question.size is not None:  # which holds as much in any case
-            slope = torch.autograd.grad(-value, vector)[0].cpu().numpy()
+            (slope,) = torch.autograd.grad(-value, vector)
         elif question.slopes:
-            slope = _slope(-value, held.sum(), vector).cpu().numpy()
-        return {
-            "value": float(value.detach()),
-            "held": float(held.detach().mean()),
-            "scores": scores[:: max(1, len(scores) // SCORES)].cpu().numpy(),
-            "slope": slope,
-        }
+            slope = _slope(-value, held.sum(), vector)
+        return _found(value, held, scores[:: max(1, len(scores) // SCORES)], slope)
 
     def _wanted(self, tokens: Tensor, answer: Tensor) -> Tensor:
         """(answer, vocabulary): the distribution that is to be said."""
@@ -147,6 +145,16 @@ class Answers:
             input_ids=tokens, use_cache=False, logits_to_keep=answer.shape[1]
         ).logits
         return logits[0].float().log_softmax(-1)
+
+
+def _found(value: Tensor, held: Tensor, scores: Tensor, slope: Tensor | None) -> Result:
+    """What a worker sends back."""
+    return {
+        "value": float(value.detach()),
+        "held": float(held.detach().mean()),
+        "scores": scores.cpu().numpy(),
+        "slope": None if slope is None else slope.cpu().numpy(),
+    }
 
 
 def _slope(loss: Tensor, held: Tensor, vector: Tensor) -> Tensor:

@@ -132,6 +132,21 @@ def test_a_size_in_every_head_does_not_change_with_what_is_learned(tiny: Path) -
     assert found["held"] == pytest.approx(0.3, abs=0.01)
 
 
+@pytest.mark.parametrize("size", [None, 0.3])
+def test_a_prompt_shorter_than_an_interval_says_nothing(tiny: Path, size: float | None) -> None:
+    from namm_mm.adapters.text import TextAdapter
+
+    adapter = TextAdapter(model=str(tiny / "text"))
+    adapter.load()
+    namm = load(tiny / "namm.safetensors")
+    (sample,) = LongTextTask(families=("passkey",), words=100).samples("train", 1, 0)
+    question = Question.make(sample, namm.parameters, 0.0, size=size, interval=4096, slopes=True)
+    found = Answers(Tokenized(adapter), namm)(question)
+    assert found["held"] == 1.0
+    assert not found["slope"].any()
+    assert len(found["scores"]) == 0
+
+
 def test_a_mixture_takes_each_prompt_from_one_of_its_tasks() -> None:
     tasks = tuple(LongTextTask(families=("passkey",), words=words) for words in (100, 200))
     mixture = Mixture(tasks)
