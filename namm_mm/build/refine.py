@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from namm_mm.execution.journal import Result
 
 MODEL = "smollm2-135m-instruct"
+FAMILIES = ("passkey", "key_value_hint", "passage", "cloze", "code", "repeats")
 NAME, LOG = "refined.safetensors", "steps.jsonl"
 
 
@@ -27,16 +28,16 @@ def build(
     *,
     out: Path,
     start: str = "evolved",
-    words: int | Sequence[int] = 300,
-    families: Sequence[str] | None = None,
+    words: int | Sequence[int] = (100, 200, 300),
+    families: Sequence[str] = FAMILIES,
     objective: str = "full",
-    steps: int = 200,
-    batch: int = 10,
-    rate: float = 1.5e-3,
-    even: float = 0.0,
-    intervals: Sequence[int] = (),
+    steps: int = 120,
+    batch: int = 12,
+    rate: float = 1e-3,
+    even: float = 0.5,
+    intervals: int | Sequence[int] = (64, 96, 128),
     check: int = 20,
-    validation_prompts: int = 25,
+    validation_prompts: int = 24,
     seed: int = 0,
     workers: int = 1,
     minutes: float | None = None,
@@ -80,27 +81,27 @@ def build(
     from namm_mm.namm import load
     from namm_mm.namm.checkpoint import save
     from namm_mm.reader import Choice
-    from namm_mm.tasks.long_text.task import DEFAULT, LongTextTask
+    from namm_mm.tasks.long_text.task import LongTextTask
 
     namm = load(start)
     if namm.scorer != "bam":
         raise UsageError(
             message("nothing to refine", given=f"a NAMM of kind {namm.scorer!r}", expected="a bam")
         )
+    lengths, intervals = _several(words), _several(intervals)
     for interval in intervals:
         namm.spectrogram.check_interval(interval)
-    lengths = (words,) if isinstance(words, int) else tuple(words)
     if not lengths:
         raise UsageError(message("wrong words", given=words, expected="one length or more"))
-    asked = DEFAULT if families is None else families
-    task = Mixture(tuple(LongTextTask(families=asked, words=length) for length in lengths))
+    tasks = tuple(LongTextTask(families=families, words=length) for length in lengths)
+    task = Mixture(tasks)
     settings = RefinementSettings(
         objective=objective,
         steps=steps,
         batch=batch,
         rate=rate,
         even=even,
-        intervals=tuple(intervals),
+        intervals=intervals,
         check=check,
         validation_prompts=validation_prompts,
         seed=seed,
@@ -125,23 +126,17 @@ def build(
             say(", ".join(f"{key} {value:g}" for key, value in rounded.items()))
 
         vector = run.run(on_step, minutes)
+    asked = tasks[0].families
     made_by = (
         f"namm-mm build refine start={start} objective={objective} steps={steps} batch={batch} "
-        f"rate={rate:g}"
+        f"rate={rate:g} even={even:g} words={_listed(lengths)} intervals={_listed(intervals)} "
+        f"families={_listed(asked)} seed={seed}"
     )
-    if families is not None:
-        made_by += f" families=[{','.join(asked)}]"
-    if lengths != (300,):
-        made_by += f" words=[{','.join(map(str, lengths))}]"
-    if even:
-        made_by += f" even={even:g}"
-    if intervals:
-        made_by += f" intervals=[{','.join(map(str, intervals))}]"
     card = {
         "about": f"refined on text: {run.best_step} steps of gradient descent through {model}, "
         f"from {Path(start).stem}",
         "evolved": False,
-        "made_by": f"{made_by} seed={seed}",
+        "made_by": made_by,
         "licence": "Apache-2.0",
         "storage": "per_head",
         "training": f"{run.best_step * batch} training prompts of long_text: "
@@ -154,6 +149,14 @@ def build(
         },
     }
     return save(replace(namm, parameters=vector, card=card), out / NAME)
+
+
+def _several(given: int | Sequence[int]) -> tuple[int, ...]:
+    return (given,) if isinstance(given, int) else tuple(given)
+
+
+def _listed(values: Sequence[object]) -> str:
+    return f"[{','.join(map(str, values))}]"
 
 
 class _InMemory:

@@ -82,8 +82,8 @@ class RefinementSettings:
     """
 
     objective: str = FULL
-    steps: int = 200
-    batch: int = 10
+    steps: int = 120
+    batch: int = 12
     rate: float = 1e-3
     warm_up: int = 8
     sizes: tuple[float, float] = (0.08, 0.6)
@@ -92,7 +92,7 @@ class RefinementSettings:
     softness: float = 0.3
     clip: float = 2.0
     check: int = 20
-    validation_prompts: int = 25
+    validation_prompts: int = 24
     validation_sizes: tuple[float, ...] = (0.15, 0.35)
     average: int = 10
     seed: int = 0
