@@ -31,6 +31,7 @@ def build(
     words: int | Sequence[int] = (100, 200, 300),
     families: Sequence[str] = FAMILIES,
     objective: str = "full",
+    everywhere: float = 0.0,
     steps: int = 120,
     batch: int = 12,
     rate: float = 1e-3,
@@ -56,7 +57,7 @@ def build(
         The NAMM to refine: the name of a bundled one, or a file.
     words, families
         Of the prompts of the long-text task; several lengths are drawn from in turn.
-    objective, steps, batch, rate, even, intervals, check, validation_prompts, seed
+    objective, everywhere, steps, batch, rate, even, intervals, check, validation_prompts, seed
         See :class:`~namm_mm.evolution.refinement.RefinementSettings`.
     workers
         Processes, each with a model of its own; more than one needs Ray. Numbers do not depend on
@@ -97,6 +98,7 @@ def build(
     task = Mixture(tasks)
     settings = RefinementSettings(
         objective=objective,
+        everywhere=everywhere,
         steps=steps,
         batch=batch,
         rate=rate,
@@ -115,7 +117,7 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     execution = ExecutionSettings("ray", workers) if workers > 1 else ExecutionSettings()
     choice = Choice("text", {"model": model, "dtype": dtype, "device": device})
-    factory = functools.partial(make_answers, choice, namm, objective)
+    factory = functools.partial(make_answers, choice, namm, objective, everywhere)
     with closing(start_execution(execution, factory, _InMemory())) as engine:
         run = Refinement(namm, task, settings, engine, out, f"{model}, {dtype}")
 
@@ -128,9 +130,9 @@ def build(
         vector = run.run(on_step, minutes)
     asked = tasks[0].families
     made_by = (
-        f"namm-mm build refine start={start} objective={objective} steps={steps} batch={batch} "
-        f"rate={rate:g} even={even:g} words={_listed(lengths)} intervals={_listed(intervals)} "
-        f"families={_listed(asked)} seed={seed}"
+        f"namm-mm build refine start={start} objective={objective} everywhere={everywhere:g} "
+        f"steps={steps} batch={batch} rate={rate:g} even={even:g} words={_listed(lengths)} "
+        f"intervals={_listed(intervals)} families={_listed(asked)} seed={seed}"
     )
     card = {
         "about": f"refined on text: {run.best_step} steps of gradient descent through {model}, "

@@ -55,6 +55,10 @@ class RefinementSettings:
     objective
         ``full``: minus the divergence from the full cache's distribution; ``answer``: the right
         answer's log-probability. Both in nats, as means over the answer's tokens.
+    everywhere
+        How much it counts, beside the answer, that the memory says what the full cache says in the
+        text itself, from the first update on: nats as a mean over tokens. An answer needs what was
+        said long ago; the text needs also what was said just now.
     steps, batch
         Steps in all, and new training prompts of each, families in turn.
     rate, warm_up
@@ -82,6 +86,7 @@ class RefinementSettings:
     """
 
     objective: str = FULL
+    everywhere: float = 0.0
     steps: int = 120
     batch: int = 12
     rate: float = 1e-3
@@ -112,6 +117,10 @@ class RefinementSettings:
                 raise UsageError(
                     message(f"wrong {name}", given=getattr(self, name), expected="1 or more")
                 )
+        if not self.everywhere >= 0.0:
+            raise UsageError(
+                message("wrong everywhere", given=self.everywhere, expected="0 or more")
+            )
         if not 0.0 <= self.even <= 1.0:
             raise UsageError(message("wrong even", given=self.even, expected="a part, 0 to 1"))
         if not self.rate > 0.0:

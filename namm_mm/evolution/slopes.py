@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from namm_mm.evolution.gated_attention import gated
 from namm_mm.evolution.straight_through import StraightThrough
@@ -28,6 +29,7 @@ EVERYTHING = float("-inf")  # the threshold of the full cache
 ANSWER, FULL = "answer", "full"
 OBJECTIVES = (FULL, ANSWER)
 SCORES = 2000  # of a prompt's scores are told
+STRIDE = 4  # tokens between two places of a text at which it is asked what comes next
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +89,15 @@ class Answers:
         Of its adapter, which is loaded.
     namm
         Statistics, spectrogram and interval.
-    objective
+    objective, everywhere
         See :class:`~namm_mm.evolution.refinement.RefinementSettings`.
     """
 
-    def __init__(self, prompts: Tokenized, namm: Namm, objective: str = FULL) -> None:
-        self.prompts, self.namm, self.objective = prompts, namm, objective
+    def __init__(
+        self, prompts: Tokenized, namm: Namm, objective: str = FULL, everywhere: float = 0.0
+    ) -> None:
+        self.prompts, self.namm = prompts, namm
+        self.objective, self.everywhere = objective, everywhere
         self.model = prompts.adapter.backbone
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
@@ -116,10 +121,11 @@ class Answers:
         )
         answer = torch.tensor([prompt.answer], device=asked.device)
         tokens = torch.cat([asked, answer[:, :-1]], dim=1)
-        wanted = self._wanted(tokens, answer)
+        places, weights = self._places(tokens, answer, forgetting.interval)
+        wanted = self._wanted(tokens, answer, places)
         with torch.set_grad_enabled(question.slopes), gated(self.model, forgetting):
-            found = self._answer(tokens, answer)
-            value = (wanted * found).sum(-1).mean()
+            found = self._said(tokens, places)
+            value = ((wanted * found).sum(-1) * weights).sum()
         if not forgetting.gates:  # shorter than an interval: nothing was decided
             nothing, flat = torch.empty(0), torch.zeros(len(vector)) if question.slopes else None
             return _found(value, torch.ones(1), nothing, flat)
@@ -132,18 +138,31 @@ class Answers:
             slope = _slope(-value, held.sum(), vector)
         return _found(value, held, scores[:: max(1, len(scores) // SCORES)], slope)
 
-    def _wanted(self, tokens: Tensor, answer: Tensor) -> Tensor:
-        """(answer, vocabulary): the distribution that is to be said."""
-        if self.objective == ANSWER:
-            return torch.nn.functional.one_hot(answer[0], self.model.config.vocab_size).float()
-        with torch.no_grad():
-            return self._answer(tokens, answer).exp()
+    def _places(self, tokens: Tensor, answer: Tensor, interval: int) -> tuple[Tensor, Tensor]:
+        """Where it is asked what comes next, the answer at the end, and how much it counts."""
+        first = tokens.shape[1] - answer.shape[1]
+        places = torch.arange(first, tokens.shape[1], device=tokens.device)
+        weights = torch.full((len(places),), 1.0 / len(places), device=tokens.device)
+        if self.everywhere > 0.0 and first > interval:
+            before = torch.arange(interval, first, STRIDE, device=tokens.device)
+            places = torch.cat([before, places])
+            lighter = weights.new_full((len(before),), self.everywhere / len(before))
+            weights = torch.cat([lighter, weights])
+        return places, weights
 
-    def _answer(self, tokens: Tensor, answer: Tensor) -> Tensor:
-        """(answer, vocabulary) log-probabilities."""
-        logits: Tensor = self.model(
-            input_ids=tokens, use_cache=False, logits_to_keep=answer.shape[1]
-        ).logits
+    def _wanted(self, tokens: Tensor, answer: Tensor, places: Tensor) -> Tensor:
+        """(place, vocabulary): the distributions that are to be said."""
+        if self.objective == ANSWER and len(places) == answer.shape[1]:
+            return one_hot(answer[0], self.model.config.vocab_size).float()
+        with torch.no_grad():
+            wanted = self._said(tokens, places).exp()
+        if self.objective == ANSWER:
+            wanted[-answer.shape[1] :] = one_hot(answer[0], wanted.shape[-1]).float()
+        return wanted
+
+    def _said(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """(place, vocabulary) log-probabilities of what comes next."""
+        logits: Tensor = self.model(input_ids=tokens, use_cache=False, logits_to_keep=places).logits
         return logits[0].float().log_softmax(-1)
 
 
@@ -166,7 +185,7 @@ def _slope(loss: Tensor, held: Tensor, vector: Tensor) -> Tensor:
     return slope - size * (of_bias / size_of_bias)
 
 
-def make_answers(choice: Any, namm: Namm, objective: str) -> Answers:
+def make_answers(choice: Any, namm: Namm, objective: str, everywhere: float) -> Answers:
     """Load a model: what a worker does before its first question."""
     from namm_mm.adapters import ADAPTERS
     from namm_mm.evolution.prompts import Tokenized
@@ -174,4 +193,4 @@ def make_answers(choice: Any, namm: Namm, objective: str) -> Answers:
 
     adapter = build(ADAPTERS, choice.name, choice.options)
     adapter.load()
-    return Answers(Tokenized(adapter), namm, objective)
+    return Answers(Tokenized(adapter), namm, objective, everywhere)

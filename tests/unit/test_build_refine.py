@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,7 @@ def test_a_refinement_goes_on_and_gives_what_it_would_have_given(
         ({"objective": "ful"}, "unknown objective: got 'ful'.*Did you mean 'full'"),
         ({"batch": 0}, "wrong batch: got 0, expected 1 or more"),
         ({"workers": 0}, "wrong workers: got 0, expected 1 or more"),
+        ({"everywhere": -1.0}, "wrong everywhere: got -1.0, expected 0 or more"),
         ({"even": 1.5}, "wrong even: got 1.5, expected a part, 0 to 1"),
         ({"intervals": [50]}, "wrong update interval: got 50.*Nearest: 48 or 64"),
         ({"words": [100, 50]}, "wrong words: got 50, expected 100 or more"),
@@ -147,6 +149,27 @@ def test_a_prompt_shorter_than_an_interval_says_nothing(tiny: Path, size: float 
     assert found["held"] == 1.0
     assert not found["slope"].any()
     assert len(found["scores"]) == 0
+
+
+def test_everywhere_counts_what_the_full_cache_says_in_the_text(tiny: Path) -> None:
+    """Beside the answer; with everything held there is nothing to lose by it."""
+    from namm_mm.adapters.text import TextAdapter
+
+    adapter = TextAdapter(model=str(tiny / "text"))
+    adapter.load()
+    namm = load(tiny / "namm.safetensors")
+    (sample,) = LongTextTask(families=("passkey",), words=100).samples("train", 1, 0)
+
+    def lost(everywhere: float, objective: str = "full") -> float:
+        answers = Answers(Tokenized(adapter), namm, objective, everywhere)
+        ask = functools.partial(Question.make, sample, namm.parameters, interval=64)
+        return float(answers(ask(EVERYTHING))["value"] - answers(ask(size=0.1))["value"])
+
+    at_answer, at_both, at_both_twice = lost(0.0), lost(1.0), lost(2.0)
+    assert at_answer > 0.0
+    assert at_both > at_answer
+    assert at_both_twice - at_both == pytest.approx(at_both - at_answer, rel=1e-3)
+    assert lost(1.0, "answer") - lost(0.0, "answer") == pytest.approx(at_both - at_answer, rel=1e-3)
 
 
 def test_a_mixture_takes_each_prompt_from_one_of_its_tasks() -> None:
