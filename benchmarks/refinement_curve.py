@@ -25,13 +25,16 @@ def main() -> None:
     lines = (folder / "steps.jsonl").read_text(encoding="utf-8").splitlines()
     tried = [found for found in map(json.loads, lines) if "validation" in found]
     figure, axes = pyplot.subplots(figsize=(8, 4))
-    for size in sorted(key for key in tried[0] if key.startswith("at ")):
-        part = float(size.removeprefix("at "))
-        axes.plot([t["step"] for t in tried], [t[size] for t in tried], "o-", label=f"{part:.0%}")
+    for size in sorted(key for key in tried[0] if key.startswith(("at ", "even at "))):
+        part = float(size.split()[-1])
+        even = size.startswith("even")
+        label = f"{part:.0%} of each head" if even else f"{part:.0%} of all heads together"
+        style = "o--" if even else "o-"
+        axes.plot([t["step"] for t in tried], [t[size] for t in tried], style, label=label)
     axes.axhline(0.0, color="#999999", linewidth=1)
     axes.set_xlabel("step")
     axes.set_ylabel("nats to the full cache")
-    axes.legend(title="of scored tokens held")
+    axes.legend(title="tokens held")
     figure.tight_layout()
     figure.savefig(folder / "curve.png", dpi=110)
 
