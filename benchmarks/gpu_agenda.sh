@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything worth doing on a borrowed GPU, most important first: check the CUDA paths, time them, then
 # go on with the evolution in EVOLUTION (a folder of `namm-mm evolve evolution=smollm2_warm`; by default a
-# copy of the committed one; NAMM_MM_CACHE must hold SmolLM2).
+# copy of the committed one; NAMM_MM_CACHE must hold SmolLM2) and with the refinement in REFINEMENT.
 # Each step has a time limit and writes its own file, so that an interrupted run keeps what it has.
 #
 #   OUT=results bash benchmarks/gpu_agenda.sh
@@ -35,3 +35,7 @@ evolution=${EVOLUTION:-$out/evolution}
 step evolve 580 "$python" -c 'import sys; from namm_mm.cli import main; sys.exit(main())' evolve \
   evolution=smollm2_warm stages.finish.generations=400 folder="$evolution" \
   minutes="${MINUTES:-8}" adapter.device=cuda wandb=disabled --anyway
+refinement=${REFINEMENT:-$out/refinement}
+[ -d "$refinement" ] || cp -r benchmarks/results/refinement_general "$refinement"
+step refine 580 "$python" -c 'import sys; from namm_mm.cli import main; sys.exit(main())' build refine \
+  out="$refinement" device=cuda minutes="${MINUTES:-8}"

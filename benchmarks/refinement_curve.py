@@ -34,7 +34,7 @@ def main() -> None:
     axes.axhline(0.0, color="#999999", linewidth=1)
     axes.set_xlabel("step")
     axes.set_ylabel("nats to the full cache")
-    axes.legend(title="tokens held")
+    axes.legend(title="tokens held", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.tight_layout()
     figure.savefig(folder / "curve.png", dpi=110)
 

@@ -176,7 +176,7 @@ def _watcher(policy: PressPolicy) -> Any:
 
 
 def namm_press(
-    checkpoint: Namm | str | Path = "evolved", compression_ratio: float | None = None
+    checkpoint: Namm | str | Path = "general", compression_ratio: float | None = None
 ) -> Any:
     """Make a press of kvpress that scores with a NAMM.
 

@@ -56,7 +56,7 @@ def build(
     start
         The NAMM to refine: the name of a bundled one, or a file.
     words, families
-        Of the prompts of the long-text task; several lengths are drawn from in turn.
+        Of the prompts of the long-text task; each has one of the lengths.
     objective, everywhere, steps, batch, rate, even, intervals, check, validation_prompts, seed
         See :class:`~namm_mm.evolution.refinement.RefinementSettings`.
     workers

@@ -204,6 +204,15 @@ class Refinement:
         found = self.execution.run(whole)
         self.full = [result["value"] for result in found]
         self.scores = self._scores_of(self.best, EVERYTHING)
+        if not len(self.scores):
+            raise UsageError(
+                message(
+                    "prompts are too short to forget anything",
+                    given="training prompts of no more tokens than the NAMM's interval",
+                    expected="prompts with at least one update",
+                    then="Ask for more words.",
+                )
+            )
         facts = self._validate()
         self.start_value = self.best_value
         return facts

@@ -125,6 +125,7 @@ def _above_the_rest(
         eligible[:, last] = float("inf")  # it stays, and counts
         held = max(1, min(round(size * scores.shape[1]), int(there.sum(1).min())))
         limit = eligible.topk(held, dim=1).values[:, -1:]
+        stays = eligible >= limit
         limit = torch.where(limit.isinf(), scores.amax(1, keepdim=True), limit)
         known = scores.masked_fill(~there, float("nan"))
         middle = known.nanmedian(1, keepdim=True).values
@@ -135,7 +136,7 @@ def _above_the_rest(
         weights[:, last] = 0.0
         weights /= weights.sum(1, keepdim=True).clamp_min(1e-12)
     moving = (weights * scores).sum(1, keepdim=True)
-    return (scores - limit - (moving - moving.detach())) / width, eligible >= limit
+    return (scores - limit - (moving - moving.detach())) / width, stays
 
 
 def attend(

@@ -4,7 +4,7 @@
 
     from namm_mm.namm import load
 
-    namm = load("evolved")        # a bundled asset, a .safetensors, or an official .pt
+    namm = load("general")        # a bundled asset, a .safetensors, or an official .pt
     scores = namm.score(spectrum, age, lengths)
 """
 

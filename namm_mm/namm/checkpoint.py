@@ -25,7 +25,7 @@ from namm_mm.namm.params import LAYOUTS
 
 ASSETS = Path(__file__).parent.parent / "assets"
 PREFIX = "namm_"
-DEFAULT = "evolved"
+DEFAULT = "general"
 OFFICIAL_SUFFIXES = (".pt", ".pth")
 
 _SETTINGS = ("scorer", "gamma", "n_fft", "hop", "interval")

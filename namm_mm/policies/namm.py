@@ -25,7 +25,7 @@ class NammPolicy:
         A loaded network, the name of a bundled one, or a file.
     """
 
-    checkpoint: Namm | str | Path = "evolved"
+    checkpoint: Namm | str | Path = "general"
     selection: Selection = THRESHOLD
     name: str = "namm"
     needs: Observation = Observation.SPECTROGRAM

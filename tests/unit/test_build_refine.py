@@ -136,6 +136,15 @@ def test_a_size_in_every_head_does_not_change_with_what_is_learned(tiny: Path) -
     assert found["held"] == pytest.approx(0.3, abs=0.01)
 
 
+def test_prompts_that_are_all_shorter_than_an_interval_cannot_be_learned_from(
+    options: dict[str, Any], tiny: Path, tmp_path: Path
+) -> None:
+    patient = replace(load(tiny / "namm.safetensors"), interval=4096)
+    start = save(patient, tmp_path / "patient.safetensors")
+    with pytest.raises(UsageError, match=r"too short to forget anything.*Ask for more words"):
+        build(out=tmp_path / "run", **{**options, "start": str(start)})
+
+
 @pytest.mark.parametrize("size", [None, 0.3])
 def test_a_prompt_shorter_than_an_interval_says_nothing(tiny: Path, size: float | None) -> None:
     from namm_mm.adapters.text import TextAdapter

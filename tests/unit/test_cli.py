@@ -86,7 +86,7 @@ def test_groups_and_options_of_a_users_folder_are_found(tmp_path: Path) -> None:
     assert "mine" not in groups()["experiment"]
     found = compose("transfer", ["experiment=mine", "output=here"], tmp_path)
     assert (found["name"], found["output"]) == ("mine", "here")
-    assert found["checkpoint"] == "evolved"
+    assert found["checkpoint"] == "general"
 
 
 @pytest.mark.parametrize("group", ["adapter", "task", "policy"])
