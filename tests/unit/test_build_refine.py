@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import torch
 
+from namm_mm.adapters.text import TextAdapter
 from namm_mm.build.refine import LOG, build
 from namm_mm.errors import NammError, UsageError
 from namm_mm.evolution.mixture import Mixture
 from namm_mm.evolution.prompts import Tokenized
 from namm_mm.evolution.slopes import EVERYTHING, Answers, Question
-from namm_mm.namm import load
+from namm_mm.namm import Namm, load
 from namm_mm.namm.checkpoint import save
 from namm_mm.namm.params import LAYOUTS
+from namm_mm.records import Sample
 from namm_mm.tasks.long_text import LongTextTask
 
 
@@ -38,6 +40,14 @@ def options(tiny: Path) -> dict[str, Any]:
         "validation_prompts": 2,
         "say": lambda line: None,
     }
+
+
+def one_prompt(tiny: Path) -> tuple[TextAdapter, Namm, Sample]:
+    """What a question is asked with."""
+    adapter = TextAdapter(model=str(tiny / "text"))
+    adapter.load()
+    (sample,) = LongTextTask(families=("passkey",), words=100).samples("train", 1, 0)
+    return adapter, load(tiny / "namm.safetensors"), sample
 
 
 def test_a_refinement_goes_on_and_gives_what_it_would_have_given(
@@ -87,13 +97,8 @@ def test_what_cannot_be_refined_is_said_before_a_model_loads(
 
 def test_a_slope_does_not_ask_for_more_memory(tiny: Path) -> None:
     """A step along it leaves the answer no other way to gain than by another choice of tokens."""
-    from namm_mm.adapters.text import TextAdapter
-
-    adapter = TextAdapter(model=str(tiny / "text"))
-    adapter.load()
-    namm = load(tiny / "namm.safetensors")
+    adapter, namm, sample = one_prompt(tiny)
     answers = Answers(Tokenized(adapter), namm)
-    (sample,) = LongTextTask(families=("passkey",), words=100).samples("train", 1, 0)
     found = answers(Question.make(sample, namm.parameters, 0.0, slopes=True))
     slope = LAYOUTS["bam"].split(torch.from_numpy(found["slope"]))
     assert float(slope["score_bias"]) == pytest.approx(0.0, abs=1e-5)
@@ -123,13 +128,8 @@ def test_a_refinement_of_many_lengths_intervals_and_sizes_goes_on(
 
 def test_a_size_in_every_head_does_not_change_with_what_is_learned(tiny: Path) -> None:
     """The limit of each head moves along: the slope sees other choices, not more memory."""
-    from namm_mm.adapters.text import TextAdapter
-
-    adapter = TextAdapter(model=str(tiny / "text"))
-    adapter.load()
-    namm = load(tiny / "namm.safetensors")
+    adapter, namm, sample = one_prompt(tiny)
     answers = Answers(Tokenized(adapter), namm)
-    (sample,) = LongTextTask(families=("passkey",), words=100).samples("train", 1, 0)
     found = answers(Question.make(sample, namm.parameters, size=0.3, interval=64, slopes=True))
     slope = LAYOUTS["bam"].split(torch.from_numpy(found["slope"]))
     assert float(slope["score_bias"].abs()) < 1e-5 * float(slope["score_weight"].abs().max())
@@ -147,12 +147,7 @@ def test_prompts_that_are_all_shorter_than_an_interval_cannot_be_learned_from(
 
 @pytest.mark.parametrize("size", [None, 0.3])
 def test_a_prompt_shorter_than_an_interval_says_nothing(tiny: Path, size: float | None) -> None:
-    from namm_mm.adapters.text import TextAdapter
-
-    adapter = TextAdapter(model=str(tiny / "text"))
-    adapter.load()
-    namm = load(tiny / "namm.safetensors")
-    (sample,) = LongTextTask(families=("passkey",), words=100).samples("train", 1, 0)
+    adapter, namm, sample = one_prompt(tiny)
     question = Question.make(sample, namm.parameters, 0.0, size=size, interval=4096, slopes=True)
     found = Answers(Tokenized(adapter), namm)(question)
     assert found["held"] == 1.0
@@ -162,12 +157,7 @@ def test_a_prompt_shorter_than_an_interval_says_nothing(tiny: Path, size: float 
 
 def test_everywhere_counts_what_the_full_cache_says_in_the_text(tiny: Path) -> None:
     """Beside the answer; with everything held there is nothing to lose by it."""
-    from namm_mm.adapters.text import TextAdapter
-
-    adapter = TextAdapter(model=str(tiny / "text"))
-    adapter.load()
-    namm = load(tiny / "namm.safetensors")
-    (sample,) = LongTextTask(families=("passkey",), words=100).samples("train", 1, 0)
+    adapter, namm, sample = one_prompt(tiny)
 
     def lost(everywhere: float, objective: str = "full") -> float:
         answers = Answers(Tokenized(adapter), namm, objective, everywhere)
