@@ -92,6 +92,16 @@ class Reader:
             return default
         return float(value)
 
+    def boolean(self, key: str, default: bool) -> bool:
+        """Read true or false."""
+        value = self.data.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.problem(key, value, "true or false")
+            return default
+        return value
+
     def optional(self, key: str) -> float | None:
         """A number above 0, or None where nothing is given."""
         if self.data.get(key) is None:

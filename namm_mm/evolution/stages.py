@@ -45,6 +45,9 @@ class StartSettings:
     statistics_clip
         Without a checkpoint: quantile at which the features are cut off before their mean and
         variance are taken; None pools all of them, as published, and lets sinks set the scale.
+    relative
+        Without a checkpoint: see attention relative to an equal share, which looks alike in short
+        contexts and long ones, and not the published features.
     """
 
     checkpoint: str | None = None
@@ -53,6 +56,7 @@ class StartSettings:
     interval: int = 128
     statistics_prompts: int = 10
     statistics_clip: float | None = 0.98
+    relative: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,11 +152,14 @@ class EvolutionSettings:
                 **plain,
                 "task": {"name": stage.task.name, **stage.task.options},
             }
+        start = asdict(self.start)
+        if not self.start.relative:  # so that runs from before there was a choice go on
+            del start["relative"]
         return {
             "name": self.name,
             "seed": self.seed,
             "adapter": {"name": self.adapter.name, **self.adapter.options},
-            "start": asdict(self.start),
+            "start": start,
             "stages": stages,
             "output": self.output.as_posix(),
             "folder": self.folder.as_posix() if self.folder else None,
@@ -248,6 +255,7 @@ def _start(parent: Reader) -> StartSettings:
             if "statistics_clip" in reader.data
             else default.statistics_clip
         ),
+        relative=reader.boolean("relative", default.relative),
     )
 
 

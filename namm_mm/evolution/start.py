@@ -46,7 +46,7 @@ def make_start(
         return load(settings.checkpoint)
     from namm_mm.build.provisional import measure
 
-    spectrogram = Spectrogram(gamma=settings.gamma)
+    spectrogram = Spectrogram(gamma=settings.gamma, relative=settings.relative)
     statistics = measure(
         adapter, samples, spectrogram, settings.interval, clip=settings.statistics_clip
     )
@@ -60,6 +60,7 @@ def make_start(
         variance=variance,
         gamma=settings.gamma,
         interval=settings.interval,
+        relative=settings.relative,
         card={
             "about": f"zeros with a bias of {settings.bias:g}: keeps everything; a start",
             "made_by": "namm-mm evolve",
