@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from namm_mm.adapters import loading
 from namm_mm.adapters.context import context_length, extend, read_extension
+from namm_mm.adapters.greedy import greedy
 from namm_mm.adapters.placement import Placement
 from namm_mm.adapters.timing import TokenTimes, now
 from namm_mm.asset import resolve
@@ -180,7 +181,7 @@ class TextAdapter:
 
         text, _ = self._prompt(sample)
         ids = self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"]
-        ids = self._crop(ids, self._new_tokens(sample))
+        ids = self._crop(ids, self.new_tokens(sample))
         if not ids:
             raise UsageError(
                 message(
@@ -251,20 +252,7 @@ class TextAdapter:
         )
 
     def _generate(self, inputs: Inputs) -> Answer:
-        from transformers import GenerationConfig
-
-        defaults = self._ready.model.generation_config
-        end = defaults.eos_token_id
-        pad = defaults.pad_token_id
-        if pad is None:
-            pad = end[0] if isinstance(end, list) else end
-        settings = GenerationConfig(  # type: ignore[no-untyped-call]
-            max_new_tokens=self._new_tokens(inputs.sample),
-            do_sample=False,
-            bos_token_id=defaults.bos_token_id,
-            eos_token_id=end,
-            pad_token_id=pad,
-        )
+        settings = greedy(self._ready.model, self.new_tokens(inputs.sample))
         times = TokenTimes(self._ready.model.device)
         output = self._ready.model.generate(
             **inputs.tensors, generation_config=settings, streamer=times
@@ -342,8 +330,8 @@ class TextAdapter:
             )
         return list(ids)
 
-    def _new_tokens(self, sample: Sample) -> int:
-        """Longest answer: what the sample's benchmark says, else the adapter's."""
+    def new_tokens(self, sample: Sample) -> int:
+        """Longest answer: what its benchmark says, else the adapter."""
         return int(sample.metadata.get("max_new_tokens") or self.max_new_tokens)
 
     def _crop(self, ids: list[int], new_tokens: int) -> list[int]:

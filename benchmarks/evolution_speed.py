@@ -8,6 +8,7 @@ seconds are those of the processor, so that other work on the machine hardly cou
 are those of the clock, since waiting for each other is what threads spend time on.
 
     python benchmarks/evolution_speed.py --output benchmarks/results/evolution_speed.md
+    python benchmarks/evolution_speed.py --fitness ratio    the published one, which generates
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import argparse
 import platform
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 
 from namm_mm.adapters.text import TextAdapter
 from namm_mm.evolution import prompts
-from namm_mm.evolution.scoring import Conditions, Likelihood
+from namm_mm.evolution.scoring import Conditions, Likelihood, TaskScore
 from namm_mm.namm import load
 from namm_mm.policies.base import THRESHOLD
 from namm_mm.tasks.long_text import LongTextTask
@@ -36,12 +38,20 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
     clock = time.process_time if options.threads == 1 else time.perf_counter
-    adapter = TextAdapter(model=options.model)
+    published = options.fitness == "ratio"
+    adapter = TextAdapter(
+        model=options.model,
+        answer_by="generate" if published else "likelihood",
+        max_new_tokens=options.new_tokens,
+    )
     adapter.load()
     task = LongTextTask(words=options.words, families=FAMILIES)
     batch = prompts.load(adapter, task, "train", options.prompts, 1, 0).all()
     start = load(options.checkpoint)
-    scorer = Likelihood(adapter, Conditions(start, THRESHOLD, options.storage))
+    conditions = Conditions(start, THRESHOLD, options.storage)
+    scorer: Any = Likelihood(adapter, conditions)
+    if published:
+        scorer = TaskScore(adapter, conditions, task)
     generator = torch.Generator().manual_seed(0)
     lines = []
     for population in options.population:
@@ -70,7 +80,9 @@ def main() -> None:
         (
             "# Evaluating a generation: candidates together, and one by one",
             "",
-            f"{options.model} in {kind}, {len(batch)} prompts of {length:.0f} tokens on average, "
+            f"Fitness {options.fitness}"
+            + (f", up to {options.new_tokens} new tokens: " if published else ": ")
+            + f"{options.model} in {kind}, {len(batch)} prompts of {length:.0f} tokens on average, "
             f"NAMM {options.checkpoint!r} with noise, storage {options.storage}, interval "
             f"{start.interval}, {options.threads} thread(s), seconds of the "
             f"{'processor' if options.threads == 1 else 'clock'}, the fastest of {options.rounds}.",
@@ -93,6 +105,8 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--fitness", default="likelihood", choices=["likelihood", "ratio"])
+    parser.add_argument("--new-tokens", type=int, default=32, help="of an answer, under ratio")
     parser.add_argument("--checkpoint", default="evolved")
     parser.add_argument("--storage", default="per_head", help="or shared")
     parser.add_argument("--threads", type=int, default=1)

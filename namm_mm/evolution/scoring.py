@@ -1,7 +1,7 @@
 """What candidates do to a model's answers: one unit of work is one prompt with all candidates.
 
-Candidates of a generation run together, as rows of one batch. Up to the first eviction they cannot
-differ, so that part of the prompt runs once, for all of them.
+Candidates of a generation run together, as rows of one batch: see
+:mod:`namm_mm.evolution.together`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from namm_mm.evolution import together
 from namm_mm.evolution.population import Population
 from namm_mm.evolution.prompts import Prompt
 from namm_mm.execution.journal import Result
@@ -23,8 +24,10 @@ from namm_mm.memory import attach
 from namm_mm.namm import Namm
 from namm_mm.policies.base import Selection
 from namm_mm.policies.namm import NammPolicy
+from namm_mm.records import Answer
 
 if TYPE_CHECKING:
+    from namm_mm.records import Inputs
     from namm_mm.tasks.base import AnsweringTask
 
 
@@ -160,27 +163,20 @@ class Likelihood(_Keyed):
         self, tokens: Tensor, answers: int, vectors: Tensor
     ) -> tuple[Tensor, list[list[float]]]:
         """Logits (candidate, answer, vocabulary), and the parts kept."""
-        model, namm = self.adapter.backbone, self.conditions.namm
-        rows, length = len(vectors), tokens.shape[1]
+        namm, rows = self.conditions.namm, len(vectors)
         policy = Population(namm, vectors.to(tokens.device), self.conditions.selection)
-        shared = namm.interval - 1 if rows > 1 and namm.interval < length - answers else 0
-        with attach(model, policy, interval=namm.interval, storage=self.conditions.storage) as held:
-            if shared:
-                model(input_ids=tokens[:, :shared], use_cache=True, logits_to_keep=1)
-                held.cache.batch_repeat_interleave(rows)
-            logits = model(
-                input_ids=tokens[:, shared:].expand(rows, -1),
-                attention_mask=tokens.new_ones(rows, length),
-                past_key_values=held.cache,
-                use_cache=True,
-                logits_to_keep=answers,
-            ).logits
+        model, storage = self.adapter.backbone, self.conditions.storage
+        with attach(model, policy, interval=namm.interval, storage=storage) as held:
+            logits = together.prefill(model, held, tokens, rows, answers)
             kept = [kept_parts(held.usage(row)) for row in range(rows)]
         return logits, kept
 
 
 class TaskScore(_Keyed):
-    """The task's own score of the adapter's answer, as published: one candidate after the other.
+    """The task's own score of the adapter's answer, as published.
+
+    Candidates generate in one batch; where the adapter answers in another way, one answers after
+    the other.
 
     Parameters
     ----------
@@ -203,10 +199,37 @@ class TaskScore(_Keyed):
 
     def __call__(self, unit: Evaluation) -> Result:
         """See :class:`Scorer`."""
-        inputs, conditions = unit.prompt.inputs, self.conditions
-        values, kept, tokens = [], [], 0
         start = time.perf_counter()
-        for vector in (None,) if unit.vectors is None else unit.vectors:
+        if unit.vectors is not None and len(unit.vectors) > 1 and together.generates(self.adapter):
+            values, kept, tokens = self._side_by_side(unit.prompt.inputs, unit.vectors)
+        else:
+            vectors = (None,) if unit.vectors is None else tuple(unit.vectors)
+            values, kept, tokens = self._one_by_one(unit.prompt.inputs, vectors)
+        seconds = round(time.perf_counter() - start, 3)
+        return {"values": values, "kept": kept, "tokens": tokens, "seconds": seconds}
+
+    def _side_by_side(
+        self, inputs: Inputs, vectors: Tensor
+    ) -> tuple[list[float], list[list[float]], int]:
+        namm, rows = self.conditions.namm, len(vectors)
+        asked = inputs.tensors["input_ids"]
+        policy = Population(namm, vectors.to(asked.device), self.conditions.selection)
+        model, storage = self.adapter.backbone, self.conditions.storage
+        with (
+            torch.no_grad(),
+            attach(model, policy, interval=namm.interval, storage=storage) as held,
+        ):
+            texts, lengths = together.generate(self.adapter, held, asked, inputs.sample, rows)
+            kept = [kept_parts(held.usage(row)) for row in range(rows)]
+        values = [self.task.score(inputs.sample, Answer(text=text)).value for text in texts]
+        return values, kept, sum(lengths)
+
+    def _one_by_one(
+        self, inputs: Inputs, vectors: Sequence[Tensor | None]
+    ) -> tuple[list[float], list[list[float]], int]:
+        conditions = self.conditions
+        values, kept, tokens = [], [], 0
+        for vector in vectors:
             if vector is None:
                 answer = self.adapter.answer(inputs, None)
             else:
@@ -224,8 +247,7 @@ class TaskScore(_Keyed):
                     kept.append(kept_parts(held.usage()))
             values.append(self.task.score(inputs.sample, answer).value)
             tokens += answer.tokens
-        seconds = round(time.perf_counter() - start, 3)
-        return {"values": values, "kept": kept, "tokens": tokens, "seconds": seconds}
+        return values, kept, tokens
 
 
 def kept_parts(use: Any) -> list[float]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import text_checkpoints
 import torch
+from text_checkpoints import CHARACTERS
 from torch import Tensor
 
 from namm_mm.adapters.text import TextAdapter
@@ -18,6 +20,7 @@ from namm_mm.memory import attach
 from namm_mm.namm import Namm, load
 from namm_mm.policies.base import Threshold
 from namm_mm.policies.namm import NammPolicy
+from namm_mm.records import Answer, Sample, Score
 from namm_mm.tasks.long_text import LongTextTask
 
 TASK = LongTextTask(words=100, families=("passkey", "cloze"))
@@ -35,6 +38,17 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> TextAdapter:
 def namm() -> Namm:
     """Statistics that suit the tiny model, so that its candidates evict something."""
     return replace(load("provisional"), mean=torch.zeros(17), variance=torch.full((17,), 1e-4))
+
+
+class Listening:
+    """A task that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def score(self, sample: Sample, answer: Answer) -> Score:
+        self.heard.append(answer.text)
+        return Score(float(len(answer.text)), "length")
 
 
 def candidates(namm: Namm, count: int) -> Tensor:
@@ -82,6 +96,35 @@ def test_a_task_score_is_that_of_the_task(adapter: TextAdapter, namm: Namm) -> N
     found = scorer(scorer.unit(prompt, torch.zeros(2, len(namm.parameters))))
     assert found["values"] == [expected, expected]
     assert found["kept"] == [[1.0, 1.0]] * 2
+
+
+@pytest.mark.parametrize("storage", ["shared", "per_head"])
+def test_candidates_that_generate_together_say_what_each_says_alone(
+    tmp_path: Path, namm: Namm, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = text_checkpoints.save(tmp_path, max_position_embeddings=2048)
+    adapter = TextAdapter(model=folder, dtype="float32", answer_by="generate", max_new_tokens=6)
+    adapter.load()
+    prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[0]
+    task = Listening()
+    scorer = TaskScore(adapter, Conditions(namm, Threshold(90), storage), task)
+    vectors = candidates(namm, 6)
+    scorer(scorer.unit(prompt, vectors))
+    assert len(set(task.heard)) > 1, "all candidates say the same"
+    # From now on some answers end early: at a character in the middle of the first one.
+    adapter.backbone.generation_config.eos_token_id = CHARACTERS.index(task.heard[0][2])
+    together = scorer(scorer.unit(prompt, vectors))
+    alone = [scorer(scorer.unit(prompt, vector[None])) for vector in vectors]
+    first, batch, single = (task.heard[start : start + 6] for start in (0, 6, 12))
+    assert batch == single
+    assert [len(text) for text in batch] != [len(text) for text in first], "none ended early"
+    assert together["kept"] == [one["kept"][0] for one in alone]
+    assert together["tokens"] == sum(one["tokens"] for one in alone)
+    # Where a model's own settings change greedy answers, each candidate answers by itself.
+    adapter.backbone.generation_config.no_repeat_ngram_size = 1
+    monkeypatch.setattr("namm_mm.evolution.together.prefill", None)
+    scorer(scorer.unit(prompt, vectors))
+    assert len(task.heard) == 24
 
 
 def test_a_key_changes_with_all_that_a_result_depends_on(adapter: TextAdapter, namm: Namm) -> None:

@@ -1,0 +1,101 @@
+"""Greedy decoding: when an answer ends, and several answers to one prompt side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import GenerationConfig
+
+# What a model's own settings of generation would change in a greedy answer, and where they do not.
+_NEUTRAL = {
+    "repetition_penalty": (None, 1.0),
+    "no_repeat_ngram_size": (None, 0),
+    "encoder_repetition_penalty": (None, 1.0),
+    "bad_words_ids": (None,),
+    "sequence_bias": (None,),
+    "suppress_tokens": (None,),
+    "begin_suppress_tokens": (None,),
+    "forced_bos_token_id": (None,),
+    "forced_eos_token_id": (None,),
+    "exponential_decay_length_penalty": (None,),
+    "guidance_scale": (None, 1.0),
+    "min_length": (None, 0),
+    "min_new_tokens": (None, 0),
+}
+
+
+def greedy(model: Any, new_tokens: int) -> GenerationConfig:
+    """Settings of ``generate``: the likeliest token each time, `new_tokens` at most."""
+    from transformers import GenerationConfig
+
+    defaults = model.generation_config
+    end = defaults.eos_token_id
+    pad = defaults.pad_token_id
+    if pad is None:
+        pad = end[0] if isinstance(end, list) else end
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        bos_token_id=defaults.bos_token_id,
+        eos_token_id=end,
+        pad_token_id=pad,
+    )
+
+
+def is_plain(model: Any) -> bool:
+    """Whether a greedy answer of `model` is the likeliest token each time and nothing else."""
+    settings = model.generation_config
+    return all(getattr(settings, name, None) in valid for name, valid in _NEUTRAL.items())
+
+
+def decode_rows(
+    model: Any, cache: Any, logits: Tensor, columns: int, settings: GenerationConfig
+) -> list[list[int]]:
+    """Go on from a prompt in several rows at once; each ends where it would alone.
+
+    A row that has ended is fed no more: its cache is that of its own answer.
+
+    Parameters
+    ----------
+    cache
+        Holds the prompt for every row.
+    logits
+        (row, vocabulary) after the prompt.
+    columns
+        Tokens of the prompt.
+    settings
+        Of :func:`greedy`.
+
+    Returns
+    -------
+    list of list of int
+        Tokens of each answer, an end token included.
+    """
+    import torch
+
+    ends = torch.tensor(_as_list(settings.eos_token_id), device=logits.device)
+    found: list[list[int]] = [[] for _ in logits]
+    alive = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+    mask = torch.ones(len(logits), columns, dtype=torch.long, device=logits.device)
+    for left in range(int(settings.max_new_tokens or 0) - 1, -1, -1):
+        tokens = logits.argmax(-1)
+        for row in alive.nonzero()[:, 0].tolist():
+            found[row].append(int(tokens[row]))
+        alive &= ~torch.isin(tokens, ends)
+        if not left or not bool(alive.any()):
+            break
+        mask = torch.cat([mask, alive[:, None].long()], dim=1)
+        output = model(
+            input_ids=tokens[:, None], attention_mask=mask, past_key_values=cache, use_cache=True
+        )
+        logits = output.logits[:, -1]
+    return found
+
+
+def _as_list(tokens: int | Sequence[int] | None) -> list[int]:
+    if tokens is None:
+        return []
+    return [tokens] if isinstance(tokens, int) else list(tokens)

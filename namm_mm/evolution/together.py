@@ -1,0 +1,66 @@
+"""Candidates in one batch: the part of a prompt before the first eviction runs once for all.
+
+Up to there they cannot differ. A row's answer is the one that its candidate gives alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from namm_mm.adapters.greedy import decode_rows, greedy, is_plain
+
+if TYPE_CHECKING:
+    from namm_mm.memory import Memory
+    from namm_mm.records import Sample
+
+
+def prefill(model: Any, memory: Memory, tokens: Tensor, rows: int, keep: int) -> Tensor:
+    """Run `tokens` (1, token) for `rows` candidates.
+
+    Returns
+    -------
+    Tensor
+        (row, `keep`, vocabulary): logits of the last tokens.
+    """
+    length = tokens.shape[1]
+    shared = memory.interval - 1 if rows > 1 and memory.interval < length - keep else 0
+    if shared:
+        model(input_ids=tokens[:, :shared], use_cache=True, logits_to_keep=1)
+        memory.cache.batch_repeat_interleave(rows)
+    logits: Tensor = model(
+        input_ids=tokens[:, shared:].expand(rows, -1),
+        attention_mask=tokens.new_ones(rows, length),
+        past_key_values=memory.cache,
+        use_cache=True,
+        logits_to_keep=keep,
+    ).logits
+    return logits
+
+
+def generates(adapter: Any) -> bool:
+    """Whether the adapter's answers are a language model's greedy ones, which rows can give."""
+    return (
+        getattr(adapter, "answer_by", "") == "generate"
+        and hasattr(adapter, "new_tokens")
+        and is_plain(adapter.backbone)
+    )
+
+
+def generate(
+    adapter: Any, memory: Memory, tokens: Tensor, sample: Sample, rows: int
+) -> tuple[list[str], list[int]]:
+    """Let `rows` candidates answer the prompt `tokens` (1, token) by generating.
+
+    Returns
+    -------
+    answers, lengths
+        Text of each, and how many tokens prompt and answer are together.
+    """
+    model = adapter.backbone
+    logits = prefill(model, memory, tokens, rows, 1)[:, -1]
+    settings = greedy(model, adapter.new_tokens(sample))
+    found = decode_rows(model, memory.cache, logits, tokens.shape[1], settings)
+    texts = [adapter.tokenizer.decode(new, skip_special_tokens=True).strip() for new in found]
+    return texts, [tokens.shape[1] + len(new) for new in found]
