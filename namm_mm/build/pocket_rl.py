@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from namm_mm.build.pocket_rl_data import BehaviourPolicy, evaluate, rollout, train_policies
+from namm_mm.build.pocket_rl_data import (
+    BehaviourPolicy,
+    Reminded,
+    evaluate,
+    rollout,
+    train_policies,
+)
 from namm_mm.build.pocket_rl_models import MODELS, PocketModel
 from namm_mm.build.pocket_rl_train import checkpoint_folder, select, train
 from namm_mm.errors import RunError, UsageError, message
@@ -88,7 +94,7 @@ def build_model(
     """Run all steps of `model`; see :func:`build`."""
     from namm_mm.tasks.offline_rl.task import OfflineRlTask
 
-    medium, expert, snapshots = behaviour(model, work, say)
+    medium, expert, snapshots = (reminded if model.policies_of else behaviour)(model, work, say)
     parts = datasets(model, work, medium, expert, snapshots, say)
     data = join(list(parts.values()))
     hidden = None
@@ -162,7 +168,8 @@ def behaviour(
         for policy in policies
     ]
     best = int(np.argmax(returns))
-    low, high = ORDERS_RETURNS if model.orders else REFERENCE_RETURNS[body(model.environment)]
+    scale = ORDERS_RETURNS if model.orders else REFERENCE_RETURNS
+    low, high = scale[body(model.environment)]
     score = 100.0 * (returns[best] - low) / (high - low)
     if score < 10.0:
         raise RunError(
@@ -177,12 +184,27 @@ def behaviour(
     return policies[middle], policies[best], policies[: best + 1]
 
 
+def reminded(
+    model: PocketModel, work: Path, say: Callable[[str], None]
+) -> tuple[Reminded, Reminded, list[Reminded]]:
+    """Let the bundled policies of another model act, told how the motors turn."""
+    from namm_mm.asset import BUNDLED
+
+    (work / model.place).mkdir(parents=True, exist_ok=True)
+    medium, expert = (
+        Reminded(BehaviourPolicy.load(BUNDLED / model.policies_of / f"{quality}.npz"))
+        for quality in ("medium", "expert")
+    )
+    say(f"{model.place}: policies of {model.policies_of}")
+    return medium, expert, [medium, expert]
+
+
 def datasets(
     model: PocketModel,
     work: Path,
-    medium: BehaviourPolicy,
-    expert: BehaviourPolicy,
-    snapshots: list[BehaviourPolicy],
+    medium: BehaviourPolicy | Reminded,
+    expert: BehaviourPolicy | Reminded,
+    snapshots: Sequence[BehaviourPolicy | Reminded],
     say: Callable[[str], None],
 ) -> dict[str, Trajectories]:
     """Collect medium, expert and replay data, or read what an earlier build left."""
@@ -266,7 +288,7 @@ def _ship(
         for name, data in parts.items()
     }
     hidden = ", velocities hidden" if model.hidden_velocities else ""
-    hidden = ", directions shown once" if model.orders else hidden
+    hidden = ", orders shown once" if model.orders else hidden
     write_card(
         out,
         made_by=model.command,
@@ -279,7 +301,11 @@ def _ship(
         hidden_velocities=model.hidden_velocities,
         orders=model.orders,
         target_return=target_return,
-        behaviour={"algorithm": "PPO", "steps": model.policy_steps, **asdict(model.ppo)},
+        behaviour=(
+            f"the policies bundled with {model.policies_of}, told how the motors turn"
+            if model.policies_of
+            else {"algorithm": "PPO", "steps": model.policy_steps, **asdict(model.ppo)}
+        ),
         data={"origin": LABEL, "mixture": asdict(model.mixture), "parts": data_facts},
         training=asdict(model.training),
         selection={

@@ -119,8 +119,27 @@ class BehaviourPolicy:
             raise RunError(f"{path}: not a behaviour policy: {error}") from error
 
 
+@dataclass(frozen=True)
+class Reminded:
+    """A policy of a body's own motors, which is told at every step how they turn.
+
+    The last number of its states is the sign; see :mod:`namm_mm.tasks.offline_rl.orders`.
+    """
+
+    policy: BehaviourPolicy
+
+    @property
+    def steps(self) -> int:
+        """Environment steps that the policy was trained for."""
+        return self.policy.steps
+
+    def act(self, states: Array, noise: float, generator: np.random.Generator) -> Array:
+        """Actions in [-1, 1] for (n, state + 1) states."""
+        return self.policy.act(states[:, :-1], noise, generator) * states[:, -1:]
+
+
 def rollout(
-    policy: BehaviourPolicy,
+    policy: BehaviourPolicy | Reminded,
     environment: str,
     *,
     transitions: int,
@@ -174,7 +193,11 @@ def rollout(
 
 
 def evaluate(
-    policy: BehaviourPolicy, environment: str, *, seeds: Sequence[int], orders: bool = False
+    policy: BehaviourPolicy | Reminded,
+    environment: str,
+    *,
+    seeds: Sequence[int],
+    orders: bool = False,
 ) -> float:
     """Mean return of the noiseless policy over environments started from `seeds`."""
     generator = np.random.default_rng(0)

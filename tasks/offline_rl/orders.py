@@ -1,11 +1,14 @@
 """Orders that are shown once: control in which the oldest tokens are worth most.
 
-A HalfCheetah is told early in an episode in which direction to run in each of its parts, and never
-again: all other observations hold zeros where the orders were. They do tell which part it is, so
-that all an agent has to do is to remember; whoever forgets has to guess at every part. The orders
-do not come with the very first step, whose tokens many policies keep whatever they hold. It is the
-HalfCheetah-Dir of meta reinforcement learning (Finn et al., 2017, arXiv:1703.03400), whose goal
-changes at known times and is hidden instead of learned.
+An agent is told early in an episode what holds in each of its parts, and never again: all other
+observations hold zeros where the orders were. They do tell which part it is, so that all an agent
+has to do is to remember; whoever forgets has to guess at every part. The orders do not come with
+the very first step, whose tokens many policies keep whatever they hold.
+
+A HalfCheetah is told in which direction to run: the HalfCheetah-Dir of meta reinforcement learning
+(Finn et al., 2017, arXiv:1703.03400), whose goal changes at known times and is hidden instead of
+learned. A Hopper and a Walker2d, which fall when they run backwards, are told in which parts their
+motors turn the other way round; whoever forgets it falls.
 """
 
 from __future__ import annotations
@@ -20,27 +23,32 @@ from namm_mm.errors import UsageError, message
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ENVIRONMENT = "HalfCheetah-v5"
+ENVIRONMENTS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
+DIRECTED = "HalfCheetah"
+"""The body whose orders are directions; those of the others are the signs of their motors."""
 ORDERS = 5
-"""Parts of an episode, each with its own order: +1 forwards, -1 backwards."""
+"""Parts of an episode, each with its own order, +1 or -1."""
 PART = 50
 """Steps of each part."""
 FIRST = 1
 SHOWN = 3
 """All orders can be seen in so many steps, from step `FIRST` on."""
 STEPS = ORDERS * PART
-"""Steps of an episode."""
+"""Steps of an episode, unless it falls."""
 
 
 def once(reminded: NDArray[np.float32], bounds: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
     """Turn what a reminded policy saw into what an agent with a memory sees.
+
+    Of an episode that ended early, the orders of parts that it did not reach are unknown here, and
+    drawn: nothing in it depends on them.
 
     Parameters
     ----------
     reminded
         (transition, state + 1): the order of the current part is the last number.
     bounds
-        First transition of each episode, and one past its last; each has `STEPS` transitions.
+        First transition of each episode, and one past its last; at most `STEPS` transitions each.
 
     Returns
     -------
@@ -50,10 +58,13 @@ def once(reminded: NDArray[np.float32], bounds: Sequence[tuple[int, int]]) -> ND
     """
     seen = np.zeros((len(reminded), reminded.shape[1] - 1 + 2 * ORDERS), dtype=np.float32)
     seen[:, : -2 * ORDERS] = reminded[:, :-1]
+    unreached = np.random.default_rng(0)
     for start, end in bounds:
-        shown = slice(start + FIRST, start + FIRST + SHOWN)
-        seen[shown, -2 * ORDERS : -ORDERS] = reminded[start:end:PART, -1]
-        seen[start:end, -ORDERS:] = np.repeat(np.eye(ORDERS), PART, axis=0)
+        orders = unreached.choice(np.array([-1.0, 1.0], np.float32), ORDERS)
+        reached = reminded[start:end:PART, -1]
+        orders[: len(reached)] = reached
+        seen[start + FIRST : min(start + FIRST + SHOWN, end), -2 * ORDERS : -ORDERS] = orders
+        seen[start:end, -ORDERS:] = np.repeat(np.eye(ORDERS), PART, axis=0)[: end - start]
     return seen
 
 
@@ -71,11 +82,11 @@ def given(seen: NDArray[np.float32], bounds: Sequence[tuple[int, int]]) -> NDArr
 
 def check_orders(environment: str, *, hidden_velocities: bool) -> None:
     """Raise a `UsageError` unless orders can be given in `environment`."""
-    if environment != ENVIRONMENT or hidden_velocities:
+    if environment not in ENVIRONMENTS or hidden_velocities:
         raise UsageError(
             message(
                 "orders cannot be given here",
                 given=f"{environment}, hidden_velocities={hidden_velocities}".lower(),
-                expected=f"{ENVIRONMENT} with visible velocities",
+                expected=f"{', '.join(ENVIRONMENTS)}, with visible velocities",
             )
         )

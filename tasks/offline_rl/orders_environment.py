@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from namm_mm.tasks.offline_rl.orders import FIRST, ORDERS, PART, SHOWN, STEPS
+from namm_mm.tasks.offline_rl.orders import DIRECTED, FIRST, ORDERS, PART, SHOWN, STEPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 class Orders(gymnasium.Wrapper):
-    """Reward speed in the direction ordered, and show the orders once.
+    """Reward speed in the direction ordered, or turn the motors, and show the orders once.
 
     Parameters
     ----------
     environment
-        A HalfCheetah, which tells the parts of its reward.
+        A HalfCheetah, which tells the parts of its reward, a Hopper or a Walker2d.
     remind
         Show the order of the current part, as one number, at every step: the view of the behaviour
         policy, which has no memory.
@@ -34,6 +34,7 @@ class Orders(gymnasium.Wrapper):
     def __init__(self, environment: gymnasium.Env[Any, Any], *, remind: bool = False) -> None:
         super().__init__(environment)
         self._remind = remind
+        self._directed = DIRECTED in str(environment.spec and environment.spec.id)
         self._orders = np.ones(ORDERS, dtype=np.float32)
         self._step = 0
         extra = 1 if remind else 2 * ORDERS
@@ -67,8 +68,10 @@ class Orders(gymnasium.Wrapper):
     def step(
         self, action: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], float, bool, bool, dict[str, Any]]:
-        """Step; the speed counts in the direction that was ordered."""
-        observation, _, terminal, cut, info = self.env.step(action)
-        reward = self.order * info["reward_forward"] + info["reward_ctrl"]
+        """Step; the speed counts in the direction that was ordered, or actions have its sign."""
+        turned = action if self._directed else np.float32(self.order) * action
+        observation, reward, terminal, cut, info = self.env.step(turned)
+        if self._directed:
+            reward = self.order * info["reward_forward"] + info["reward_ctrl"]
         self._step += 1
         return self._see(observation), float(reward), terminal, cut or self._step >= STEPS, info

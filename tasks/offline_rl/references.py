@@ -18,10 +18,14 @@ REFERENCE_RETURNS = {
 }
 """Body to the returns of D4RL's random and expert policies, for every quality and version."""
 
-ORDERS_RETURNS = (-40.3, 395.3)
+ORDERS_RETURNS = {
+    "Hopper": (18.4, 737.1),
+    "HalfCheetah": (-40.3, 395.3),
+    "Walker2d": (1.7, 795.4),
+}
 """Returns with orders of a random policy, and of the PPO policy that is always reminded."""
 
-ORDERS_TARGET = 400.0
+ORDERS_TARGETS = {"Hopper": 740.0, "HalfCheetah": 400.0, "Walker2d": 850.0}
 """The return to ask for with orders."""
 
 PUBLISHED_TARGETS = {"Hopper": 3600.0, "HalfCheetah": 12000.0, "Walker2d": 5000.0}

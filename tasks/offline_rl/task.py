@@ -18,7 +18,7 @@ from namm_mm.tasks.offline_rl.environments import body, dimensions, make_environ
 from namm_mm.tasks.offline_rl.orders import FIRST, ORDERS, PART, SHOWN, check_orders
 from namm_mm.tasks.offline_rl.references import (
     ORDERS_RETURNS,
-    ORDERS_TARGET,
+    ORDERS_TARGETS,
     PUBLISHED_TARGETS,
     REFERENCE_RETURNS,
     remote_dataset,
@@ -70,7 +70,7 @@ class OfflineRlTask:
     hidden_velocities
         Show positions and angles only, so that a good action needs what was seen before.
     orders
-        Show the directions to run in once, early: see
+        Show once, early, what holds in each part of the episode: see
         :mod:`namm_mm.tasks.offline_rl.orders`.
     episodes
         Size of a split where the caller sets no limit.
@@ -173,10 +173,8 @@ class OfflineRlTask:
         """The return to ask the agent for."""
         if self._target is not None:
             return self._target
-        if self.orders:
-            return ORDERS_TARGET
         targets = POCKET_TARGETS if self.dataset == POCKET else PUBLISHED_TARGETS
-        return targets[self._body]
+        return (ORDERS_TARGETS if self.orders else targets)[self._body]
 
     def play(
         self,
@@ -269,7 +267,7 @@ class OfflineRlTask:
 
     def _episode(self, game: _Running) -> Episode:
         total = float(np.sum(game.rewards))
-        low, high = ORDERS_RETURNS if self.orders else REFERENCE_RETURNS[self._body]
+        low, high = (ORDERS_RETURNS if self.orders else REFERENCE_RETURNS)[self._body]
         scale = f"D4RL's {self._body} returns of {low:g} (0) and {high:g} (100)"
         if self.orders:
             scale = f"a random policy's {low:g} (0) and the reminded PPO policy's {high:g} (100)"
