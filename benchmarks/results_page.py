@@ -206,7 +206,7 @@ def curve_table(rows: Sequence[Row]) -> str:
 
 def _size(row: Row) -> float:
     """The limit as a number: a part, or tokens."""
-    return float(row.method.budget.partition(":")[2])
+    return float(row.method.budget.split(":")[1])
 
 
 def _label(row: Row) -> str:

@@ -6,6 +6,7 @@
 ``tokens:64``           so many tokens for each layer and head
 ``fraction:0.25``       this part of the tokens that were seen
 ``pool:0.25``           this part in each layer, the best tokens of all its heads together
+``fraction:0.1:60``     as ``fraction:0.1``, and 60 tokens in any case; ``pool:0.1:60`` likewise
 ``match:namm``          as many tokens, at every update and in every layer, as that run kept,
                         the same for all heads of a layer
 ``match_heads:namm``    as many in every layer and head
@@ -27,8 +28,8 @@ KINDS = (
     "full",
     "threshold",
     "tokens:N",
-    "fraction:F",
-    "pool:F",
+    "fraction:F[:N]",
+    "pool:F[:N]",
     "match:POLICY",
     "match_heads:POLICY",
     "match_total:POLICY",
@@ -78,8 +79,14 @@ def parse(words: str, own: Selection | None = None, traces: Traces | None = None
         if kind == "tokens":
             return Budget(tokens=int(rest), sinks=sinks, recents=recents)
         if kind in ("fraction", "pool"):
-            pooled = kind == "pool"
-            return Budget(fraction=float(rest), sinks=sinks, recents=recents, pooled=pooled)
+            part, floor, least = rest.partition(":")
+            return Budget(
+                fraction=float(part),
+                least=int(least) if floor else 1,
+                sinks=sinks,
+                recents=recents,
+                pooled=kind == "pool",
+            )
     except ValueError as error:
         if isinstance(error, UsageError):
             raise

@@ -101,9 +101,9 @@ def _counts(
     if selection.tokens is not None:
         return torch.full_like(view.lengths, selection.tokens)
     if selection.fraction is not None and selection.pooled:
-        return _pooled(ranked, view, selection.fraction)
+        return _pooled(ranked, view, selection.size(view.seen))
     if selection.fraction is not None:
-        return torch.full_like(view.lengths, max(1, round(selection.fraction * view.seen)))
+        return torch.full_like(view.lengths, selection.size(view.seen))
     return torch.stack(
         [
             _matched(selection, row, update, view)
@@ -112,9 +112,9 @@ def _counts(
     ).to(view.lengths)
 
 
-def _pooled(ranked: Tensor, view: LayerView, fraction: float) -> Tensor:
-    """(row, kv_head): how many of the layer's best tokens each head has."""
-    size = max(1, round(fraction * view.seen)) * ranked.shape[1]
+def _pooled(ranked: Tensor, view: LayerView, each: int) -> Tensor:
+    """(row, kv_head): how many of the layer's best tokens each head has, `each` on average."""
+    size = each * ranked.shape[1]
     order = ranked.flatten(1).argsort(dim=-1, descending=True, stable=True)[:, :size]
     best = torch.zeros_like(ranked, dtype=torch.bool).flatten(1).scatter_(1, order, value=True)
     return (best.view_as(ranked) & view.filled).sum(dim=-1)

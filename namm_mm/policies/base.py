@@ -119,6 +119,9 @@ class Budget:
         Size per layer and head.
     fraction
         Size as a part, in (0, 1], of the tokens that the row has seen at the time of the update.
+    least
+        With `fraction`: so many tokens in any case, as long as there are no more. A part of a short
+        history can be too little to act on.
     pooled
         The heads of a layer share its size: the best tokens of all of them stay, wherever they are
         (as in Ada-KV, arXiv 2407.11550). Needs sizes per head.
@@ -138,6 +141,7 @@ class Budget:
     sinks: int = 0
     recents: int = 0
     pooled: bool = False
+    least: int = 1
 
     def __post_init__(self) -> None:
         given = [v for v in (self.tokens, self.fraction, self.trace) if v is not None]
@@ -155,6 +159,8 @@ class Budget:
             raise UsageError(
                 message("wrong budget", given=self.fraction, expected="0 < fraction <= 1")
             )
+        if self.least < 1:
+            raise UsageError(message("wrong budget", given=self.least, expected="least >= 1"))
         if self.sinks < 0 or self.recents < 0:
             raise UsageError(
                 message(
@@ -174,12 +180,17 @@ class Budget:
             )
         return self.trace[row]
 
+    def size(self, seen: int) -> int:
+        """Tokens for each head under a `fraction`, after `seen` tokens."""
+        return max(self.least, round((self.fraction or 0.0) * seen))
+
     def describe(self) -> str:
         """Words for a record's `budget`."""
         if self.tokens is not None:
             return f"tokens:{self.tokens}"
         if self.fraction is not None:
-            return f"{'pool' if self.pooled else 'fraction'}:{self.fraction:g}"
+            least = f":{self.least}" if self.least > 1 else ""
+            return f"{'pool' if self.pooled else 'fraction'}:{self.fraction:g}{least}"
         return self.matched or "match"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from namm_mm.errors import UsageError, message
 from namm_mm.policies.base import THRESHOLD, LayerView, Observation, Selection
 
 if TYPE_CHECKING:
@@ -23,10 +24,14 @@ class NammPolicy:
     ----------
     checkpoint
         A loaded network, the name of a bundled one, or a file.
+    recents
+        Newest tokens that always stay, as H2O protects them too: what few queries could look at yet
+        is hard to judge. 0 is the published rule.
     """
 
     checkpoint: Namm | str | Path = "general"
     selection: Selection = THRESHOLD
+    recents: int = 0
     name: str = "namm"
     needs: Observation = Observation.SPECTROGRAM
     network: Namm = field(init=False, repr=False, compare=False)
@@ -34,6 +39,8 @@ class NammPolicy:
     def __post_init__(self) -> None:
         from namm_mm.namm import load
 
+        if self.recents < 0:
+            raise UsageError(message("wrong recents", given=self.recents, expected="0 or more"))
         loaded = (
             load(self.checkpoint) if isinstance(self.checkpoint, str | Path) else self.checkpoint
         )
@@ -45,6 +52,10 @@ class NammPolicy:
         return self.network.spectrogram
 
     def score(self, view: LayerView) -> Tensor:
-        """Run the network over each head's tokens."""
+        """Run the network over each head's tokens; the newest ones score above all."""
         network = self.network.to(view.positions.device)
-        return network.score(view.statistics["spectrogram"], view.age, view.lengths)
+        scores = network.score(view.statistics["spectrogram"], view.age, view.lengths)
+        if not self.recents:
+            return scores
+        top = scores.masked_fill(~view.filled, 0.0).amax((1, 2), keepdim=True).clamp_min(0.0)
+        return scores.where(view.age >= self.recents, top + 1.0 + self.recents - view.age)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
+from namm_mm.errors import UsageError
 from namm_mm.memory import attach
 from namm_mm.policies import Budget, create
 from namm_mm.policies.base import LayerView
@@ -62,6 +64,23 @@ def test_l2_takes_norms_in_float32() -> None:
     assert scores.dtype == torch.float32
     torch.testing.assert_close(scores, -exact)
     assert len(set(scores.flatten().tolist())) > len(set(keys.norm(dim=-1).flatten().tolist()))
+
+
+def test_a_namm_may_be_told_to_hold_the_newest_tokens() -> None:
+    """They come first, the newest before all; the others keep their order and their threshold."""
+    plain, told = create("namm"), create("namm", recents=16)
+    spectrum = torch.rand(2, 2, 64, 17, generator=torch.Generator().manual_seed(0))
+    keys, positions = torch.zeros(2, 2, 64, 4), torch.arange(64).expand(2, 2, 64)
+    lengths, statistics = torch.full((2, 2), 64), {"spectrogram": spectrum}
+    view = LayerView(0, 1, keys, keys, positions, lengths, 64, statistics)
+    scores, changed = plain.score(view), told.score(view)
+    torch.testing.assert_close(changed[..., :48], scores[..., :48])
+    newest = changed[..., 48:]
+    assert (newest.diff(dim=-1) > 0).all()
+    assert (newest[..., 0] > changed[..., :48].amax(-1)).all()
+    assert (newest > 0).all()
+    with pytest.raises(UsageError, match="wrong recents"):
+        create("namm", recents=-1)
 
 
 def test_random_draws_with_its_seed() -> None:

@@ -108,6 +108,15 @@ def test_a_fraction_is_of_the_tokens_seen() -> None:
     assert memory.kept(0)[0].tolist()[:5] == [0, 1, 2, 3, 148]
 
 
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_fraction_may_have_a_least_size(pooled: bool) -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, 200)
+    policy = create("recency", selection=Budget(fraction=0.25, least=40, pooled=pooled))
+    with torch.no_grad(), attach(model, policy, interval=64, storage="per_head") as memory:
+        model(tokens)
+    assert [sum(sizes[0]) for sizes in memory.trace().sizes] == [80, 80, 96]
+
+
 def test_random_is_a_fair_draw() -> None:
     """Each token is held equally often, and heads, layers and seeds draw differently."""
     held = torch.zeros(200)

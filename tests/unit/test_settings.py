@@ -120,6 +120,8 @@ def test_cuda_that_is_absent_is_told_before_anything_loads() -> None:
         ("tokens:64", Budget(tokens=64)),
         ("fraction:0.25", Budget(fraction=0.25)),
         ("pool:0.25", Budget(fraction=0.25, pooled=True)),
+        ("pool:0.25:60", Budget(fraction=0.25, pooled=True, least=60)),
+        ("fraction:0.5:8", Budget(fraction=0.5, least=8)),
     ],
 )
 def test_words_name_a_budget_and_a_budget_says_its_words(words: str, selection: Any) -> None:
