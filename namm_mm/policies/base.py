@@ -194,6 +194,24 @@ class Budget:
         return self.matched or "match"
 
 
+def newest_first(scores: Tensor, view: LayerView, recents: int) -> Tensor:
+    """Scores (row, kv_head, slot) in which the `recents` newest tokens come before all others.
+
+    The newest comes first, and all of them score 0 or more. For what few queries could look at yet,
+    and for comparing policies that protect such tokens with others at equal terms.
+    """
+    if not recents:
+        return scores
+    top = scores.masked_fill(~view.filled, 0.0).amax((1, 2), keepdim=True).clamp_min(0.0)
+    return scores.where(view.age >= recents, top + 1.0 + recents - view.age)
+
+
+def check_recents(recents: int) -> None:
+    """Raise a `UsageError` unless `recents` is 0 or more tokens."""
+    if recents < 0:
+        raise UsageError(message("wrong recents", given=recents, expected="0 or more tokens"))
+
+
 Selection = KeepAll | Threshold | Budget
 
 KEEP_ALL = KeepAll()

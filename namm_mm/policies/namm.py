@@ -6,8 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from namm_mm.errors import UsageError, message
-from namm_mm.policies.base import THRESHOLD, LayerView, Observation, Selection
+from namm_mm.policies.base import (
+    THRESHOLD,
+    LayerView,
+    Observation,
+    Selection,
+    check_recents,
+    newest_first,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,8 +45,7 @@ class NammPolicy:
     def __post_init__(self) -> None:
         from namm_mm.namm import load
 
-        if self.recents < 0:
-            raise UsageError(message("wrong recents", given=self.recents, expected="0 or more"))
+        check_recents(self.recents)
         loaded = (
             load(self.checkpoint) if isinstance(self.checkpoint, str | Path) else self.checkpoint
         )
@@ -55,7 +60,4 @@ class NammPolicy:
         """Run the network over each head's tokens; the newest ones score above all."""
         network = self.network.to(view.positions.device)
         scores = network.score(view.statistics["spectrogram"], view.age, view.lengths)
-        if not self.recents:
-            return scores
-        top = scores.masked_fill(~view.filled, 0.0).amax((1, 2), keepdim=True).clamp_min(0.0)
-        return scores.where(view.age >= self.recents, top + 1.0 + self.recents - view.age)
+        return newest_first(scores, view, self.recents)

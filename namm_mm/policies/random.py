@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection
+from namm_mm.policies.base import (
+    QUARTER,
+    LayerView,
+    Observation,
+    Selection,
+    check_recents,
+    newest_first,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,14 +24,18 @@ class Random:
 
     The draw is a hash of (seed, layer, head, position): the same alone and in a batch, anywhere.
     Keeping the best of fixed draws is reservoir sampling: at any time all tokens seen so far are
-    equally likely to be held.
+    equally likely to be held. The first `sinks` tokens and the `recents` newest always stay.
     """
 
     selection: Selection = QUARTER
     seed: int = 0
     sinks: int = 4
+    recents: int = 0
     name: str = "random"
     needs: Observation = Observation.NONE
+
+    def __post_init__(self) -> None:
+        check_recents(self.recents)
 
     def score(self, view: LayerView) -> Tensor:
         """Uniform in [0, 1); the first `sinks` tokens 1."""
@@ -34,7 +45,8 @@ class Random:
         stream = (self.seed * view.layers + view.layer) * len(heads) + heads
         bits = _mix(_mix(stream[:, None] + 1) + view.positions)
         score = bits.double() / float(1 << 31)
-        return score.float().masked_fill(view.positions < self.sinks, 1.0)
+        score = score.float().masked_fill(view.positions < self.sinks, 1.0)
+        return newest_first(score, view, self.recents)
 
 
 def _mix(bits: Tensor) -> Tensor:

@@ -66,11 +66,12 @@ def test_l2_takes_norms_in_float32() -> None:
     assert len(set(scores.flatten().tolist())) > len(set(keys.norm(dim=-1).flatten().tolist()))
 
 
-def test_a_namm_may_be_told_to_hold_the_newest_tokens() -> None:
+@pytest.mark.parametrize("name", ["namm", "l2", "random"])
+def test_a_policy_may_be_told_to_hold_the_newest_tokens(name: str) -> None:
     """They come first, the newest before all; the others keep their order and their threshold."""
-    plain, told = create("namm"), create("namm", recents=16)
+    plain, told = create(name), create(name, recents=16)
     spectrum = torch.rand(2, 2, 64, 17, generator=torch.Generator().manual_seed(0))
-    keys, positions = torch.zeros(2, 2, 64, 4), torch.arange(64).expand(2, 2, 64)
+    keys, positions = torch.rand(2, 2, 64, 4), torch.arange(64).expand(2, 2, 64)
     lengths, statistics = torch.full((2, 2), 64), {"spectrogram": spectrum}
     view = LayerView(0, 1, keys, keys, positions, lengths, 64, statistics)
     scores, changed = plain.score(view), told.score(view)
@@ -80,7 +81,7 @@ def test_a_namm_may_be_told_to_hold_the_newest_tokens() -> None:
     assert (newest[..., 0] > changed[..., :48].amax(-1)).all()
     assert (newest > 0).all()
     with pytest.raises(UsageError, match="wrong recents"):
-        create("namm", recents=-1)
+        create(name, recents=-1)
 
 
 def test_random_draws_with_its_seed() -> None:
