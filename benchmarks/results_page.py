@@ -4,10 +4,13 @@
     python benchmarks/results_page.py RUN_FOLDER ...     keep their records, then write the page;
                                                          cells may have been run apart, and what
                                                          two runs have counts once, as the first
+    python benchmarks/results_page.py --add RUN_FOLDER   add them to what is kept of the experiment
     python benchmarks/results_page.py                    write the page again from what is kept
 
 Records are kept small, as docs/results/NAME.jsonl, NAME being the experiment's; a run of the same
-experiment replaces it. Plots need matplotlib: `pip install -c constraints.txt -e '.[report]'`.
+experiment replaces it, unless it is added.
+
+Plots need matplotlib: `pip install -c constraints.txt -e '.[report]'`.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ def main() -> None:
     """Keep the records of runs, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path, help="run folders")
+    parser.add_argument("--add", action="store_true", help="keep what is there of the experiment")
     parser.add_argument("--docs", type=Path, default=DOCS)
     args = parser.parse_args()
     kept = args.docs / "results"
@@ -60,6 +64,10 @@ def main() -> None:
         found[records[0].experiment] += records
         notes[records[0].experiment] |= dict.fromkeys(read_state(run).notes)
     for name, several in found.items():
+        if args.add and (before := kept / f"{name}.jsonl").is_file():
+            several = read_slim(before) + several
+            lines = before.with_suffix(".notes.txt").read_text(encoding="utf-8").splitlines()
+            notes[name] = dict.fromkeys(lines) | notes[name]
         records = list({key_of(record): record for record in reversed(several)}.values())[::-1]
         file = kept / f"{name}.jsonl"
         print(f"{file}: {write_slim(file, records) / 1024:.0f} KiB of {len(records)} records")
@@ -95,7 +103,11 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
     matched = _matched(records)
     spread = [r for r in records if kinds[r.budget] in SPREAD]
     curve = [
-        r for r in records if kinds[r.budget] in CURVE and (r.policy, r.budget) != (NAMM, matched)
+        r
+        for r in records
+        if kinds[r.budget] in CURVE
+        and r.policy != "window"  # its size is what it re-encodes, and no limit of a cache
+        and (r.policy, r.budget) != (NAMM, matched)
     ]
     limited = {id(record) for record in (*spread, *curve)}
     own = [r for r in records if id(r) not in limited]
@@ -112,7 +124,10 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
             "of where memory is needed, and what is left when baselines are told.",
             main_table(sorted(result_rows([*same, *spread]), key=_by_policy)),
         ]
-    along = [r for r in records if r.budget in {c.budget for c in curve} or r.policy == FULL]
+    limits = {record.budget for record in curve}
+    along = [
+        r for r in records if r.policy != "window" and (r.budget in limits or r.policy == FULL)
+    ]
     if curve:
         found = [row for row in result_rows(along) if row.score]
         parts += [
@@ -125,7 +140,12 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
 
 
 def _matched(records: Sequence[Record]) -> str:
-    """The NAMM's budget that baselines match: its own rule, else what most samples ran under."""
+    """The NAMM's budget that baselines match: its own rule, else what most samples ran under.
+
+    Nothing, where none of them matches it.
+    """
+    if not any(r.budget.startswith("match") for r in records):
+        return ""
     found = Counter(r.budget for r in records if r.policy == NAMM)
     own = [budget for budget in found if budget.startswith("threshold")]
     return own[0] if own else max(found, key=found.__getitem__, default="")
