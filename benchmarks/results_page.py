@@ -124,10 +124,9 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
             "of where memory is needed, and what is left when baselines are told.",
             main_table(sorted(result_rows([*same, *spread]), key=_by_policy)),
         ]
-    limits = {record.budget for record in curve}
-    along = [
-        r for r in records if r.policy != "window" and (r.budget in limits or r.policy == FULL)
-    ]
+    limits, asked = {r.budget for r in curve}, {r.sample for r in curve}
+    shown = [r for r in records if r.sample in asked and r.policy != "window"]
+    along = [r for r in shown if r.budget in limits or r.policy == FULL]
     if curve:
         found = [row for row in result_rows(along) if row.score]
         parts += [
@@ -142,9 +141,10 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
 def _matched(records: Sequence[Record]) -> str:
     """The NAMM's budget that baselines match: its own rule, else what most samples ran under.
 
-    Nothing, where none of them matches it.
+    Nothing, where there are baselines and none of them matches it.
     """
-    if not any(r.budget.startswith("match") for r in records):
+    others = [r for r in records if r.policy not in (FULL, NAMM, "window")]
+    if others and not any(r.budget.startswith("match") for r in others):
         return ""
     found = Counter(r.budget for r in records if r.policy == NAMM)
     own = [budget for budget in found if budget.startswith("threshold")]
@@ -296,7 +296,10 @@ def draw_families(rows: Sequence[Row], picture: Path, kind: str) -> bool:
 
 
 def draw_curve(rows: Sequence[Row], picture: Path, kind: str) -> bool:
-    """Score against the part of the cache that is kept, with intervals."""
+    """Score against the part of the cache that is kept, with intervals; or against tokens.
+
+    Where limits are tokens, a part of the cache says how long an episode was and not what was kept.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -304,8 +307,13 @@ def draw_curve(rows: Sequence[Row], picture: Path, kind: str) -> bool:
     lines: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         lines[_label(row)].append(row)
+    in_tokens = any(row.method.budget.startswith("tokens:") for row in rows)
+
+    def size(row: Row) -> float:
+        return _size(row) if in_tokens else 100 * (row.kept_fraction or 0.0)
+
     for name, own in lines.items():
-        own = sorted(own, key=lambda row: row.kept_fraction or 0.0)
+        own = own if name == FULL else sorted(own, key=size)
         scores = [row.score for row in own if row.score]
         if name == FULL:
             axes.axhline(scores[0].mean, color="black", linewidth=0.8, linestyle="--", label=name)
@@ -313,11 +321,12 @@ def draw_curve(rows: Sequence[Row], picture: Path, kind: str) -> bool:
         below = [max(0.0, s.mean - s.low) for s in scores]  # rounding at a score of 0
         errors = [below, [max(0.0, s.high - s.mean) for s in scores]]
         axes.errorbar(
-            [100 * (row.kept_fraction or 0.0) for row in own], [s.mean for s in scores],
+            [size(row) for row in own], [s.mean for s in scores],
             yerr=errors, marker="x" if " " in name else "o", capsize=2, label=name,
             color=COLORS.get(name.split()[0]), linewidth=2.2 if name == NAMM else 1.2,
         )  # fmt: skip
-    axes.set(xlabel="tokens kept at the end, %", ylabel=rows[0].metric.replace("_", " "))
+    kept = "limit, tokens" if in_tokens else "tokens kept at the end, %"
+    axes.set(xlabel=kept, ylabel=rows[0].metric.replace("_", " "))
     axes.legend(frameon=False)
     figure.savefig(f"{picture}-{kind}.png", dpi=100, metadata={"Software": None})
     return True

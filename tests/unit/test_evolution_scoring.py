@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import text_checkpoints
@@ -12,10 +13,13 @@ from text_checkpoints import CHARACTERS
 from torch import Tensor
 
 from namm_mm.adapters.text import TextAdapter
+from namm_mm.cli import compose
 from namm_mm.errors import RunError, UsageError
-from namm_mm.evolution import prompts
+from namm_mm.evolution import prompts, stages
 from namm_mm.evolution.fitness import Fitness, Outcomes
 from namm_mm.evolution.scoring import Conditions, Likelihood, TaskScore
+from namm_mm.evolution.stages import StartSettings
+from namm_mm.evolution.start import make_start
 from namm_mm.memory import attach
 from namm_mm.namm import Namm, load
 from namm_mm.policies.base import Threshold
@@ -105,14 +109,15 @@ def test_candidates_that_generate_together_say_what_each_says_alone(
     folder = text_checkpoints.save(tmp_path, max_position_embeddings=2048)
     adapter = TextAdapter(model=folder, dtype="float32", answer_by="generate", max_new_tokens=6)
     adapter.load()
+    generation: Any = adapter.backbone.generation_config
     prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[0]
-    task = Listening()
+    task: Any = Listening()
     scorer = TaskScore(adapter, Conditions(namm, Threshold(90), storage), task)
     vectors = candidates(namm, 6)
     scorer(scorer.unit(prompt, vectors))
     assert len(set(task.heard)) > 1, "all candidates say the same"
     # From now on some answers end early: at a character in the middle of the first one.
-    adapter.backbone.generation_config.eos_token_id = CHARACTERS.index(task.heard[0][2])
+    generation.eos_token_id = CHARACTERS.index(task.heard[0][2])
     together = scorer(scorer.unit(prompt, vectors))
     alone = [scorer(scorer.unit(prompt, vector[None])) for vector in vectors]
     first, batch, single = (task.heard[start : start + 6] for start in (0, 6, 12))
@@ -121,10 +126,37 @@ def test_candidates_that_generate_together_say_what_each_says_alone(
     assert together["kept"] == [one["kept"][0] for one in alone]
     assert together["tokens"] == sum(one["tokens"] for one in alone)
     # Where a model's own settings change greedy answers, each candidate answers by itself.
-    adapter.backbone.generation_config.no_repeat_ngram_size = 1
+    generation.no_repeat_ngram_size = 1
     monkeypatch.setattr("namm_mm.evolution.together.prefill", None)
     scorer(scorer.unit(prompt, vectors))
     assert len(task.heard) == 24
+
+
+def test_a_start_may_see_attention_relative_to_an_equal_share(adapter: TextAdapter) -> None:
+    samples = TASK.samples("train", 2, 0)
+    plain, relative = (
+        make_start(StartSettings(relative=chosen, statistics_clip=None), adapter, samples)
+        for chosen in (False, True)
+    )
+    assert (plain.relative, relative.relative) == (False, True)
+    # Among hundreds of tokens an equal share is small, so that relative attention is larger.
+    assert float(relative.mean[0]) > 20 * float(plain.mean[0])
+    prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[0]
+    keys = {
+        Likelihood(adapter, Conditions(start, Threshold())).unit(prompt, candidates(start, 1)).key
+        for start in (plain, replace(plain, relative=True))
+    }
+    assert len(keys) == 2
+
+
+def test_settings_from_before_there_was_a_choice_of_features_are_the_same() -> None:
+    plain, relative = (
+        stages.from_mapping(compose("evolve", [f"evolution={name}"]))
+        for name in ("smollm2_pure", "smollm2_relative")
+    )
+    changed = stages.differences(plain.as_mapping(), relative.as_mapping())
+    assert sorted(line.partition(":")[0] for line in changed) == ["name", "start.relative"]
+    assert "relative" not in plain.as_mapping()["start"]
 
 
 def test_a_key_changes_with_all_that_a_result_depends_on(adapter: TextAdapter, namm: Namm) -> None:
