@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from namm_mm.errors import UsageError, message
-from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection
+from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection, check_recents
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,7 @@ class AttentionEma:
     needs: Observation = Observation.DECAYED_SUMS
 
     def __post_init__(self) -> None:
+        check_recents(self.recents)
         if not 0.0 < self.decay <= 1.0:
             raise UsageError(
                 message(

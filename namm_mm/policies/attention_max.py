@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection
+from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection, check_recents
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +23,9 @@ class AttentionMax:
     recents: int = 16
     name: str = "attention_max"
     needs: Observation = Observation.COLUMN_MAXIMA
+
+    def __post_init__(self) -> None:
+        check_recents(self.recents)
 
     def score(self, view: LayerView) -> Tensor:
         """Column maxima; the newest tokens score above them, the newest highest."""

@@ -206,9 +206,9 @@ def newest_first(scores: Tensor, view: LayerView, recents: int) -> Tensor:
     return scores.where(view.age >= recents, top + 1.0 + recents - view.age)
 
 
-def check_recents(recents: int) -> None:
+def check_recents(recents: object) -> None:
     """Raise a `UsageError` unless `recents` is 0 or more tokens."""
-    if recents < 0:
+    if not isinstance(recents, int) or isinstance(recents, bool) or recents < 0:
         raise UsageError(message("wrong recents", given=recents, expected="0 or more tokens"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection
+from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection, check_recents
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,9 @@ class H2O:
     recents: int = 16
     name: str = "h2o"
     needs: Observation = Observation.COLUMN_SUMS
+
+    def __post_init__(self) -> None:
+        check_recents(self.recents)
 
     def score(self, view: LayerView) -> Tensor:
         """Column sums; the newest tokens score above them, the newest highest."""

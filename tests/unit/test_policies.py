@@ -80,8 +80,13 @@ def test_a_policy_may_be_told_to_hold_the_newest_tokens(name: str) -> None:
     assert (newest.diff(dim=-1) > 0).all()
     assert (newest[..., 0] > changed[..., :48].amax(-1)).all()
     assert (newest > 0).all()
+
+
+@pytest.mark.parametrize("name", ["namm", "l2", "random", "h2o", "attention_max", "attention_ema"])
+@pytest.mark.parametrize("recents", [-1, "abc", 2.5])
+def test_a_wrong_number_of_newest_tokens_is_refused(name: str, recents: Any) -> None:
     with pytest.raises(UsageError, match="wrong recents"):
-        create(name, recents=-1)
+        create(name, recents=recents)
 
 
 def test_random_draws_with_its_seed() -> None:
