@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -57,14 +57,21 @@ class Population:
 
     def score(self, view: LayerView) -> Tensor:
         """Score each row with its own candidate."""
-        if view.positions.shape[0] != len(self.vectors):
+        count, asked = len(self.vectors), view.positions.shape[0]
+        rows = view.rows or tuple(range(asked))
+        if len(rows) != asked or max(rows, default=0) >= count:
             raise UsageError(
                 message(
                     "wrong batch for a population",
-                    given=view.positions.shape[0],
-                    expected=f"{len(self.vectors)} rows of equal length, one for each candidate",
+                    given=asked,
+                    expected=f"at most {count} rows, one for each candidate",
                 )
             )
         namm = self.namm.to(view.positions.device)
         observed = namm.features(view.statistics["spectrogram"], view.age)
-        return self.scorer.score(observed, view.lengths)
+        scorer = self.scorer
+        if rows != tuple(range(count)):  # some have ended, and the others go on
+            names = [part.name for part in fields(scorer)]  # type: ignore[arg-type]
+            parts = {name: getattr(scorer, name)[list(rows)] for name in names}
+            scorer = type(scorer)(**parts)
+        return scorer.score(observed, view.lengths)

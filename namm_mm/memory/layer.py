@@ -189,6 +189,7 @@ class LayerMemory:
             lengths=store.lengths.to(store.device),
             seen=seen,
             statistics=memory.observer.statistics(store),
+            rows=tuple(rows),
         )
         scores = policy.score(view)
         index, counts = select(

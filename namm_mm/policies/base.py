@@ -52,6 +52,9 @@ class LayerView:
         the query group: ``column_sums`` (...,) all that was received so far; ``column_maxima``
         (...,) the most from one query; ``decayed_sums`` (...,) a sum that fades with every query,
         by the policy's ``decay``; ``spectrogram`` (..., bins).
+    rows
+        Which rows of the batch these are: rows that have seen unlike numbers of tokens are scored
+        apart. Empty where nobody said so.
     """
 
     layer: int
@@ -62,6 +65,7 @@ class LayerView:
     lengths: Tensor
     seen: int
     statistics: Mapping[str, Tensor] = field(default_factory=dict)
+    rows: tuple[int, ...] = ()
 
     @property
     def filled(self) -> Tensor:
