@@ -23,7 +23,11 @@ ORDERS_RETURNS = {
     "HalfCheetah": (-40.3, 395.3),
     "Walker2d": (1.7, 795.4),
 }
-"""Returns with orders of a random policy, and of the PPO policy that is always reminded."""
+"""Returns with orders of a random policy, and of the PPO policy that is always reminded.
+
+Means over environment seeds 1 to 100 and 1 to 32 for Hopper and Walker2d, whose policies are the
+bundled experts as ``Reminded`` of :mod:`namm_mm.build.pocket_rl_data`, without noise.
+"""
 
 ORDERS_TARGETS = {"Hopper": 740.0, "HalfCheetah": 400.0, "Walker2d": 850.0}
 """The return to ask for with orders."""
