@@ -8,7 +8,7 @@ what a row gives does not depend on its neighbours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from namm_mm.memory.attention import attend
 from namm_mm.memory.observe import Observer, observer_for
 from namm_mm.memory.per_head_store import PerHeadStore
-from namm_mm.memory.select import select
+from namm_mm.memory.select import limits, select
 from namm_mm.memory.store import SharedStore, Store
 from namm_mm.memory.watch import Update, Watcher
 from namm_mm.policies.base import KeepAll, LayerView, Policy
@@ -191,15 +191,10 @@ class LayerMemory:
             statistics=memory.observer.statistics(store),
             rows=tuple(rows),
         )
+        sizes = limits(policy.selection, view, len(memory.sizes), rows)
+        view = replace(view, limits=sizes)
         scores = policy.score(view)
-        index, counts = select(
-            scores,
-            view,
-            policy.selection,
-            per_head=self.rules.per_head,
-            update=len(memory.sizes),
-            rows=rows,
-        )
+        index, counts = select(scores, view, policy.selection, per_head=self.rules.per_head)
         store.keep(index, counts)
         memory.sizes.append(store.lengths)
         if self.rules.watcher is not None:

@@ -17,8 +17,6 @@ def select(
     selection: Selection,
     *,
     per_head: bool = False,
-    update: int = 0,
-    rows: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Choose which slots stay.
 
@@ -32,11 +30,8 @@ def select(
     scores
         (row, kv_head, slot), higher stays; NaN is refused.
     view
-        The layer that was scored: positions and lengths are read.
-    update
-        Number of earlier updates, to look up a ``match:`` trace.
-    rows
-        Index of each row in the batch, to look up its trace.
+        The layer that was scored: positions, lengths and limits are read. Without limits a budget
+        is taken of the view's own rows, at their first update.
 
     Returns
     -------
@@ -75,7 +70,7 @@ def select(
     ranked = ranked.masked_fill(slot == lengths[..., None] - 1, float("inf"))
     ranked = ranked.masked_fill(~view.filled, float("-inf"))
     order = ranked.argsort(dim=-1, descending=True, stable=True)
-    counts = _counts(ranked, view, selection, update, rows)
+    counts = _counts(ranked, view, selection)
     if not per_head:
         counts = counts.amax(dim=1, keepdim=True).expand_as(counts)
     counts = torch.minimum(counts.clamp(min=1), lengths)
@@ -85,23 +80,27 @@ def select(
     return index.clamp(max=max(slots - 1, 0)), counts
 
 
-def _counts(
-    ranked: Tensor,
-    view: LayerView,
-    selection: Selection,
-    update: int,
-    rows: Sequence[int] | None,
-) -> Tensor:
-    """(row, kv_head): how many tokens each head asks to keep."""
+def limits(
+    selection: Selection, view: LayerView, update: int = 0, rows: Sequence[int] | None = None
+) -> Tensor | None:
+    """Return how many tokens each head may keep, (row, kv_head) int64; None where no size is named.
+
+    Parameters
+    ----------
+    view
+        The layer that is going to be scored: lengths and the tokens seen are read.
+    update
+        Number of earlier updates, to look up a ``match:`` trace.
+    rows
+        Index of each row in the batch, to look up its trace.
+    """
     if isinstance(selection, KeepAll):
-        return view.lengths
+        return None
     if isinstance(selection, Threshold):
-        wanted = (ranked >= 0).sum(dim=-1)
-        return wanted if selection.limit is None else wanted.clamp(max=selection.limit)
+        size = selection.limit
+        return None if size is None else torch.full_like(view.lengths, size)
     if selection.tokens is not None:
         return torch.full_like(view.lengths, selection.tokens)
-    if selection.fraction is not None and selection.pooled:
-        return _pooled(ranked, view, selection.size(view.seen))
     if selection.fraction is not None:
         return torch.full_like(view.lengths, selection.size(view.seen))
     return torch.stack(
@@ -110,6 +109,19 @@ def _counts(
             for row in (rows if rows is not None else range(view.lengths.shape[0]))
         ]
     ).to(view.lengths)
+
+
+def _counts(ranked: Tensor, view: LayerView, selection: Selection) -> Tensor:
+    """(row, kv_head): how many tokens each head asks to keep."""
+    if isinstance(selection, KeepAll):
+        return view.lengths
+    sizes = view.limits if view.limits is not None else limits(selection, view)
+    if isinstance(selection, Threshold):
+        wanted = (ranked >= 0).sum(dim=-1)
+        return wanted if sizes is None else torch.minimum(wanted, sizes)
+    if selection.pooled:
+        return _pooled(ranked, view, selection.size(view.seen))
+    return view.lengths if sizes is None else sizes
 
 
 def _pooled(ranked: Tensor, view: LayerView, each: int) -> Tensor:

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from namm_mm.errors import UsageError, message
-from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection, check_recents
+from namm_mm.policies.base import (
+    QUARTER,
+    LayerView,
+    Observation,
+    Selection,
+    check_recents,
+    newest_first,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +45,4 @@ class AttentionEma:
 
     def score(self, view: LayerView) -> Tensor:
         """Decayed sums; the newest tokens score above them, the newest highest."""
-        sums = view.statistics["decayed_sums"]
-        bonus = float(view.seen) + (self.recents - view.age).float()
-        return sums.where(view.age >= self.recents, sums + bonus)
+        return newest_first(view.statistics["decayed_sums"], view, self.recents)

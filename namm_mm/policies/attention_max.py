@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection, check_recents
+from namm_mm.policies.base import (
+    QUARTER,
+    LayerView,
+    Observation,
+    Selection,
+    check_recents,
+    newest_first,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +36,4 @@ class AttentionMax:
 
     def score(self, view: LayerView) -> Tensor:
         """Column maxima; the newest tokens score above them, the newest highest."""
-        maxima = view.statistics["column_maxima"]
-        bonus = 1.0 + (self.recents - view.age).float()
-        return maxima.where(view.age >= self.recents, maxima + bonus)
+        return newest_first(view.statistics["column_maxima"], view, self.recents)

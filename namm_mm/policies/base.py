@@ -55,6 +55,9 @@ class LayerView:
     rows
         Which rows of the batch these are: rows that have seen unlike numbers of tokens are scored
         apart. Empty where nobody said so.
+    limits
+        (row, kv_head) int64: how many tokens will stay at most; where heads share a size, their
+        mean. None where the rule of selection names no size.
     """
 
     layer: int
@@ -66,6 +69,7 @@ class LayerView:
     seen: int
     statistics: Mapping[str, Tensor] = field(default_factory=dict)
     rows: tuple[int, ...] = ()
+    limits: Tensor | None = None
 
     @property
     def filled(self) -> Tensor:
@@ -198,16 +202,29 @@ class Budget:
         return self.matched or "match"
 
 
+def at_most_half(tokens: int, view: LayerView) -> Tensor | int:
+    """(row, kv_head, 1) int64: `tokens`, but half of a known limit where that is less.
+
+    What is protected whatever its score must leave room for what the score is about: a limit below
+    the protected tokens would make every policy the same one.
+    """
+    if view.limits is None:
+        return tokens
+    return (view.limits // 2).clamp_max(tokens)[..., None]
+
+
 def newest_first(scores: Tensor, view: LayerView, recents: int) -> Tensor:
     """Scores (row, kv_head, slot) in which the `recents` newest tokens come before all others.
 
     The newest comes first, and all of them score 0 or more. For what few queries could look at yet,
-    and for comparing policies that protect such tokens with others at equal terms.
+    and for comparing policies that protect such tokens with others at equal terms. They take half
+    of a known limit at most, the part that H2O's authors give them (arXiv 2306.14048).
     """
     if not recents:
         return scores
     top = scores.masked_fill(~view.filled, 0.0).amax((1, 2), keepdim=True).clamp_min(0.0)
-    return scores.where(view.age >= recents, top + 1.0 + recents - view.age)
+    old = view.age >= at_most_half(recents, view)
+    return scores.where(old, top + 1.0 + recents - view.age)
 
 
 def check_recents(recents: object) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection, check_recents
+from namm_mm.policies.base import (
+    QUARTER,
+    LayerView,
+    Observation,
+    Selection,
+    check_recents,
+    newest_first,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +24,8 @@ class H2O:
 
     Sums are of the pruned softmax, as in the authors' code that really drops tokens. The `recents`
     newest tokens are protected: what nobody could look at yet has no sum to be judged by. The
-    authors give half of the budget to recent tokens; a fixed few leave more room to heavy hitters.
+    authors give half of the budget to recent tokens; a fixed few, and half where that is fewer,
+    leave more room to heavy hitters.
     """
 
     selection: Selection = QUARTER
@@ -30,6 +38,4 @@ class H2O:
 
     def score(self, view: LayerView) -> Tensor:
         """Column sums; the newest tokens score above them, the newest highest."""
-        sums = view.statistics["column_sums"]
-        bonus = float(view.seen) + (self.recents - view.age).float()
-        return sums.where(view.age >= self.recents, sums + bonus)
+        return newest_first(view.statistics["column_sums"], view, self.recents)

@@ -77,6 +77,7 @@ def random_view(seed: int = 0) -> LayerView:
             "decayed_sums": normal(ROWS, HEADS, SLOTS).abs() * filled,
             "spectrogram": normal(ROWS, HEADS, SLOTS, BINS).abs() * mask,
         },
+        limits=lengths // 3,
     )
 
 
@@ -165,6 +166,7 @@ def _row(view: LayerView, row: int) -> LayerView:
         positions=view.positions[part],
         lengths=view.lengths[part],
         statistics={name: value[part] for name, value in view.statistics.items()},
+        limits=None if view.limits is None else view.limits[part],
     )
 
 

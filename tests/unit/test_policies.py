@@ -9,8 +9,9 @@ import torch
 
 from namm_mm.errors import UsageError
 from namm_mm.memory import attach
-from namm_mm.policies import Budget, create
+from namm_mm.policies import Budget, Threshold, create
 from namm_mm.policies.base import LayerView
+from namm_mm.records import Trace
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
 
@@ -36,7 +37,7 @@ def test_recency_keeps_sinks_and_the_newest() -> None:
 
 
 def test_h2o_keeps_recents_and_the_heaviest() -> None:
-    """After one update: the newest 16, and of the others those with the largest column sums."""
+    """After one update: the newest half, and of the others those with the largest column sums."""
     model, tokens = tiny_llama(), tiny_tokens(1, 64)
     with torch.no_grad():
         model.set_attn_implementation("eager")
@@ -48,8 +49,8 @@ def test_h2o_keeps_recents_and_the_heaviest() -> None:
     for layer in range(2):
         sums = attention[layer].view(1, 2, 2, 64, 64).mean(2).sum(2)[0]
         for head, kept in enumerate(memory.kept(layer)):
-            heavy = sums[head, :48].topk(8).indices.sort().values
-            assert kept.tolist() == [*heavy.tolist(), *range(48, 64)]
+            heavy = sums[head, :52].topk(12).indices.sort().values
+            assert kept.tolist() == [*heavy.tolist(), *range(52, 64)]  # half of 24 at most
 
 
 def test_l2_takes_norms_in_float32() -> None:
@@ -87,6 +88,30 @@ def test_a_policy_may_be_told_to_hold_the_newest_tokens(name: str) -> None:
 def test_a_wrong_number_of_newest_tokens_is_refused(name: str, recents: Any) -> None:
     with pytest.raises(UsageError, match="wrong recents"):
         create(name, recents=recents)
+
+
+@pytest.mark.parametrize("name", ["h2o", "attention_max", "attention_ema", "recency"])
+@pytest.mark.parametrize("rule", ["tokens", "fraction", "threshold", "trace"])
+def test_what_is_protected_never_fills_a_small_limit_alone(name: str, rule: str) -> None:
+    """Half of what stays is chosen by the score, whichever rule of selection names the limit."""
+    selection = {
+        "tokens": Budget(tokens=6),
+        "fraction": Budget(fraction=6 / 160),
+        "threshold": Threshold(6),
+        "trace": Budget(trace=Trace((((6, 6), (6, 6)),)), matched="match:namm"),
+    }[rule]
+    protected = {"sinks": 40} if name == "recency" else {"recents": 40}
+    policy, model = create(name, selection=selection, **protected), tiny_llama()
+    with torch.no_grad(), attach(model, policy, interval=160) as memory:
+        model(tiny_tokens(1, 160))
+    kept = torch.stack([torch.as_tensor(head) for head in memory.kept(1)])
+    assert kept.shape == (2, 6)
+    if name == "recency":
+        assert kept.tolist() == [[0, 1, 2, 157, 158, 159]] * 2
+    else:
+        assert (kept[:, 3:] == torch.tensor([157, 158, 159])).all()
+        assert (kept[:, :3] < 157).all()
+        assert kept[:, :3].tolist() != [[154, 155, 156]] * 2
 
 
 def test_random_draws_with_its_seed() -> None:
