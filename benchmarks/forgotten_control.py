@@ -4,11 +4,12 @@
     python benchmarks/forgotten_control.py --policy h2o --budget tokens:60 \
         --model pocket_rl_walker2d --environment Walker2d-v5
 
-Episodes are played under the policy. After every eviction, each token that was ever seen is noted
-as kept (the mean over layers and heads) or forgotten. A step's *advantage* is its return still to
-come, minus the mean of all episodes at that time, over their deviation; where the asset brings its
-behaviour policy, the *distance* of the action from the expert's is noted too. Old tokens are
-forgotten more often whatever their action was, so both are compared among tokens of like age.
+The limit and the protected tokens are those of `experiment=pocket_control`. Episodes are played
+under the policy. After every eviction, each token that was ever seen is noted as kept (the mean
+over layers and heads) or forgotten. A step's *advantage* is its return still to come, minus the
+mean of all episodes at that time, over their deviation; where the asset brings its behaviour
+policy, the *distance* of the action from the expert's is noted too. Old tokens are forgotten more
+often whatever their action was, so both are compared among tokens of like age.
 
 Writes OUT.json, every number below, and OUT.png.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,9 @@ def main() -> None:
     parser.add_argument("--environment", default="Hopper-v5")
     parser.add_argument("--orders", action="store_true")
     parser.add_argument("--policy", default="namm")
-    parser.add_argument("--checkpoint", default="evolved", help="of the NAMM")
-    parser.add_argument("--budget", default="pool:0.1", help="tokens:N for a fixed one")
+    parser.add_argument("--checkpoint", default="general", help="of the NAMM")
+    parser.add_argument("--budget", default="threshold:60", help="tokens:N for a fixed one")
+    parser.add_argument("--recents", type=int, default=16, help="newest tokens that always stay")
     parser.add_argument("--storage", default="per_head", help="or shared")
     parser.add_argument("--interval", type=int, default=48)
     parser.add_argument("--episodes", type=int, default=8)
@@ -103,9 +106,11 @@ def play(args: argparse.Namespace) -> tuple[Watched, list[Any]]:
     adapter = DecisionTransformerAdapter(args.model, device="cpu")
     adapter.load()
     options: dict[str, Any] = {"checkpoint": args.checkpoint} if args.policy == "namm" else {}
-    options["selection"] = budgets.parse(args.budget)
+    chosen: Any = policy(args.policy, selection=budgets.parse(args.budget), **options)
+    if hasattr(chosen, "recents"):
+        chosen = replace(chosen, recents=args.recents)
     rules: dict[str, Any] = {"interval": args.interval, "storage": args.storage}
-    with attach(adapter.backbone, policy(args.policy, **options), **rules) as memory:
+    with attach(adapter.backbone, chosen, **rules) as memory:
         agent = adapter.agent(len(samples), memory, target_return=task.target_return())
         config: Any = adapter.model.config
         watched = Watched(agent, memory, config.n_layer)
@@ -144,6 +149,7 @@ def tables(watched: Watched, episodes: list[Any], args: argparse.Namespace) -> d
         "environment": args.environment + (" with orders" if args.orders else ""),
         "policy": f"namm {args.checkpoint}" if args.policy == "namm" else args.policy,
         "budget": args.budget,
+        "recents": args.recents,
         "storage": args.storage,
         "interval": args.interval,
         "split": args.split,

@@ -4,7 +4,7 @@
     python benchmarks/forgotten_video.py --families shown order count --samples 40
     python benchmarks/forgotten_video.py --model smollm2_video --budget pool:0.1 --interval 128
 
-Every question is answered under the NAMM, and under H2O, L2, recency and random with as many tokens
+Every question is answered under the NAMM, and under each of the baselines with as many tokens
 in every layer after every update (``match:namm``). At the end each frame is held in part: the mean
 over its tokens, layers and heads. *Evidence* frames show the answer; *idle* frames show no object
 and no cut and are no evidence. Age matters to every policy, so that evidence is also compared with
@@ -35,7 +35,7 @@ from namm_mm.tasks.video_qa import VideoQaTask
 from namm_mm.tasks.video_qa.generated import slots_of_frames
 from namm_mm.tasks.video_qa.questions import COVERED
 
-OTHERS = ("h2o", "l2", "recency", "random")
+OTHERS = ("h2o", "attention_max", "l2", "recency", "random")
 REACH = 6
 """Frames before and after the first frame of the evidence that the window shows."""
 
@@ -56,7 +56,7 @@ def main() -> None:
     """Answer, count, print, and write the numbers and the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="pocket_video")
-    parser.add_argument("--checkpoint", default="evolved", help="the NAMM")
+    parser.add_argument("--checkpoint", default="general", help="the NAMM")
     parser.add_argument("--budget", default="pool:0.5", help="of the NAMM")
     parser.add_argument("--storage", default="per_head", help="or shared")
     parser.add_argument("--answer-by", default="auto")
