@@ -4,7 +4,8 @@
     python benchmarks/results_page.py RUN_FOLDER ...     keep their records, then write the page;
                                                          cells may have been run apart, and what
                                                          two runs have counts once, as the first
-    python benchmarks/results_page.py --add RUN_FOLDER   add them to what is kept of the experiment
+    python benchmarks/results_page.py --add RUN_FOLDER   add them to what is kept of the experiment;
+                                                         and replace what is measured anew
     python benchmarks/results_page.py                    write the page again from what is kept
 
 Records are kept small, as docs/results/NAME.jsonl, NAME being the experiment's; a run of the same
@@ -65,7 +66,7 @@ def main() -> None:
         notes[records[0].experiment] |= dict.fromkeys(read_state(run).notes)
     for name, several in found.items():
         if args.add and (before := kept / f"{name}.jsonl").is_file():
-            several = read_slim(before) + several
+            several = several + read_slim(before)
             lines = before.with_suffix(".notes.txt").read_text(encoding="utf-8").splitlines()
             notes[name] = dict.fromkeys(lines) | notes[name]
         records = list({key_of(record): record for record in reversed(several)}.values())[::-1]
