@@ -149,8 +149,7 @@ class EvictingCache(Cache):
         self.seen: list[int] = []  # tokens that each cohort has processed
         self._segments: tuple[Segment, ...] = ()
         self._served: set[int] = set()
-        self._bytes = self._tokens = torch.zeros(layers, 0)
-        self._peak_bytes = self._peak_tokens = torch.zeros(0)
+        self._held, self._peak = torch.zeros(2, layers, 0), torch.zeros(2, 0)
         self.memories = [LayerMemory(index, layers, rules) for index in range(layers)]
         super().__init__(layers=[EvictingLayer(self, memory) for memory in self.memories])
 
@@ -214,10 +213,8 @@ class EvictingCache(Cache):
     def _begin(self, batch: int) -> None:
         self.rows, self.seen = [torch.arange(batch)], [0]
         layers = len(self.layers)
-        self._bytes = torch.zeros(layers, batch, dtype=torch.int64)
-        self._tokens = torch.zeros(layers, batch)
-        self._peak_bytes = torch.zeros(batch, dtype=torch.int64)
-        self._peak_tokens = torch.zeros(batch)
+        self._held = torch.zeros(2, layers, batch, dtype=torch.float64)  # bytes, tokens
+        self._peak = torch.zeros(2, batch, dtype=torch.float64)
 
     def _split(self, new: Tensor) -> None:
         """Divide cohorts whose rows get different numbers (row,) of new tokens."""
@@ -250,9 +247,7 @@ class EvictingCache(Cache):
                 parts.append((cohort, within))
                 places.append(place)
         self._regroup(parts, places)
-        self._bytes, self._tokens = self._bytes[:, source], self._tokens[:, source]
-        self._peak_bytes = self._peak_bytes[source]
-        self._peak_tokens = self._peak_tokens[source]
+        self._held, self._peak = self._held[:, :, source], self._peak[:, source]
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Let each row continue the beam ``beam_idx`` (row,)."""
@@ -281,17 +276,17 @@ class EvictingCache(Cache):
 
     def measure(self, layer: int) -> None:
         """Note the sizes of `layer` after its call, and the peaks of the whole."""
-        high_bytes, high_tokens = self._bytes[layer].clone(), self._tokens[layer].clone()
-        for segment, memory in zip(self._segments, self.memories[layer].cohorts, strict=True):
-            if segment.blocks:
-                rows = self.rows[segment.cohort]
-                high_bytes[rows], high_tokens[rows] = memory.high_bytes, memory.high_tokens
-                self._bytes[layer, rows] = memory.bytes_by_row()
-                self._tokens[layer, rows] = memory.tokens_by_row()
-        others = self._bytes.sum(0) - self._bytes[layer]
-        self._peak_bytes = torch.maximum(self._peak_bytes, others + high_bytes)
-        others_tokens = self._tokens.sum(0) - self._tokens[layer]
-        self._peak_tokens = torch.maximum(self._peak_tokens, others_tokens + high_tokens)
+        cohorts = self.memories[layer].cohorts
+        if len(cohorts) == 1:  # all rows, in order
+            held, high = cohorts[0].held, cohorts[0].high
+        else:
+            held, high = self._held[:, layer].clone(), self._held[:, layer].clone()
+            for segment, memory in zip(self._segments, cohorts, strict=True):
+                if segment.blocks:
+                    rows = self.rows[segment.cohort]
+                    held[:, rows], high[:, rows] = memory.held, memory.high
+        self._held[:, layer] = held
+        self._peak = torch.maximum(self._peak, self._held.sum(1) - held + high)
 
     def find(self, layer: int, row: int) -> tuple[CohortMemory, int]:
         """Return the memory that holds `row` in `layer`, and its place there."""
@@ -320,14 +315,14 @@ class EvictingCache(Cache):
     def usage(self, row: int) -> MemoryUse:
         """Tokens and bytes of one row."""
         found = [self.find(layer, row) for layer in range(len(self.layers))]
-        kept = tuple(float(memory.tokens_by_row()[at]) for memory, at in found)
+        kept = tuple(float(memory.held[1, at]) for memory, at in found)
         seen = next(n for n, rows in zip(self.seen, self.rows, strict=True) if row in rows.tolist())
         return MemoryUse(
             seen=seen,
             updates=len(found[0][0].sizes),
             kept_by_layer=kept,
-            tokens_peak=float(self._peak_tokens[row]) / len(kept),
+            tokens_peak=float(self._peak[1, row]) / len(kept),
             tokens_final=sum(kept) / len(kept),
-            bytes_peak=int(self._peak_bytes[row]),
-            bytes_final=int(self._bytes[:, row].sum()),
+            bytes_peak=int(self._peak[0, row]),
+            bytes_final=int(self._held[0, :, row].sum()),
         )

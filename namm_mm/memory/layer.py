@@ -104,13 +104,13 @@ class CohortMemory:
         self.store = store
         self.observer = observer
         self.sizes: list[Tensor] = []  # (row, kv_head) after each update
-        self.high_bytes = torch.zeros(store.rows, dtype=torch.int64)
-        self.high_tokens = torch.zeros(store.rows)
+        self.held = self.high = torch.zeros(2, store.rows, dtype=torch.float64)
 
     def select_rows(self, rows: Tensor) -> CohortMemory:
         """Return the memory of these rows, in this order."""
         chosen = CohortMemory(self.store.select_rows(rows), self.observer.select_rows(rows))
         chosen.sizes = [sizes[rows.cpu()] for sizes in self.sizes]
+        chosen.held, chosen.high = self.held[:, rows.cpu()], self.high[:, rows.cpu()]
         return chosen
 
     def attend(self, queries: Tensor, dim: int, scaling: float, window: int | None) -> Tensor:
@@ -123,20 +123,21 @@ class CohortMemory:
             self.observer.observe(queries, self.store, scaling, window)
         return out
 
-    def bytes_by_row(self) -> Tensor:
-        """(row,) int64: allocated bytes, waiting queries included, each row's own share."""
-        held = self.store.nbytes + self.observer.nbytes
-        return (self.store.shares() * held).round().long()
-
-    def tokens_by_row(self) -> Tensor:
-        """(row,) float32: tokens held, mean over heads."""
-        return self.store.lengths.float().mean(1)
-
     def mark(self, *, start: bool = False) -> None:
-        """Remember the largest sizes since the start of the call."""
-        held, tokens = self.bytes_by_row(), self.tokens_by_row()
-        self.high_bytes = held if start else torch.maximum(self.high_bytes, held)
-        self.high_tokens = tokens if start else torch.maximum(self.high_tokens, tokens)
+        """Measure what is held, and remember the largest since the start of the call.
+
+        `held` and `high` are (2, row) float64: allocated bytes, waiting queries included, each
+        row's own share; and tokens, mean over heads.
+        """
+        store, size = self.store, self.store.nbytes + self.observer.nbytes
+        shares = store.shares()
+        if store.even and isinstance(shares, float):  # all rows are alike: one number says it
+            alike = [[float(round(shares * size))], [float(store.width)]]
+            self.held = torch.tensor(alike, dtype=torch.float64).expand(2, store.rows)
+        else:
+            tokens = store.lengths.sum(1).double() / store.heads
+            self.held = torch.stack([torch.full_like(tokens, size).mul_(shares).round_(), tokens])
+        self.high = self.held if start else torch.maximum(self.high, self.held)
 
 
 class LayerMemory:

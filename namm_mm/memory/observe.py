@@ -127,7 +127,7 @@ class WaitingObserver(ABC):
         self.pending = waiting.clone() if waiting.shape[2] else None
         if not complete:
             return
-        parts = store.apart() if store.device.type == "cpu" else (store,)
+        parts = store.apart(complete) if store.device.type == "cpu" else (store,)
         outs = [None] * len(parts) if out is None else of_parts(out, store, parts)
         for own, part, filled in zip(of_parts(queries, store, parts), parts, outs, strict=True):
             self.fold(self._tiles(own, part, scaling, window, complete, filled), part)

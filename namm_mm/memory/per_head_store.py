@@ -9,6 +9,9 @@ from torch import Tensor
 
 from namm_mm.memory.store import SharedStore, Statistics, Store, fit_slots, gather_slots
 
+CALL = 500_000
+"""Products of queries and keys that a processor does in about the time of one more call."""
+
 
 class PerHeadStore(Store):
     """Each head of each row owns a region of its own size in flat buffers (slot, ...)."""
@@ -25,12 +28,29 @@ class PerHeadStore(Store):
     def _starts(self, sizes: Tensor) -> Tensor:
         return (sizes.flatten().cumsum(0) - sizes.flatten()).view_as(sizes)
 
+    @property
+    def _capacity(self) -> Tensor:
+        """(row, head) int64: slots of each region."""
+        return self._regions
+
+    @_capacity.setter
+    def _capacity(self, capacity: Tensor) -> None:
+        self._regions, self._room_of_all = capacity, _alike(capacity)
+
+    def _regular(self) -> int:
+        """Room of every head, where all are alike and hold as much: then it is one dense buffer."""
+        return self._room_of_all if self.even else 0
+
+    def _dense(self, tensor: Tensor, room: int) -> Tensor:
+        return tensor.view(self.rows, self.heads, room, *tensor.shape[1:])
+
     def _slots(self, first: Tensor, count: int) -> Tensor:
         """(row, head, count) flat slots that begin at `first` (row, head)."""
         return (first[..., None] + torch.arange(count)).to(self.device)
 
     def _grow(self, new: int) -> None:
-        if bool((self.lengths + new <= self._capacity).all()):
+        room = self._regular()
+        if self.width + new <= room or bool((self.lengths + new <= self._capacity).all()):
             return
         needed = self.lengths + new
         capacity = torch.where(
@@ -48,13 +68,19 @@ class PerHeadStore(Store):
         """Write behind each head's last token; make room first."""
         new = keys.shape[2]
         self._grow(new)
-        slots = self._slots(self._starts(self._capacity) + self.lengths, new).flatten()
-        self._keys[slots] = keys.reshape(-1, keys.shape[-1])
-        self._values[slots] = values.reshape(-1, values.shape[-1])
         positions = torch.arange(
             first_position, first_position + new, dtype=torch.int32, device=self.device
         )
-        self._positions[slots] = positions.repeat(self.rows * self.heads)
+        if room := self._regular():
+            at = slice(self.width, self.width + new)
+            self._dense(self._keys, room)[:, :, at] = keys
+            self._dense(self._values, room)[:, :, at] = values
+            self._dense(self._positions, room)[:, :, at] = positions
+        else:
+            slots = self._slots(self._starts(self._capacity) + self.lengths, new).flatten()
+            self._keys[slots] = keys.reshape(-1, keys.shape[-1])
+            self._values[slots] = values.reshape(-1, values.shape[-1])
+            self._positions[slots] = positions.repeat(self.rows * self.heads)
         self._lengthen(new)
 
     def _view(self, lengths: Tensor, starts: Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -65,18 +91,32 @@ class PerHeadStore(Store):
         return flat.to(self.device), inside.to(self.device)
 
     def padded(self) -> tuple[Tensor, Tensor]:
-        """Gather keys and values of all heads into buffers as wide as the longest."""
+        """Gather keys and values of all heads into buffers as wide as the longest.
+
+        Heads that are all alike need no copy.
+        """
+        if room := self._regular():
+            keys, values = self._dense(self._keys, room), self._dense(self._values, room)
+            return keys[:, :, : self.width], values[:, :, : self.width]
         flat, _ = self._view(self.lengths, self._starts(self._capacity), self.width)
         return _take(self._keys, flat), _take(self._values, flat)
 
     def positions(self) -> Tensor:
         """Gather positions as :meth:`padded` does."""
+        if room := self._regular():
+            return self._dense(self._positions, room)[:, :, : self.width].long()
         flat, inside = self._view(self.lengths, self._starts(self._capacity), self.width)
         return _take(self._positions, flat).masked_fill_(~inside, -1).long()
 
-    def apart(self) -> Sequence[Store]:
-        """One store for each head of each row, row by row: views without a copy, none padded."""
-        if self.even:
+    def apart(self, queries: int) -> Sequence[Store]:
+        """One store for each head of each row, row by row: views without a copy, none padded.
+
+        A call for each head takes longer than to work on padding where heads are many, nearly alike
+        or small, or queries are few.
+        """
+        heads = self.rows * self.heads
+        padding = heads * self.width - int(self.lengths.sum())
+        if queries * padding * self._keys.shape[-1] <= CALL * heads:
             return (self,)
         held = _regions(self._starts(self._capacity), self.lengths)
         observed = self._statistics_lengths
@@ -103,6 +143,11 @@ class PerHeadStore(Store):
     def statistics(self) -> Statistics:
         """Return the statistics, new slots at zero."""
         held = self._statistics_lengths
+        if room := _alike(held):
+            return {
+                name: fit_slots(self._dense(value, room), self.width)
+                for name, value in self._statistics.items()
+            }
         flat, inside = self._view(held, self._starts(held), max(int(held.max()), 0))
         padded = {}
         for name, value in self._statistics.items():
@@ -115,8 +160,11 @@ class PerHeadStore(Store):
 
     def set_statistics(self, statistics: Mapping[str, Tensor]) -> None:
         """Replace the statistics."""
-        filled = (torch.arange(self.width) < self.lengths[..., None]).to(self.device)
-        self._statistics = {name: value[filled] for name, value in statistics.items()}
+        if self.even:
+            self._statistics = {name: value.flatten(0, 2) for name, value in statistics.items()}
+        else:
+            filled = (torch.arange(self.width) < self.lengths[..., None]).to(self.device)
+            self._statistics = {name: value[filled] for name, value in statistics.items()}
         self._statistics_lengths = self.lengths
 
     def keep(self, index: Tensor, counts: Tensor) -> None:
@@ -158,8 +206,10 @@ class PerHeadStore(Store):
         chosen._statistics_lengths = held[rows]
         return chosen
 
-    def shares(self) -> Tensor:
+    def shares(self) -> Tensor | float:
         """Return each row's part of the bytes."""
+        if self._room_of_all:
+            return 1.0 / self.rows
         rooms = self._capacity.sum(1).double()
         return rooms / rooms.sum().clamp(min=1)
 
@@ -168,6 +218,12 @@ class PerHeadStore(Store):
         """Bytes of all buffers, room included."""
         held = (self._keys, self._values, self._positions, *self._statistics.values())
         return sum(tensor.untyped_storage().nbytes() for tensor in held)
+
+
+def _alike(sizes: Tensor) -> int:
+    """The size that all heads have; 0 where they differ."""
+    first = int(sizes[0, 0]) if sizes.numel() else 0
+    return first if bool((sizes == first).all()) else 0
 
 
 def _regions(starts: Tensor, lengths: Tensor) -> Sequence[slice]:

@@ -69,8 +69,8 @@ class Store(ABC):
         """Return a new store with these rows, in this order (rows may repeat)."""
 
     @abstractmethod
-    def apart(self) -> Sequence[Store]:
-        """Stores to attend over one by one; this one alone, if nothing in it is apart."""
+    def apart(self, queries: int) -> Sequence[Store]:
+        """Stores to attend over one by one; this one, if that is faster for so many queries."""
 
     @abstractmethod
     def rejoin(self, parts: Sequence[Store]) -> None:
@@ -82,8 +82,8 @@ class Store(ABC):
         """Allocated bytes of keys, values, positions and statistics."""
 
     @abstractmethod
-    def shares(self) -> Tensor:
-        """(row,) float64: each row's part of the allocated bytes; sums to 1."""
+    def shares(self) -> Tensor | float:
+        """(row,) float64: each row's part of the bytes; one number where all are alike."""
 
     @property
     def lengths(self) -> Tensor:
@@ -213,16 +213,16 @@ class SharedStore(Store):
         }
         return chosen
 
-    def apart(self) -> Sequence[Store]:
+    def apart(self, queries: int) -> Sequence[Store]:
         """Return itself: all heads lie in one buffer."""
         return (self,)
 
     def rejoin(self, parts: Sequence[Store]) -> None:
         """Do nothing: the only part is this store."""
 
-    def shares(self) -> Tensor:
-        """Return each row's part of the bytes."""
-        return torch.full((self.rows,), 1.0 / max(self.rows, 1), dtype=torch.float64)
+    def shares(self) -> float:
+        """Return the same for all."""
+        return 1.0 / max(self.rows, 1)
 
     @property
     def nbytes(self) -> int:
