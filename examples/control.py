@@ -3,7 +3,7 @@
 from namm_mm import attach, policy
 from namm_mm.adapters.decision_transformer import DecisionTransformerAdapter
 from namm_mm.experiment.kept import by_role, kept_fractions
-from namm_mm.policies import Budget
+from namm_mm.policies import Threshold
 from namm_mm.tasks.offline_rl import OfflineRlTask
 
 adapter = DecisionTransformerAdapter("pocket_rl_hopper")
@@ -11,10 +11,9 @@ adapter.load()
 task = OfflineRlTask("Hopper-v5", max_steps=200)  # of 1000, to be done in seconds
 samples = task.samples("test", limit=4, seed=0)
 
-tenth = Budget(fraction=0.1, pooled=True)  # in every layer, wherever its heads want it
-with attach(
-    adapter.backbone, policy("namm", selection=tenth), interval=48, storage="per_head"
-) as memory:
+# 60 tokens, the size of the published window, of which the newest 16 stay whatever their scores
+chosen = policy("namm", selection=Threshold(limit=60), recents=16)
+with attach(adapter.backbone, chosen, interval=48, storage="per_head") as memory:
     agent = adapter.agent(len(samples), memory, target_return=task.target_return())
     for episode in task.play(samples, agent):
         use = memory.usage(episode.row)
