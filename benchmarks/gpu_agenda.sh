@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything worth doing on a borrowed GPU, most important first: check the CUDA paths, time them, then
 # go on with the evolution in EVOLUTION (a folder of `namm-mm evolve evolution=smollm2_warm`; by default a
-# copy of the committed one; NAMM_MM_CACHE must hold SmolLM2) and with the refinement in REFINEMENT.
+# copy of the committed one; NAMM_MM_CACHE must hold SmolLM2), with the refinement in REFINEMENT, and with
+# the numbers of record in RECORDS (`python benchmarks/results_page.py --add RECORDS` keeps them).
 # Each step has a time limit and writes its own file, so that an interrupted run keeps what it has.
 #
 #   OUT=results bash benchmarks/gpu_agenda.sh
@@ -39,3 +40,6 @@ refinement=${REFINEMENT:-$out/refinement}
 [ -d "$refinement" ] || cp -r benchmarks/results/refinement_general "$refinement"
 step refine 580 "$python" -c 'import sys; from namm_mm.cli import main; sys.exit(main())' build refine \
   out="$refinement" device=cuda minutes="${MINUTES:-8}"
+records=${RECORDS:-$out/pocket_general}
+step records 580 "$python" -c 'import sys; from namm_mm.cli import main; sys.exit(main())' transfer \
+  experiment=pocket_general folder="$records" wandb=disabled
