@@ -189,6 +189,9 @@ def compose(name: str, overrides: Sequence[str], folder: Path | None = None) -> 
             config = hydra_compose(name, overrides=words)
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
+        if missing := re.search(r"delete from config\. '(.+?)' does not exist", str(error)):
+            others = [word for word in overrides if not word.startswith("~")]
+            _refuse_to_delete(missing[1], compose(name, others, folder))
         _refuse(error, name)
     return _tracker({str(key): value for key, value in dict(plain).items()})  # type: ignore[arg-type]
 
@@ -209,6 +212,22 @@ def _tracker(config: dict[str, Any]) -> dict[str, Any]:
             )
         )
     return {**config, "wandb": wandb["mode"]}
+
+
+def _refuse_to_delete(key: str, config: Any) -> NoReturn:
+    above, _, given = key.rpartition(".")
+    for part in above.split(".") if above else ():
+        config = config.get(part) if isinstance(config, Mapping) else None
+    raise UsageError(
+        message(
+            f"nothing to leave out of {above or 'the configuration'}",
+            given=given,
+            expected="one of its keys that is not empty",
+            valid=[k for k, v in config.items() if v is not None]
+            if isinstance(config, Mapping)
+            else (),
+        )
+    )
 
 
 def _refuse(error: Exception, name: str) -> NoReturn:

@@ -28,6 +28,7 @@ CASES = {
     "an unknown option": f"{TINY} --shwo",
     "an option without its value": "report RUN --output",
     "a word that is no setting": f"{TINY} limit",
+    "a cell to leave out that is not there": f"{TINY} ~cells.vido",
     "an override that cannot be read": f"{TINY} limit=[1",
     "an unknown experiment": "transfer experiment=poket",
     "a missing folder of configurations": "transfer --configs nowhere",
