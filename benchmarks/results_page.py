@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,14 @@ def write(kept: Path) -> str:
         if notes.is_file():
             parts += [f"> {line}" for line in notes.read_text(encoding="utf-8").splitlines()]
         for number, cell in enumerate(dict.fromkeys(map(cell_of, records)), start=1):
-            own = [record for record in records if cell_of(record) == cell]
+            own = [_of_one_run(record) for record in records if cell_of(record) == cell]
             parts += section(cell, own, kept / f"{file.stem}-{number}")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _of_one_run(record: Record) -> Record:
+    """What is kept of an experiment counts as one run, whichever run measured it."""
+    return replace(record, provenance=replace(record.provenance, run=""))
 
 
 CURVE = ("fraction", "tokens", "pool")
@@ -127,7 +133,14 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
         ]
     limits, asked = {r.budget for r in curve}, {r.sample for r in curve}
     shown = [r for r in records if r.sample in asked and r.policy != "window"]
-    along = [r for r in shown if r.budget in limits or r.policy == FULL]
+    sizes = {_limit(budget) for budget in limits}
+    along = [
+        r
+        for r in shown
+        if r.budget in limits
+        or r.policy == FULL
+        or (r.policy == NAMM and kinds[r.budget] in CURVE and _limit(r.budget) in sizes)
+    ]
     if curve:
         found = [row for row in result_rows(along) if row.score]
         parts += [
@@ -226,8 +239,12 @@ def curve_table(rows: Sequence[Row]) -> str:
 
 
 def _size(row: Row) -> float:
+    return _limit(row.method.budget)
+
+
+def _limit(budget: str) -> float:
     """The limit as a number: a part, or tokens."""
-    return float(row.method.budget.split(":")[1])
+    return float(budget.split(":")[1])
 
 
 def _label(row: Row) -> str:
