@@ -345,7 +345,7 @@ def draw_curve(rows: Sequence[Row], picture: Path, kind: str) -> bool:
         )  # fmt: skip
     kept = "limit, tokens" if in_tokens else "tokens kept at the end, %"
     axes.set(xlabel=kept, ylabel=rows[0].metric.replace("_", " "))
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(f"{picture}-{kind}.png", dpi=100, metadata={"Software": None})
     return True
 
