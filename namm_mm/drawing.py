@@ -82,15 +82,17 @@ def sheet(
         strips.append(shaded(frames, history, None if update is None else min(update, last), layer))
     high, width, _ = strips[0].shape
     high = max(high, 44)
-    page = Image.new("RGB", (LABEL + width, HEAD + len(rows) * (high + 6)), "white")
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
+    font = ImageFont.load_default(13)
+    side = max(LABEL, *(int(font.getlength(label)) + 12 for label, _ in rows))
+    page = Image.new("RGB", (side + width, HEAD + len(rows) * (high + 6)), "white")
+    pen = ImageDraw.Draw(page)
     pen.text((6, 5), title, fill="black", font=font)
     for place, ((label, history), strip) in enumerate(zip(rows, strips, strict=True)):
         top = HEAD + place * (high + 6)
         part = float(np.nanmean(history.kept(update, layer))) if history.seen else 1.0
         pen.text((6, top + 4), label, fill="black", font=font)
         pen.text((6, top + 22), f"{100 * part:.0f} % kept", fill="#555555", font=font)
-        page.paste(Image.fromarray(strip), (LABEL, top))
+        page.paste(Image.fromarray(strip), (side, top))
     return page
 
 
