@@ -277,7 +277,7 @@ class EvictingCache(Cache):
     def measure(self, layer: int) -> None:
         """Note the sizes of `layer` after its call, and the peaks of the whole."""
         cohorts = self.memories[layer].cohorts
-        if len(cohorts) == 1:  # all rows, in order
+        if len(cohorts) == 1 and self._segments[0].blocks:  # all rows, in order
             held, high = cohorts[0].held, cohorts[0].high
         else:
             held, high = self._held[:, layer].clone(), self._held[:, layer].clone()
