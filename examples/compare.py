@@ -7,7 +7,7 @@ from rich.progress import track
 from rich.table import Table
 
 from namm_mm import attach, policy
-from namm_mm.adapters.text import TextAdapter
+from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.policies import Budget
 from namm_mm.tasks.long_text import LongTextTask
 

@@ -1,7 +1,7 @@
 """Plug a NAMM into a Decision Transformer, play four environments, and read what it kept."""
 
 from namm_mm import attach, policy
-from namm_mm.adapters.decision_transformer import DecisionTransformerAdapter
+from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
 from namm_mm.experiment.kept import by_role, kept_fractions
 from namm_mm.policies import Threshold
 from namm_mm.tasks.offline_rl import OfflineRlTask

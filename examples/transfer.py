@@ -5,7 +5,7 @@ import sys
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from namm_mm import attach, load, policy
-from namm_mm.asset import resolve
+from namm_mm.models.resolve import resolve
 from namm_mm.tasks.long_text import LongTextTask
 
 source = resolve(sys.argv[1] if len(sys.argv) > 1 else "smollm2-135m-instruct")

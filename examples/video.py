@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from namm_mm import attach, policy
-from namm_mm.adapters.llava_video import LlavaVideoAdapter
+from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.policies import Budget
 from namm_mm.records import Role, Sample
 from namm_mm.tasks.video_qa import VideoQaTask

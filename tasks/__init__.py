@@ -3,7 +3,7 @@
 if __name__ != "namm_mm.tasks":
     raise ImportError("import it as 'namm_mm.tasks': the top-level folder is a source directory")
 
-from namm_mm.registry import Registry
+from namm_mm.registry.registry import Registry
 
 TASKS: Registry[type] = Registry(
     "task",

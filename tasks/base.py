@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from namm_mm.adapters.base import Agent
 
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
 @dataclass(frozen=True)
 class Download:
     """Files that a run would fetch, or has.
@@ -156,3 +162,14 @@ class ActingTask(Task, Protocol):
 def names(given: str | Iterable[str]) -> tuple[str, ...]:
     """Several names, or the only one: ``task.families=order`` on a command line."""
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+SPLITS = ("train", "validation", "test")
+
+
+def is_acting(component: object) -> bool:
+    """Whether an adapter or a task is of the acting shape.
+
+    Asked of the class: properties of an adapter that is not loaded yet may raise.
+    """
+    return hasattr(type(component), "agent") or hasattr(type(component), "play")

@@ -22,28 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import UsageError, message
-from namm_mm.registry import Registry, build
+from namm_mm.registry.registry import Registry, build
 
 if TYPE_CHECKING:
-    from namm_mm.cli import Call
+    from namm_mm.commands.compose import Call
 
 OPTIONS: dict[str, bool] = {}
 
-BUILDERS: Registry[Callable[..., Path]] = Registry(
-    "builder",
-    "namm_mm.builders",
-    {
-        "pocket-video": "namm_mm.build.pocket_video:build",
-        "pocket-rl": "namm_mm.build.pocket_rl:build",
-        "dt": "namm_mm.build.decision_transformer:build",
-        "provisional": "namm_mm.build.provisional:build",
-        "warm-start": "namm_mm.build.warm_start:build",
-        "refine": "namm_mm.build.refine:build",
-        "threshold": "namm_mm.build.threshold:build",
-        "smollm2": "namm_mm.build.smollm2:build",
-        "smollm2-video": "namm_mm.build.smollm2_video:build",
-    },
-)
+BUILDERS: Registry[Callable[..., Path]] = Registry("builder", "namm_mm.builders", {})
 
 
 def main(call: Call) -> int:
@@ -51,6 +37,15 @@ def main(call: Call) -> int:
     from rich.console import Console
 
     out = Console(soft_wrap=True, highlight=False, markup=False)
+    if not list(BUILDERS):
+        raise UsageError(
+            message(
+                "no builders are installed",
+                given=" ".join(call.words) or "nothing",
+                expected="the builders of a clone: the wheel of namm-mm does not hold them",
+                then="Clone the repository and run `pip install -e research` in it.",
+            )
+        )
     if not call.words:
         out.print("namm-mm build NAME, where NAME is one of: " + ", ".join(BUILDERS))
         return 0

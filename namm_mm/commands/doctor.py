@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from namm_mm.errors import UsageError, message
 
 if TYPE_CHECKING:
-    from namm_mm.cli import Call
+    from namm_mm.commands.compose import Call
 
 OPTIONS: dict[str, bool] = {}
 STYLES = {"ok": "green", "missing": "yellow", "broken": "bold red"}
@@ -22,7 +22,7 @@ def main(call: Call) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    from namm_mm.doctor import checks
+    from namm_mm.commands.checks import checks
 
     if call.words:
         raise UsageError(message("too many words", given=call.words[0], expected="no argument"))

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 from namm_mm.commands.planning import PLAN_OPTIONS, print_plan
 from namm_mm.commands.running import run_and_report
-from namm_mm.settings import from_evaluation
+from namm_mm.experiment.reading import from_evaluation
 
 if TYPE_CHECKING:
-    from namm_mm.cli import Call
+    from namm_mm.commands.compose import Call
 
 OPTIONS = {"configs": True, "show": False, **PLAN_OPTIONS}
 

@@ -23,7 +23,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from namm_mm.cli import Call
+    from namm_mm.commands.compose import Call
 
 OPTIONS = {"configs": True, "show": False, "anyway": False}
 
@@ -32,10 +32,10 @@ def main(call: Call) -> int:
     """Run the verb."""
     from rich.console import Console
 
+    from namm_mm.console.progress import showing
     from namm_mm.evolution.loop import run
-    from namm_mm.evolution.stages import from_mapping
+    from namm_mm.evolution.reading import from_mapping
     from namm_mm.experiment import new_folder
-    from namm_mm.progress import showing
 
     settings = from_mapping(call.compose("evolve"))
     if "show" in call.options:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from namm_mm.errors import UsageError, message
 
 if TYPE_CHECKING:
-    from namm_mm.cli import Call
+    from namm_mm.commands.compose import Call
 
 OPTIONS: dict[str, bool] = {}
 KINDS = ("adapter", "task", "policy", "NAMM", "model", "experiment", "evolution")
@@ -25,7 +25,7 @@ def main(call: Call) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    from namm_mm.listing import entries
+    from namm_mm.commands.entries import entries
 
     for word in call.words:
         if word not in KINDS:

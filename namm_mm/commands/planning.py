@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from namm_mm.settings import ExperimentSettings
+    from namm_mm.experiment.settings import ExperimentSettings
 
 PLAN_OPTIONS = {"plan": False, "json": False, "gpu": True}
 

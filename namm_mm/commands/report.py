@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from namm_mm.errors import UsageError, message
 
 if TYPE_CHECKING:
-    from namm_mm.cli import Call
+    from namm_mm.commands.compose import Call
 
 OPTIONS = {"output": True, "kind": True, "merge": True, "by-family": False}
 
@@ -28,8 +28,8 @@ OPTIONS = {"output": True, "kind": True, "merge": True, "by-family": False}
 def main(call: Call) -> int:
     """Run the verb."""
     from namm_mm import report
-    from namm_mm.commands.console import table_console
-    from namm_mm.report.console import result_table
+    from namm_mm.console.console import table_console
+    from namm_mm.console.table import result_table
     from namm_mm.tracking import read_records, read_state
 
     if not call.words:

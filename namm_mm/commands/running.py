@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from namm_mm.errors import NammError, RunError
-from namm_mm.settings import ExperimentSettings
+from namm_mm.experiment.settings import ExperimentSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +28,7 @@ def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -
     """
     from rich.console import Console
 
-    from namm_mm.commands.console import table_console
+    from namm_mm.console.console import table_console
 
     if show:
         import yaml
@@ -50,8 +50,8 @@ def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -
 def _run(settings: ExperimentSettings, job_type: str, console: Console) -> Outcome:
     from transformers.utils import logging
 
+    from namm_mm.console.progress import showing
     from namm_mm.experiment import run
-    from namm_mm.progress import showing
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours says what goes on
     folder = _folder(settings)
@@ -86,7 +86,7 @@ def _count(folder: Path) -> int:
 
 def _conclude(outcome: Outcome, out: Console) -> None:
     from namm_mm import report
-    from namm_mm.report.console import result_table
+    from namm_mm.console.table import result_table
     from namm_mm.tracking import read_state
 
     notes = read_state(outcome.folder).notes

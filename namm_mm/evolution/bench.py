@@ -11,21 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from namm_mm import budgets
 from namm_mm.errors import RunError, message
 from namm_mm.evolution import fitness
 from namm_mm.evolution.prompts import Prompt, Tokenized
 from namm_mm.evolution.scoring import Conditions, Likelihood, Scorer, TaskScore
 from namm_mm.evolution.stages import StageSettings
-from namm_mm.registry import build
+from namm_mm.policies import budgets
+from namm_mm.registry.registry import build
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from namm_mm.execution.journal import Result
     from namm_mm.namm import Namm
-    from namm_mm.reader import Choice
     from namm_mm.records import Sample
+    from namm_mm.registry.reader import Choice
 
 
 @dataclass(frozen=True, eq=False)

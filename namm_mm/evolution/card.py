@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.evolution.start import LICENCE
-from namm_mm.tracking import provenance
+from namm_mm.runs import provenance
 
 if TYPE_CHECKING:
     from namm_mm.evolution.stages import EvolutionSettings, StageSettings

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from namm_mm import budgets, validation
 from namm_mm.errors import NammError, message
 from namm_mm.evolution import fitness
 from namm_mm.evolution.search import FITTED, indices
 from namm_mm.evolution.stages import EvolutionSettings, StageSettings
 from namm_mm.evolution.start import check_start
 from namm_mm.execution import settings as execution
+from namm_mm.experiment import check as validation
 from namm_mm.namm.params import LAYOUTS
-from namm_mm.reader import Choice
+from namm_mm.policies import budgets
+from namm_mm.registry.reader import Choice
+from namm_mm.tasks.base import is_acting
 
 
 def problems(settings: EvolutionSettings) -> Iterator[str]:
@@ -48,7 +50,7 @@ def _adapter_problems(choice: Choice) -> Iterator[str]:
     built = validation.try_build(ADAPTERS, choice)
     if isinstance(built, str):
         yield f"adapter: {built}"
-    elif validation.is_acting(built):
+    elif is_acting(built):
         yield message(
             "adapter",
             given=choice.name,
@@ -70,7 +72,7 @@ def _stage_problems(stage: StageSettings) -> Iterator[str]:
         built = validation.try_build(TASKS, stage.task)
         if isinstance(built, str):
             yield f"task: {built}"
-        elif validation.is_acting(built):
+        elif is_acting(built):
             yield message("task", given=stage.task.name, expected="one that asks questions")
     try:
         if budgets.matched_policy(stage.budget) is not None or stage.budget == "full":

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 from namm_mm.errors import UsageError, message
-from namm_mm.evolution.stages import EvolutionSettings, differences
+from namm_mm.evolution.reading import differences
+from namm_mm.evolution.stages import EvolutionSettings
 from namm_mm.evolution.state import STATE
-from namm_mm.progress import Progress
+from namm_mm.execution.progress import Progress
 
 CONFIG = "config.yaml"
 

@@ -30,11 +30,12 @@ from namm_mm.evolution.stages import EvolutionSettings, StageSettings
 from namm_mm.evolution.start import make_start
 from namm_mm.evolution.state import STATE, Position, State, trim
 from namm_mm.execution import Journal
+from namm_mm.execution.progress import Progress, Silent
 from namm_mm.namm import Namm
 from namm_mm.namm import load as load_namm
 from namm_mm.namm.checkpoint import save as save_namm
-from namm_mm.progress import Progress, Silent
-from namm_mm.tracking import RunInfo, Tracker, open_run, provenance
+from namm_mm.runs import provenance
+from namm_mm.tracking import RunInfo, Tracker, open_run
 
 START, BEST = "start.safetensors", "best.safetensors"
 STATE_EVERY = 100  # generations between two copies of the whole state among the artifacts
@@ -78,7 +79,7 @@ def run(
     Parameters
     ----------
     settings
-        Checked settings, from :func:`namm_mm.evolution.stages.from_mapping`.
+        Checked settings, from :func:`namm_mm.evolution.reading.from_mapping`.
     folder
         The run folder.
     progress
@@ -136,7 +137,7 @@ class _Evolution:
         journal: Journal,
     ) -> None:
         from namm_mm.adapters import ADAPTERS
-        from namm_mm.registry import build
+        from namm_mm.registry.registry import build
 
         self.settings, self.folder = settings, folder
         self.progress, self.tracker = progress, tracker
@@ -320,7 +321,7 @@ class _Evolution:
         path = self.folder / START
         if path.is_file() and path.with_suffix(".json").is_file():
             return load_namm(path)
-        from namm_mm.registry import build
+        from namm_mm.registry.registry import build
         from namm_mm.tasks import TASKS
 
         first, given = self.settings.stages[0].task, self.settings.start

@@ -44,7 +44,7 @@ def make_start(
     """Load the start, or make one of zeros with statistics of the full cache on `samples`."""
     if settings.checkpoint is not None:
         return load(settings.checkpoint)
-    from namm_mm.build.provisional import measure
+    from namm_mm.evolution.measuring import measure
 
     spectrogram = Spectrogram(gamma=settings.gamma, relative=settings.relative)
     statistics = measure(

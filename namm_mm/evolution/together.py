@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from namm_mm.adapters.greedy import decode_rows, greedy, is_plain
+from namm_mm.adapters.common.greedy import decode_rows, greedy, is_plain
 
 if TYPE_CHECKING:
     from namm_mm.memory import Memory

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from namm_mm.errors import RunError, message
 from namm_mm.execution.base import Factory, OnDone, U, Work
 from namm_mm.execution.journal import Result, Results
-from namm_mm.progress import Progress, Silent
+from namm_mm.execution.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from namm_mm.execution.settings import ExecutionSettings

@@ -9,11 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from namm_mm.errors import message
-from namm_mm.execution.base import Execution, Factory, U, Work
-from namm_mm.execution.journal import Results
-from namm_mm.execution.serial import Serial
-from namm_mm.progress import Progress, Silent
-from namm_mm.reader import Reader
+from namm_mm.registry.reader import Reader
 
 SERIAL, RAY = "serial", "ray"
 ENGINES = (SERIAL, RAY)
@@ -131,38 +127,3 @@ def gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
-
-
-def start(
-    settings: ExecutionSettings,
-    factory: Factory[U],
-    journal: Results,
-    *,
-    here: Work[U] | None = None,
-    progress: Progress | None = None,
-) -> Execution[U]:
-    """Start an engine.
-
-    Parameters
-    ----------
-    settings
-        Which one.
-    factory
-        Makes the work where it is done. Picklable for ``ray``.
-    journal
-        Of finished units; it stays with the caller.
-    here
-        The work, where this process has made it already; ``serial`` then takes it.
-    progress
-        Is told when a worker is lost.
-
-    Raises
-    ------
-    RunError
-        Ray cannot start, or its cluster cannot be reached.
-    """
-    if settings.name == SERIAL:
-        return Serial(here if here is not None else factory(), journal)
-    from namm_mm.execution.ray import RayExecution
-
-    return RayExecution(factory, journal, settings, progress or Silent())

@@ -3,7 +3,7 @@
 ::
 
     from namm_mm.experiment import run
-    from namm_mm.settings import from_mapping
+    from namm_mm.experiment.settings import from_mapping
 
     outcome = run(from_mapping({"name": "mine", "cells": {...}}))
 """

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.experiment.cell import Cell, Stopwatch
 from namm_mm.experiment.watching import keep, watched
-from namm_mm.history import Recorder
 from namm_mm.policies.window import reencodes
 from namm_mm.records import Answer, Record, Role, Sample, Trace
+from namm_mm.runs.history import Recorder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from namm_mm.adapters.base import Agent, ReencodingAgent
     from namm_mm.experiment.kept import Holder
+    from namm_mm.experiment.settings import PolicySettings
     from namm_mm.memory import Memory
     from namm_mm.policies.base import Policy
-    from namm_mm.settings import PolicySettings
     from namm_mm.tasks.base import Episode
 
 OnStep = Callable[[int, int], None]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from namm_mm.errors import UnsupportedError
 from namm_mm.experiment.cell import Cell, Stopwatch
 from namm_mm.experiment.watching import keep, pieces, watched
-from namm_mm.history import Recorder
-from namm_mm.pictures import SAMPLES, save_frames
 from namm_mm.records import Inputs, Record, Sample, Trace
+from namm_mm.runs.history import Recorder
+from namm_mm.runs.pictures import SAMPLES, save_frames
 
 if TYPE_CHECKING:
-    from namm_mm.settings import PolicySettings
+    from namm_mm.experiment.settings import PolicySettings
 
 
 def answer_samples(

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from namm_mm import budgets
 from namm_mm.errors import RunError
 from namm_mm.experiment import kept
+from namm_mm.experiment.settings import OWN_BUDGET, CellSettings, PolicySettings
+from namm_mm.policies import budgets
 from namm_mm.records import Answer, MemoryUse, Provenance, Record, Role, Sample, Score
-from namm_mm.settings import OWN_BUDGET, CellSettings, PolicySettings
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

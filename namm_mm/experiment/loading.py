@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import UsageError, message
-from namm_mm.progress import Progress
+from namm_mm.execution.progress import Progress
+from namm_mm.experiment.settings import CellSettings
 from namm_mm.records import Sample
-from namm_mm.registry import build
-from namm_mm.settings import CellSettings
+from namm_mm.registry.registry import build
 
 if TYPE_CHECKING:
-    from namm_mm.settings import ExperimentSettings
+    from namm_mm.experiment.settings import ExperimentSettings
 
 
 def make(settings: CellSettings) -> tuple[Any, Any]:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from namm_mm import history, pictures
 from namm_mm.errors import UsageError, message
 from namm_mm.experiment.benchmarks import save_table
 from namm_mm.experiment.shards import describe, key_of
 from namm_mm.records import Record
-from namm_mm.registry import build
+from namm_mm.registry.registry import build
+from namm_mm.runs import history, pictures
 
 BESIDE = (pictures.FOLDER, history.FOLDER, "artifacts")
 """Folders of a run whose files its records and report name; no two parts have one of a name."""
@@ -34,8 +34,8 @@ def merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
     UsageError
         They are parts of different runs, a part is missing or not finished, or `target` is taken.
     """
+    from namm_mm.runs.jsonl import RECORDS
     from namm_mm.tracking import RunInfo, read_records, read_state
-    from namm_mm.tracking.jsonl import RECORDS
     from namm_mm.tracking.local import LocalTracker
 
     if (target / RECORDS).exists():

@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.execution.progress import Progress, Silent
 from namm_mm.execution.settings import SERIAL
 from namm_mm.experiment.acting import act_samples
 from namm_mm.experiment.answering import answer_samples
 from namm_mm.experiment.benchmarks import FILE, notices, save_table
 from namm_mm.experiment.cell import Cell
 from namm_mm.experiment.loading import device_of, load, samples_of
+from namm_mm.experiment.settings import ExperimentSettings
 from namm_mm.experiment.shards import Earlier, part
 from namm_mm.experiment.workers import run_in_workers
-from namm_mm.progress import Progress, Silent
 from namm_mm.records import Provenance, Record, Sample
-from namm_mm.settings import ExperimentSettings
-from namm_mm.validation import is_acting
+from namm_mm.tasks.base import is_acting
 
 if TYPE_CHECKING:
     from namm_mm.tracking import RunInfo, Tracker
@@ -78,7 +78,7 @@ def run(
     Parameters
     ----------
     settings
-        Checked settings, from :func:`namm_mm.settings.from_mapping`.
+        Checked settings, from :func:`namm_mm.experiment.reading.from_mapping`.
     folder
         The run folder; by default ``settings.folder``, or a new one under ``settings.output``. One
         that holds records of these settings is gone on with.
@@ -225,7 +225,8 @@ def _info(settings: ExperimentSettings, provenance: Provenance, job_type: str) -
 
 def _notes(settings: ExperimentSettings) -> tuple[str, ...]:
     """What the cards of the NAMMs and of the bundled models say about where they come from."""
-    from namm_mm import asset
+    from namm_mm.models import cards
+    from namm_mm.models import resolve as asset
     from namm_mm.policies import create
 
     notes = []
@@ -245,7 +246,7 @@ def _notes(settings: ExperimentSettings) -> tuple[str, ...]:
     for cell in settings.cells:
         model = cell.adapter.options.get("model")
         if model in bundled:
-            kind = asset.read_card(asset.BUNDLED / str(model)).get("kind", "bundled model")
+            kind = cards.read_card(cards.BUNDLED / str(model)).get("kind", "bundled model")
             notes.append(f"{model}: {kind}; its scores are not those of any published model")
     return tuple(dict.fromkeys(notes))
 

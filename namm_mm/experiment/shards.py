@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from namm_mm import budgets
 from namm_mm.errors import UsageError, message
+from namm_mm.policies import budgets
 from namm_mm.records import Record, Sample
-from namm_mm.validation import is_acting
+from namm_mm.tasks.base import is_acting
 
 if TYPE_CHECKING:
     from namm_mm.experiment.cell import Cell
-    from namm_mm.settings import ExperimentSettings, Shard
+    from namm_mm.experiment.settings import ExperimentSettings, Shard
 
 
 class Key(NamedTuple):
@@ -65,8 +65,8 @@ class Earlier:
     """
 
     def __init__(self, folder: Path, settings: ExperimentSettings) -> None:
+        from namm_mm.runs.jsonl import RECORDS
         from namm_mm.tracking import read_records
-        from namm_mm.tracking.jsonl import RECORDS
 
         self.records: tuple[Record, ...] = ()
         if not (folder / RECORDS).is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.history import SAMPLES, Recorder, save
+from namm_mm.runs.history import SAMPLES, Recorder, save
 
 if TYPE_CHECKING:
     from namm_mm.experiment.cell import Cell

@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm import execution
+from namm_mm.execution.progress import Progress, Silent
 from namm_mm.experiment.acting import act_samples
 from namm_mm.experiment.answering import answer_samples
 from namm_mm.experiment.benchmarks import notices, save_table
 from namm_mm.experiment.cell import Cell
 from namm_mm.experiment.loading import device_of, load, make, samples_of
+from namm_mm.experiment.settings import CellSettings, ExperimentSettings
 from namm_mm.experiment.shards import part
-from namm_mm.progress import Progress, Silent
-from namm_mm.settings import CellSettings, ExperimentSettings
-from namm_mm.tracking.provenance import device_name
-from namm_mm.validation import is_acting
+from namm_mm.runs.provenance import device_name
+from namm_mm.tasks.base import is_acting
 
 if TYPE_CHECKING:
     from namm_mm.execution.journal import Result

@@ -66,8 +66,7 @@ class MemoryArguments:
 
     def make(self) -> Any:
         """Build the policy under its budget."""
-        from namm_mm import budgets
-        from namm_mm.policies import create
+        from namm_mm.policies import budgets, create
 
         options = {"checkpoint": self.checkpoint} if self.checkpoint else {}
         policy: Any = create(self.policy, **options)
@@ -224,7 +223,7 @@ def _ran(memory: Memory) -> bool:
 def _our_model() -> type:
     from lmms_eval.api.model import lmms
 
-    from namm_mm.adapters.llava_video import LlavaVideoAdapter
+    from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 
     class NammVideo(lmms):  # type: ignore[misc]
         """Our video adapter as a model of lmms-eval; takes prompts about one video file."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import RunError, message
-from namm_mm.plan.models import KNOWN, ModelFacts
+from namm_mm.models.known import KNOWN, ModelFacts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +36,7 @@ def local_folder(name: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    from namm_mm.asset import BUNDLED
+    from namm_mm.models.cards import BUNDLED
 
     for folder in (Path(name).expanduser(), BUNDLED / name):
         if (folder / "config.json").is_file():
@@ -130,11 +130,11 @@ def _stored_bytes(config: Any) -> int:
 
 def _frame_tokens(folder: Path, config: Any) -> tuple[int, int]:
     """Tokens of a frame, and those after the last; zeros for a model without video."""
-    from namm_mm.adapters.video_kinds import KINDS
+    from namm_mm.adapters.video.kinds import KINDS
 
     if config.model_type not in KINDS:
         return 0, 0
-    from namm_mm.adapters.video_frames import processor_files
+    from namm_mm.adapters.video.frames import processor_files
 
     size = int(config.vision_config.image_size)
     layout = KINDS[config.model_type].layout(

@@ -102,7 +102,7 @@ def local_device() -> Device:
     """Return the CUDA devices that torch sees, as many of the first kind, else the processor."""
     import torch
 
-    from namm_mm.adapters.loading import cpu_capabilities
+    from namm_mm.adapters.common.loading import cpu_capabilities
 
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)

@@ -10,7 +10,7 @@ from namm_mm.plan.devices import DEVICES, GIB, Device
 from namm_mm.plan.memory import HEADROOM, RUNTIME, CacheNeed
 
 if TYPE_CHECKING:
-    from namm_mm.plan.models import ModelFacts
+    from namm_mm.models.known import ModelFacts
 
 ROUND = 64  # contexts are said in such steps
 _NARROWER = {4: (("bfloat16", 2),), 2: ()}

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from namm_mm import budgets
+from namm_mm.experiment.settings import OWN_BUDGET, WINDOW
+from namm_mm.policies import budgets
 from namm_mm.policies.base import Budget, KeepAll, Observation
-from namm_mm.settings import OWN_BUDGET, WINDOW
 
 if TYPE_CHECKING:
-    from namm_mm.plan.models import ModelFacts
-    from namm_mm.settings import PolicySettings
+    from namm_mm.experiment.settings import PolicySettings
+    from namm_mm.models.known import ModelFacts
 
 POSITION_BYTES = 8
 TILE = 128  # rows of attention weights that an observing memory has at one time

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import NammError
 from namm_mm.execution.settings import SERIAL
+from namm_mm.models.known import QUANTIZED_BITS, ModelFacts
 from namm_mm.plan import memory, times
 from namm_mm.plan.configuration import TOKENS_PER_STEP, facts_of, local_folder
 from namm_mm.plan.devices import Device, local_device
 from namm_mm.plan.fitting import advice
-from namm_mm.plan.models import QUANTIZED_BITS, ModelFacts
-from namm_mm.registry import build
+from namm_mm.registry.registry import build
 from namm_mm.tasks.base import Download, Outlook
 
 if TYPE_CHECKING:
-    from namm_mm.settings import CellSettings, ExperimentSettings
+    from namm_mm.experiment.settings import CellSettings, ExperimentSettings
 
 QUESTION_TOKENS = 100  # beside the frames of a clip
 TOKENS_PER_WORD = 1.5
@@ -123,7 +123,7 @@ def plan(settings: ExperimentSettings, device: Device | None = None) -> Plan:
 
 def _cell(cell: CellSettings, settings: ExperimentSettings, device: Device) -> CellPlan:
     from namm_mm.tasks import TASKS
-    from namm_mm.validation import is_acting
+    from namm_mm.tasks.base import is_acting
 
     task = build(TASKS, cell.task.name, cell.task.options)
     options = cell.adapter.options
@@ -201,7 +201,7 @@ def _dtype(name: str, device: Device) -> str:
         return name
     if device.is_gpu:
         return "bfloat16"
-    from namm_mm.adapters import loading
+    from namm_mm.adapters.common import loading
 
     chosen = loading.choose_dtype("auto", loading.choose_device("cpu"))
     return str(chosen).removeprefix("torch.")
@@ -261,7 +261,7 @@ def _seconds(
     context: int,
 ) -> float | None:
     from namm_mm.policies import create
-    from namm_mm.validation import is_acting
+    from namm_mm.tasks.base import is_acting
 
     if samples is None:
         return None

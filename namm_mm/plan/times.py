@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from namm_mm.policies.base import Observation
 
 if TYPE_CHECKING:
+    from namm_mm.models.known import ModelFacts
     from namm_mm.plan.devices import Device
-    from namm_mm.plan.models import ModelFacts
 
 USED = 0.4  # of a device's operations and bandwidth, in an eager model
 LAYER_SECONDS = 0.0006  # to launch one layer's kernels for one token

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from namm_mm.plan.planning import CellPlan, Plan
+from namm_mm.results.words import duration, size
 from namm_mm.tasks.base import Download
 
 
@@ -98,21 +99,3 @@ def _verdict(plan: Plan) -> str:
     if unknown:
         return f"cannot be said for {', '.join(unknown)}"
     return "fits"
-
-
-def size(number: float) -> str:
-    """Bytes in words: ``12.0 KiB``."""
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:,.1f} GiB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

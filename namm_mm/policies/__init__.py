@@ -8,7 +8,7 @@ from typing import Any
 
 from namm_mm.errors import UsageError, message
 from namm_mm.policies.base import Budget, KeepAll, Policy, Selection, Threshold
-from namm_mm.registry import Registry
+from namm_mm.registry.registry import Registry
 
 POLICIES: Registry[Callable[..., Policy]] = Registry(
     "policy",

@@ -34,7 +34,7 @@ def publish(
     """
     from namm_mm.report import wandb
     from namm_mm.report.build import build
-    from namm_mm.report.runs import load_runs
+    from namm_mm.runs.load import load_runs
 
     runs = load_runs(folders)
     project = project or os.environ.get("WANDB_PROJECT") or wandb.PROJECT
@@ -63,7 +63,7 @@ def render(folders: Sequence[Path], output: Path | None = None, kind: str = "htm
     """
     from namm_mm.report import html, markdown, pictures
     from namm_mm.report.build import build
-    from namm_mm.report.runs import load_runs
+    from namm_mm.runs.load import load_runs
 
     if kind not in _SUFFIXES:
         raise UsageError(

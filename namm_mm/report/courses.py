@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from namm_mm.history import History, of_record
 from namm_mm.records import Record
-from namm_mm.report.blocks import Course, Courses, CourseView
-from namm_mm.report.plots import Styles
 from namm_mm.report.samples import asked, picture, verdict
-from namm_mm.results import Method, failed
+from namm_mm.results.blocks import Course, Courses, CourseView
+from namm_mm.results.plots import Styles
+from namm_mm.results.rows import Method, failed
+from namm_mm.runs.history import History, of_record
 
 ENTRIES = 8_000_000
 """Layer x head x token that a report holds of one cell; samples beyond that are left out."""

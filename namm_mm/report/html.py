@@ -9,8 +9,7 @@ import json
 from html import escape
 from importlib.resources import files
 
-from namm_mm.history import History
-from namm_mm.report.blocks import (
+from namm_mm.results.blocks import (
     Block,
     Column,
     Courses,
@@ -25,6 +24,7 @@ from namm_mm.report.blocks import (
     Table,
     Text,
 )
+from namm_mm.runs.history import History
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"

@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from namm_mm.history import History
 from namm_mm.report import pictures
-from namm_mm.report.blocks import (
+from namm_mm.results.blocks import (
     Block,
     Courses,
     CourseView,
@@ -23,6 +22,7 @@ from namm_mm.report.blocks import (
     Table,
     Text,
 )
+from namm_mm.runs.history import History
 
 EXAMPLES = 3
 INDEXES = 32

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from namm_mm.report.blocks import CourseView, Figure
-from namm_mm.report.plots import SYMBOLS
+from namm_mm.results.blocks import CourseView, Figure
+from namm_mm.results.plots import SYMBOLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def course(view: CourseView, file: Path) -> bool:
 
         from PIL import Image
 
-        from namm_mm.drawing import sheet
+        from namm_mm.results.drawing import sheet
 
         content = base64.b64decode(view.frames.partition(",")[2])
         rows = [(course.policy, course.history) for course in view.courses]
@@ -93,7 +93,7 @@ def course(view: CourseView, file: Path) -> bool:
             ).save(file)
         return True
     if view.form == "steps":
-        from namm_mm.report.trajectory import trajectory
+        from namm_mm.results.trajectory import trajectory
 
         shown = [one for one in view.courses if one.history.rewards and one.history.seen]
         if shown:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from namm_mm.pictures import FOLDER
 from namm_mm.records import Record
-from namm_mm.report import words
-from namm_mm.report.blocks import Samples, SampleView
-from namm_mm.report.plots import INDEXES, Styles, binned
-from namm_mm.results import Method, failed
+from namm_mm.results import words
+from namm_mm.results.blocks import Samples, SampleView
+from namm_mm.results.plots import INDEXES, Styles, binned
+from namm_mm.results.rows import Method, failed
+from namm_mm.runs.pictures import FOLDER
 
 SAMPLES = 24
 """Samples of one cell that can be looked at; of more, every so many-th."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from namm_mm.errors import RunError
 from namm_mm.report import markdown
-from namm_mm.report.blocks import (
+from namm_mm.results.blocks import (
     Block,
     Courses,
     Facts,
@@ -25,7 +25,7 @@ from namm_mm.report.blocks import (
     Table,
     Text,
 )
-from namm_mm.report.runs import Run
+from namm_mm.runs.load import Run
 
 PROJECT = "namm-mm"
 

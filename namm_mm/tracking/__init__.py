@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from namm_mm.errors import UsageError, message
-from namm_mm.tracking import jsonl, provenance
+from namm_mm.runs import jsonl, provenance
+from namm_mm.runs.jsonl import read_records
+from namm_mm.runs.state import RunState, read_state
 from namm_mm.tracking.base import RunInfo, Status, Tracker, Value
-from namm_mm.tracking.jsonl import read_records
-from namm_mm.tracking.local import LocalTracker, RunState, read_state
+from namm_mm.tracking.local import LocalTracker
 from namm_mm.tracking.tee import Tee
 
 __all__ = [

@@ -36,7 +36,7 @@ class RunInfo:
     config
         The resolved settings, nested (JSON values only).
     provenance
-        Commit, versions, device: see :func:`namm_mm.tracking.provenance.collect`.
+        Commit, versions, device: see :func:`namm_mm.runs.provenance.collect`.
     tags
         Words to find the run by: ``adapter:text``, ``task:video_qa``, ``policy:namm``,
         ``zero-shot``.

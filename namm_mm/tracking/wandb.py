@@ -28,12 +28,12 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
-from namm_mm.kept_means import index_means, layer_means
 from namm_mm.records import Record
-from namm_mm.results import Cell, Method, cell_of, failed, method_of, result_rows
-from namm_mm.tracking import tables
+from namm_mm.results import tables
+from namm_mm.results.kept_means import index_means, layer_means
+from namm_mm.results.rows import Cell, Method, cell_of, failed, method_of, result_rows
+from namm_mm.runs.jsonl import read_records
 from namm_mm.tracking.base import FinishOnExit, RunInfo, Status, Value, check_status
-from namm_mm.tracking.jsonl import read_records
 
 logger = logging.getLogger(__name__)
 
@@ -237,7 +237,7 @@ class WandbTracker(FinishOnExit):
         """Send what is known of samples that were watched closely."""
         import wandb
 
-        from namm_mm.tracking import media
+        from namm_mm.results import films as media
 
         for cell, samples in media.watched(records, self.folder).items():
             sent: dict[str, Any] = {
@@ -260,7 +260,7 @@ class WandbTracker(FinishOnExit):
         import wandb
         from plotly.graph_objects import Figure
 
-        from namm_mm.report.build import figures
+        from namm_mm.results.figures import figures
 
         for cell, found in figures(records):
             self._run.log(

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
-from namm_mm.settings import SPLITS
-from namm_mm.tasks.base import Download, Outlook
+from namm_mm.tasks.base import SPLITS, Download, Outlook
 from namm_mm.tasks.hub import HUB
 from namm_mm.tasks.video_benchmarks import files, summaries
 from namm_mm.tasks.video_benchmarks.files import Published

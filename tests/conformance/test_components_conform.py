@@ -10,7 +10,7 @@ import pytest
 
 from namm_mm.adapters import ADAPTERS
 from namm_mm.policies import POLICIES, create
-from namm_mm.registry import build
+from namm_mm.registry.registry import build
 from namm_mm.tasks import TASKS
 from namm_mm.testing import check_adapter, check_policy, check_task
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from namm_mm.adapters.decision_transformer import DecisionTransformerAdapter
+from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
 from namm_mm.tasks.offline_rl import OfflineRlTask
 from namm_mm.testing import check_adapter, check_task
 

@@ -14,7 +14,7 @@ from namm_mm_melody.adapter import MelodyAdapter
 from namm_mm_melody.task import NextNoteTask
 from torch import Tensor
 
-from namm_mm.adapters.decision_transformer import DecisionTransformerAdapter
+from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
 from namm_mm.errors import UsageError
 from namm_mm.policies.base import Budget, LayerView, Observation, Selection
 from namm_mm.records import Answer, Inputs, Sample, Score

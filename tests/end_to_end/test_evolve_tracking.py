@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from text_checkpoints import save as save_model
+from wandb_reader import OfflineRun, read_offline_run
 
 from namm_mm.cli import main
 from namm_mm.evolution import loop
-from namm_mm.tracking.wandb_reader import OfflineRun, read_offline_run
 
 CONFIGS = str(Path(__file__).parent / "configs")
 GENERATIONS = 3

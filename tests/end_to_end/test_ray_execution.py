@@ -16,7 +16,7 @@ from ray_units import MakeSquares, Squares, Task, why_ray_cannot_start
 
 from namm_mm.errors import RunError, UsageError
 from namm_mm.execution import Execution, ExecutionSettings, Journal, Serial, start
-from namm_mm.reader import Reader
+from namm_mm.registry.reader import Reader
 
 pytestmark = pytest.mark.skipif(  # not importorskip: Ray reads the environment when imported
     find_spec("ray") is None, reason="Ray is not installed: pip install 'namm-mm[ray]'"

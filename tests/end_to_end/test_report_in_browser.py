@@ -13,8 +13,8 @@ import torch
 from synthetic_records import PROVENANCE, make_history, make_records, with_histories
 
 from namm_mm import report
-from namm_mm.pictures import save_frames
 from namm_mm.records import Inputs, Sample
+from namm_mm.runs.pictures import save_frames
 from namm_mm.tracking import RunInfo, open_run
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from namm_mm.cli import main
 from namm_mm.errors import UsageError
 from namm_mm.experiment import run
 from namm_mm.experiment.merging import merge
+from namm_mm.experiment.reading import from_mapping
+from namm_mm.experiment.settings import ExperimentSettings
 from namm_mm.experiment.shards import key_of
 from namm_mm.records import Record
-from namm_mm.settings import ExperimentSettings, from_mapping
 from namm_mm.tracking import read_records, read_state
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import text_checkpoints
 
-from namm_mm import packaged_model
-from namm_mm.adapters.text import TextAdapter
+from namm_mm.adapters.text.adapter import TextAdapter
+from namm_mm.models import packaged as packaged_model
 from namm_mm.tasks.long_text import LongTextTask
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from namm_mm.cli import main
-from namm_mm.history import of_record
 from namm_mm.records import Record
+from namm_mm.runs.history import of_record
 from namm_mm.tracking import read_records, read_state
 
 HERE = Path(__file__).parent
@@ -131,7 +131,7 @@ def test_watched_samples_keep_the_course_of_their_memory(
 def test_the_saved_configuration_makes_the_same_settings(ran: tuple[Path, str]) -> None:
     import yaml
 
-    from namm_mm.settings import from_mapping
+    from namm_mm.experiment.reading import from_mapping
 
     folder, _ = ran
     plain = yaml.safe_load((folder / "config.yaml").read_text())

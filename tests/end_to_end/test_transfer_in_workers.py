@@ -14,12 +14,13 @@ import psutil
 import pytest
 from ray_units import why_ray_cannot_start
 
-from namm_mm.cli import compose, main
+from namm_mm.cli import main
+from namm_mm.commands.compose import compose
 from namm_mm.execution import Serial
 from namm_mm.experiment import run, workers
+from namm_mm.experiment.reading import from_mapping
 from namm_mm.experiment.shards import key_of
 from namm_mm.records import Record
-from namm_mm.settings import from_mapping
 from namm_mm.tracking import read_records
 
 CONFIGS = Path(__file__).parent / "configs"

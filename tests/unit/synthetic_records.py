@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from namm_mm.history import History, save
-from namm_mm.pictures import save_frames
 from namm_mm.records import Inputs, MemoryUse, Provenance, Record, Sample
+from namm_mm.runs.history import History, save
+from namm_mm.runs.pictures import save_frames
 
 PROVENANCE = Provenance(
     run="20261121-120000-abc123",

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from namm_mm import asset, packaged_model
 from namm_mm.errors import RunError, UsageError
+from namm_mm.models import cards
+from namm_mm.models import packaged as packaged_model
+from namm_mm.models import resolve as asset
 
 SMOLLM2 = "smollm2-135m-instruct"
 
@@ -21,8 +23,8 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "extra").mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "extra" / "weights").write_bytes(b"1234")
-    asset.write_card(folder, made_by="namm-mm build pocket-toy", about="a toy", seed=3)
-    monkeypatch.setattr(asset, "BUNDLED", tmp_path / "assets")
+    cards.write_card(folder, made_by="namm-mm build pocket-toy", about="a toy", seed=3)
+    monkeypatch.setattr(cards, "BUNDLED", tmp_path / "assets")
     return folder
 
 
@@ -34,7 +36,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_intact_bundled_asset_is_found_by_name(bundled: Path) -> None:
     assert asset.resolve("pocket-toy") == bundled
-    card = asset.read_card(bundled)
+    card = cards.read_card(bundled)
     assert card["seed"] == 3
     assert set(card["files"]) == {"config.json", "extra/weights"}
     assert ("pocket-toy", "bundled") in {(a.name, a.status) for a in asset.list_assets()}
@@ -113,7 +115,7 @@ def test_conversion_happens_once_and_a_killed_one_leaves_nothing(
     gguf = tmp_path / "toy.gguf"
     gguf.write_bytes(b"toy")
     model = packaged_model.PackagedModel(
-        "toy", "a toy", "none", "toy", "1", "toy", gguf.name, asset.sha256(gguf), "toy/toy"
+        "toy", "a toy", "none", "toy", "1", "toy", gguf.name, cards.sha256(gguf), "toy/toy"
     )
     monkeypatch.setattr(packaged_model, "source", lambda model: gguf)
 
@@ -145,7 +147,7 @@ def test_unwritable_cache_says_which_variable_to_set(
     gguf = tmp_path / "toy.gguf"
     gguf.write_bytes(b"toy")
     model = packaged_model.PackagedModel(
-        "toy", "a toy", "none", "toy", "1", "toy", gguf.name, asset.sha256(gguf), "toy/toy"
+        "toy", "a toy", "none", "toy", "1", "toy", gguf.name, cards.sha256(gguf), "toy/toy"
     )
     monkeypatch.setattr(packaged_model, "source", lambda model: gguf)
     monkeypatch.setenv("NAMM_MM_CACHE", str(gguf / "below-a-file"))
@@ -192,4 +194,4 @@ def test_packaged_model_is_in_hub_layout_and_its_card_names_the_source() -> None
     files = {p.name for p in folder.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= files
     assert json.loads((folder / "config.json").read_text())["dtype"] == "bfloat16"
-    assert asset.read_card(folder)["hub_id"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert cards.read_card(folder)["hub_id"] == "HuggingFaceTB/SmolLM2-135M-Instruct"

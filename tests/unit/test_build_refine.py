@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from namm_mm.adapters.text import TextAdapter
-from namm_mm.build.refine import LOG, build
+from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.errors import NammError, UsageError
-from namm_mm.evolution.mixture import Mixture
 from namm_mm.evolution.prompts import Tokenized
-from namm_mm.evolution.slopes import EVERYTHING, Answers, Question
 from namm_mm.namm import Namm, load
 from namm_mm.namm.checkpoint import save
 from namm_mm.namm.params import LAYOUTS
 from namm_mm.records import Sample
 from namm_mm.tasks.long_text import LongTextTask
+from research.builders.refine import LOG, build
+from research.gradients.mixture import Mixture
+from research.gradients.slopes import EVERYTHING, Answers, Question
 
 
 @pytest.fixture

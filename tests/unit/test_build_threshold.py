@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from namm_mm.build.threshold import build, shifted, solve
 from namm_mm.errors import UsageError
 from namm_mm.namm import load
+from research.builders.threshold import build, shifted, solve
 
 
 @pytest.mark.parametrize("wanted", [0.2, 0.5, 0.9])

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from namm_mm.build.warm_start import build
 from namm_mm.errors import UsageError
 from namm_mm.namm import load
+from research.builders.warm_start import build
 
 
 def test_a_warm_start_holds_more_and_is_made_again_from_what_was_recorded(

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from namm_mm import __version__
-from namm_mm.cli import VERBS, compose, groups, main
+from namm_mm.cli import VERBS, main
+from namm_mm.commands.compose import compose, groups
 from namm_mm.errors import UsageError
 
 
@@ -36,7 +37,7 @@ def test_without_a_verb_all_verbs_are_shown(capsys: pytest.CaptureFixture[str]) 
 def test_show_prints_a_configuration_that_makes_the_same_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from namm_mm.settings import from_mapping
+    from namm_mm.experiment.reading import from_mapping
 
     words = ["policies=[full,l2]", "budgets=['tokens:32']", "limit=3", "cells.text.interval=64"]
     assert main(["transfer", "experiment=pocket", *words, "--show"]) == 0
@@ -95,7 +96,7 @@ def test_every_shipped_option_names_something_registered_with_known_options(grou
 
     from namm_mm.adapters import ADAPTERS
     from namm_mm.policies import POLICIES
-    from namm_mm.registry import Registry, build
+    from namm_mm.registry.registry import Registry, build
     from namm_mm.tasks import TASKS
 
     registries: dict[str, Registry[Any]] = {"adapter": ADAPTERS, "task": TASKS, "policy": POLICIES}

@@ -14,16 +14,19 @@ import pytest
 import torch
 from video_checkpoints import make_tokenizer
 
-from namm_mm import asset, composed_model, packaged_model, packaged_vision
-from namm_mm.adapters.llava_video import LlavaVideoAdapter
-from namm_mm.build import smollm2_video_training as training
-from namm_mm.build.pocket_video_batches import tokenize
-from namm_mm.build.pocket_video_training import ATTENTION
-from namm_mm.build.smollm2_video_batches import first_token, make_batch
+from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.errors import RunError, UsageError
+from namm_mm.models import cards, packaged_vision
+from namm_mm.models import composed as composed_model
+from namm_mm.models import packaged as packaged_model
+from namm_mm.models import resolve as asset
 from namm_mm.records import Sample
 from namm_mm.tasks.video_qa import footage
 from namm_mm.tasks.video_qa.encode import write_mp4
+from research.builders import smollm2_video_training as training
+from research.builders.pocket_video_batches import tokenize
+from research.builders.pocket_video_training import ATTENTION
+from research.builders.smollm2_video_batches import first_token, make_batch
 
 FRAMES = 6
 
@@ -61,7 +64,7 @@ def bundled(
     language, vision = parts
     places = dict(zip((composed_model.LANGUAGE, composed_model.VISION), parts, strict=True))
     monkeypatch.setattr(packaged_model, "convert", lambda model: places[model.name])
-    monkeypatch.setattr(asset, "BUNDLED", tmp_path / "assets")
+    monkeypatch.setattr(cards, "BUNDLED", tmp_path / "assets")
     monkeypatch.setenv("NAMM_MM_CACHE", str(tmp_path / "cache"))
     tokenizer = composed_model.make_tokenizer(language)
     torch.manual_seed(1)
@@ -73,7 +76,7 @@ def bundled(
     folder = tmp_path / "assets" / "pocket-composed"
     folder.mkdir(parents=True)
     composed_model.save_trained(folder, training.trained(model), model.config)
-    asset.write_card(folder, made_by="namm-mm build smollm2-video", about="a toy")
+    cards.write_card(folder, made_by="namm-mm build smollm2-video", about="a toy")
     return folder, model
 
 
@@ -126,11 +129,11 @@ def test_options_are_compared_by_their_first_words_and_are_not_listed(
 
 def test_it_is_composed_once_and_a_damaged_whole_is_refused(bundled: tuple[Path, Any]) -> None:
     first = Path(asset.resolve("pocket-composed"))
-    assert asset.read_card(first)["source"][-1] == composed_model.TRAINED
+    assert cards.read_card(first)["source"][-1] == composed_model.TRAINED
     assert Path(asset.resolve("pocket-composed")) == first
-    weights = asset.sha256(first / "model.safetensors")
+    weights = cards.sha256(first / "model.safetensors")
     first.rename(first.with_name("before"))
-    assert asset.sha256(Path(asset.resolve("pocket-composed")) / "model.safetensors") == weights
+    assert cards.sha256(Path(asset.resolve("pocket-composed")) / "model.safetensors") == weights
     (first / "video_preprocessor_config.json").write_text("{}")
     with pytest.raises(RunError, match=f"Run `rm -r {first}`"):
         asset.resolve("pocket-composed")
@@ -209,7 +212,7 @@ def test_training_blocks_ask_what_the_adapter_asks(parts: tuple[Path, Path]) -> 
 def test_training_resumes_and_leaves_the_language_model_as_it_was(
     parts: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from namm_mm.build import smollm2_video as builder
+    from research.builders import smollm2_video as builder
 
     places = dict(zip((composed_model.LANGUAGE, composed_model.VISION), parts, strict=True))
     monkeypatch.setattr(packaged_model, "convert", lambda model: places[model.name])
@@ -247,7 +250,7 @@ def test_the_packaged_vision_tower_is_whole() -> None:
     found = packaged_vision.read(file)
     assert found["embeddings.position_embeddings"].shape == (1, 1370, packaged_vision.WIDTH)
     assert len(found) == 223
-    assert asset.sha256(file) == model.sha256
+    assert cards.sha256(file) == model.sha256
 
 
 def test_a_question_ends_where_the_answer_begins(parts: tuple[Path, Path]) -> None:
@@ -260,8 +263,8 @@ def test_a_question_ends_where_the_answer_begins(parts: tuple[Path, Path]) -> No
 @pytest.mark.skipif(bool(composed_model.missing()), reason=f"needs `{composed_model.missing()}`")
 @pytest.mark.skipif(not footage.available(), reason=f"needs `{footage.INSTALL}`")
 def test_the_shipped_model_answers_from_frames_and_without_them_is_at_chance() -> None:
-    from namm_mm.build.smollm2_video_batches import FAMILIES
     from namm_mm.tasks.video_qa import VideoQaTask
+    from research.builders.smollm2_video_batches import FAMILIES
 
     adapter = LlavaVideoAdapter(model="smollm2_video", device="cpu")
     adapter.load()

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from synthetic_records import make_history
 
-from namm_mm import drawing, rollouts
 from namm_mm.errors import RunError
-from namm_mm.history import History, save
+from namm_mm.results import drawing, rollouts
+from namm_mm.runs.history import History, save
 
 WHITE = Image.new("RGB", (8 * 64, 64), "white")
 
@@ -71,7 +71,7 @@ def test_an_episode_is_rendered_again_from_its_actions(episode: Path, tmp_path: 
 def test_another_environment_is_not_passed_off_as_the_episode(
     episode: Path, tmp_path: Path
 ) -> None:
-    from namm_mm.history import read
+    from namm_mm.runs.history import read
 
     facts = {**vars(read(episode)), "rewards": (9.0,) * 12}
     other = tmp_path / save(History(**facts), tmp_path, "other")

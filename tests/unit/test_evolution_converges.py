@@ -12,7 +12,7 @@ import torch
 from needle_model import NEEDLES, NeedleAdapter, NeedleTask
 
 from namm_mm.adapters import ADAPTERS
-from namm_mm.evolution import loop, stages
+from namm_mm.evolution import loop, reading
 from namm_mm.evolution.state import Position
 from namm_mm.tasks import TASKS
 
@@ -47,7 +47,7 @@ def evolve(folder: Path, bias: float, monkeypatch: pytest.MonkeyPatch) -> Seen:
         "validate_every": GENERATIONS,
     }
     start = {"checkpoint": None, "bias": bias, "interval": 64, "statistics_prompts": 4}
-    settings = stages.from_mapping(
+    settings = reading.from_mapping(
         {
             "name": "needle",
             "adapter": "needle",

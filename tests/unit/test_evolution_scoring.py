@@ -12,10 +12,10 @@ import torch
 from text_checkpoints import CHARACTERS
 from torch import Tensor
 
-from namm_mm.adapters.text import TextAdapter
-from namm_mm.cli import compose
+from namm_mm.adapters.text.adapter import TextAdapter
+from namm_mm.commands.compose import compose
 from namm_mm.errors import RunError, UsageError
-from namm_mm.evolution import prompts, stages
+from namm_mm.evolution import prompts, reading
 from namm_mm.evolution.fitness import Fitness, Outcomes
 from namm_mm.evolution.scoring import Conditions, Likelihood, TaskScore
 from namm_mm.evolution.stages import StartSettings
@@ -154,10 +154,10 @@ def test_a_start_may_see_attention_relative_to_an_equal_share(adapter: TextAdapt
 
 def test_settings_from_before_there_was_a_choice_of_features_are_the_same() -> None:
     plain, relative = (
-        stages.from_mapping(compose("evolve", [f"evolution={name}"]))
+        reading.from_mapping(compose("evolve", [f"evolution={name}"]))
         for name in ("smollm2_pure", "smollm2_relative")
     )
-    changed = stages.differences(plain.as_mapping(), relative.as_mapping())
+    changed = reading.differences(plain.as_mapping(), relative.as_mapping())
     assert sorted(line.partition(":")[0] for line in changed) == ["name", "start.relative"]
     assert "relative" not in plain.as_mapping()["start"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from namm_mm.experiment import run
-from namm_mm.settings import from_mapping
+from namm_mm.experiment.reading import from_mapping
 from namm_mm.tasks.offline_rl.environments import make_environment
 
 

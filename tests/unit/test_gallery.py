@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from synthetic_records import make_records, with_histories
 
-from namm_mm.tracking.jsonl import write_record
+from namm_mm.runs.jsonl import write_record
 
-GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
+GALLERY = Path(__file__).parents[2] / "research" / "gallery"
 PICTURES = ("scores.png", "video.png", "episode.png")
 
 
@@ -36,7 +36,7 @@ def test_the_committed_records_give_the_pictures_again(make: ModuleType) -> None
     assert make.main([]) == 0
     readme = (GALLERY.parents[1] / "README.md").read_text()
     for name in PICTURES:
-        assert f"(docs/gallery/{name})" in readme
+        assert f"(research/gallery/{name})" in readme
         with Image.open(make.HERE / name) as drawn, Image.open(GALLERY / name) as committed:
             assert abs(drawn.height - committed.height) <= 2
             assert abs(drawn.width - committed.width) <= 2

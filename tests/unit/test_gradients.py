@@ -8,13 +8,7 @@ import pytest
 import torch
 
 from namm_mm.errors import UsageError
-from namm_mm.evolution.gated_attention import gated
-from namm_mm.evolution.imitation import fit, held
-from namm_mm.evolution.importance import Shown, _Recorder, record
-from namm_mm.evolution.needed import AFTER, LEAD, needed, wanted
 from namm_mm.evolution.prompts import Prompt
-from namm_mm.evolution.revisit import revisit
-from namm_mm.evolution.straight_through import MOST, StraightThrough, attend
 from namm_mm.memory import attach
 from namm_mm.namm import Namm, load
 from namm_mm.namm.params import LAYOUTS
@@ -22,6 +16,12 @@ from namm_mm.namm.spectrogram import Spectrogram
 from namm_mm.policies import Budget, Threshold, create
 from namm_mm.records import Inputs, Sample
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
+from research.gradients.gated_attention import gated
+from research.gradients.imitation import fit, held
+from research.gradients.importance import Shown, _Recorder, record
+from research.gradients.needed import AFTER, LEAD, needed, wanted
+from research.gradients.revisit import revisit
+from research.gradients.straight_through import MOST, StraightThrough, attend
 
 INTERVAL = 32
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from namm_mm import attach, history, policy
+from namm_mm import attach, policy
 from namm_mm.errors import RunError
 from namm_mm.memory.watch import Update
 from namm_mm.policies.base import Budget, Policy
 from namm_mm.records import Role
+from namm_mm.runs import history
 from namm_mm.testing.tiny import tiny_llama
 
 TOKENS, INTERVAL, BUDGET = 70, 16, 9

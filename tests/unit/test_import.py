@@ -21,7 +21,7 @@ def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 HEAVY = ("torch", "transformers", "gymnasium", "wandb", "plotly", "av", "decord", "h5py", "hydra")
 
 
-@pytest.mark.parametrize("module", ["namm_mm", "namm_mm.cli", "namm_mm.settings"])
+@pytest.mark.parametrize("module", ["namm_mm", "namm_mm.cli", "namm_mm.experiment.settings"])
 def test_importing_loads_nothing_heavy_and_takes_under_half_a_second(
     module: str, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from namm_mm.testing.tiny import tiny_llama
 kvpress = pytest.importorskip(
     "kvpress", reason="kvpress is not installed: make test-kvpress makes an environment for it"
 )
-bridge = pytest.importorskip("namm_mm.bridges.kvpress")
+bridge = pytest.importorskip("namm_mm.integrations.kvpress")
 memory_runs = tuple(map(int, transformers_version.split(".")[:2])) >= (5, 17)
 with_memory = pytest.mark.skipif(
     not memory_runs, reason=f"our memory needs transformers 5.17, here is {transformers_version}"

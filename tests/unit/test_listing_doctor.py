@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from namm_mm import doctor
 from namm_mm.cli import main
-from namm_mm.listing import entries
+from namm_mm.commands import checks as doctor
+from namm_mm.commands.entries import entries
 
 
 def test_everything_registered_is_listed_with_a_line_about_it() -> None:

@@ -15,9 +15,9 @@ import video_checkpoints
 
 from namm_mm import attach, policy
 from namm_mm.adapters.base import AnsweringAdapter
-from namm_mm.adapters.llava_video import LlavaVideoAdapter
-from namm_mm.adapters.video_frames import FramePreprocessor, read_preprocessor
-from namm_mm.adapters.video_kinds import KINDS
+from namm_mm.adapters.video.adapter import LlavaVideoAdapter
+from namm_mm.adapters.video.frames import FramePreprocessor, read_preprocessor
+from namm_mm.adapters.video.kinds import KINDS
 from namm_mm.errors import RunError, UsageError
 from namm_mm.policies import Budget
 from namm_mm.records import Role, Sample

@@ -129,7 +129,7 @@ def run_task(folder: Path, model: str, arguments: str) -> list[str]:
 @needs_lmms_eval
 @pytest.mark.filterwarnings("ignore")
 def test_a_task_of_lmms_eval_runs_under_a_policy(tmp_path: Path) -> None:
-    from namm_mm.adapters.llava_video import LlavaVideoAdapter
+    from namm_mm.adapters.video.adapter import LlavaVideoAdapter
     from namm_mm.records import Sample
 
     video_checkpoints.save_checkpoint(tmp_path / "model", "llava_next_video")

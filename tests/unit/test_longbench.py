@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import text_checkpoints
 
-from namm_mm.adapters.text import TextAdapter
+from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.errors import RunError, UsageError
 from namm_mm.records import Answer, Sample
 from namm_mm.tasks.longbench import LongBenchTask, metrics

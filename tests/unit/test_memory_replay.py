@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from replay import replay, visible_after
 
 from namm_mm.memory import attach
 from namm_mm.memory import attention as attention_module
 from namm_mm.memory import cache as cache_module
 from namm_mm.memory.store import SharedStore
 from namm_mm.policies import Budget, Policy, Threshold, create
-from namm_mm.testing.replay import replay, visible_after
 from namm_mm.testing.tiny import TINY, tiny_llama, tiny_tokens
 
 INTERVAL = 32

@@ -8,7 +8,7 @@ import torch
 
 from namm_mm.namm import load
 from namm_mm.namm.checkpoint import available
-from namm_mm.namm.provisional import PRICE, RECENCY, parameters, provisional
+from research.gradients.handwritten import PRICE, RECENCY, parameters, provisional
 
 
 def test_the_bundled_file_is_the_documented_vector() -> None:

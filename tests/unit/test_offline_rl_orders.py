@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from namm_mm.asset import BUNDLED
-from namm_mm.build.pocket_rl_data import BehaviourPolicy, Reminded, evaluate
-from namm_mm.build.pocket_rl_train import Windows
 from namm_mm.errors import UsageError
+from namm_mm.models.cards import BUNDLED
 from namm_mm.tasks.offline_rl import OfflineRlTask, Trajectories
 from namm_mm.tasks.offline_rl.environments import make_environment
 from namm_mm.tasks.offline_rl.orders import FIRST, ORDERS, PART, SHOWN, STEPS, given, once
+from research.builders.pocket_rl_data import BehaviourPolicy, Reminded, evaluate
+from research.builders.pocket_rl_train import Windows
 
 ENVIRONMENT = "HalfCheetah-v5"
 SHOW = slice(-2 * ORDERS, -ORDERS)  # where in an observation the orders are, before the parts

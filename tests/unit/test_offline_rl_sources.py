@@ -217,8 +217,8 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_model_trained_on_any_of_them_can_act(tmp_path: Path) -> None:
-    from namm_mm.adapters.decision_transformer import DecisionTransformerAdapter
-    from namm_mm.build.decision_transformer import build
+    from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
+    from research.builders.decision_transformer import build
 
     path = tmp_path / "data.hdf5"
     as_minari(path, two_episodes())

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from namm_mm.cli import groups, main
+from namm_mm.cli import main
+from namm_mm.commands.compose import groups
 from namm_mm.tracking import read_records
 
 PREFIXES = ("paper_rl", "paper_text", "scale/text", "scale/rl")
@@ -15,7 +16,7 @@ NAMES = [name for name in groups()["experiment"] if name.startswith(PREFIXES)]
 
 
 def test_every_published_control_model_has_a_cell() -> None:
-    from namm_mm.adapters.decision_transformer_statistics import STATE_STATISTICS
+    from namm_mm.adapters.control.statistics import STATE_STATISTICS
 
     cells = {name.partition("/")[2] for name in NAMES if name.startswith("paper_rl/")}
     assert cells == {name.replace("-", "_") for name in STATE_STATISTICS}

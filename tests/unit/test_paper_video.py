@@ -9,9 +9,10 @@ import benchmark_folders
 import pytest
 import video_checkpoints
 
-from namm_mm.cli import compose, groups, main
+from namm_mm.cli import main
+from namm_mm.commands.compose import compose, groups
 from namm_mm.experiment import run
-from namm_mm.settings import from_mapping
+from namm_mm.experiment.reading import from_mapping
 
 VIDEO = [name for name in groups()["experiment"] if name.startswith(("paper_video", "scale/video"))]
 

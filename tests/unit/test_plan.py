@@ -11,12 +11,13 @@ import torch
 
 from namm_mm.cli import main
 from namm_mm.errors import UsageError
+from namm_mm.experiment.reading import from_evaluation
+from namm_mm.experiment.settings import ExperimentSettings, PolicySettings
+from namm_mm.models.known import KNOWN
 from namm_mm.plan import named_device, plan
 from namm_mm.plan.configuration import count, facts_of
 from namm_mm.plan.memory import need
-from namm_mm.plan.models import KNOWN
 from namm_mm.plan.planning import is_cached
-from namm_mm.settings import ExperimentSettings, PolicySettings, from_evaluation
 
 
 def _llama(**sizes: Any) -> Any:

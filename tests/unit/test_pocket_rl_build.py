@@ -12,22 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from namm_mm.asset import BUNDLED, verify
-from namm_mm.build import pocket_rl
-from namm_mm.build.pocket_rl import build, build_model, choose
-from namm_mm.build.pocket_rl_data import BehaviourPolicy, evaluate, rollout, train_policies
-from namm_mm.build.pocket_rl_models import MODELS, Mixture, PocketModel
-from namm_mm.build.pocket_rl_train import (
+from namm_mm.errors import RunError, UsageError
+from namm_mm.models.cards import BUNDLED, verify
+from namm_mm.records import Sample
+from namm_mm.tasks.offline_rl import OfflineRlTask, Trajectories, read_dataset
+from namm_mm.tasks.offline_rl.data import read_facts
+from research.builders import pocket_rl
+from research.builders.pocket_rl import build, build_model, choose
+from research.builders.pocket_rl_data import BehaviourPolicy, evaluate, rollout, train_policies
+from research.builders.pocket_rl_models import MODELS, Mixture, PocketModel
+from research.builders.pocket_rl_train import (
     TrainingSettings,
     Windows,
     checkpoint_folder,
     select,
     train,
 )
-from namm_mm.errors import RunError, UsageError
-from namm_mm.records import Sample
-from namm_mm.tasks.offline_rl import OfflineRlTask, Trajectories, read_dataset
-from namm_mm.tasks.offline_rl.data import read_facts
 
 HOPPER = BUNDLED / "pocket_rl_hopper"
 TINY = TrainingSettings(window=3, width=8, layers=1, batch=4, updates=4, warmup=2, every=2)

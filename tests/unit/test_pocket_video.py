@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from namm_mm import attach, policy
-from namm_mm.adapters.llava_video import LlavaVideoAdapter
-from namm_mm.asset import BUNDLED, read_card
+from namm_mm.adapters.video.adapter import LlavaVideoAdapter
+from namm_mm.models.cards import BUNDLED, read_card
 from namm_mm.policies import Budget, Policy
 from namm_mm.records import Sample
 from namm_mm.tasks.video_qa import VideoQaTask

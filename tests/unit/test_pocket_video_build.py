@@ -10,17 +10,17 @@ import pytest
 import torch
 from transformers import AttentionInterface, LlavaNextVideoForConditionalGeneration
 
-from namm_mm.asset import verify
-from namm_mm.build import pocket_video
-from namm_mm.build import pocket_video_training as training
-from namm_mm.build.pocket_video_batches import Batch, make_batch
-from namm_mm.build.pocket_video_model import (
+from namm_mm.models.cards import verify
+from namm_mm.tasks.video_qa import footage
+from research.builders import pocket_video
+from research.builders import pocket_video_training as training
+from research.builders.pocket_video_batches import Batch, make_batch
+from research.builders.pocket_video_model import (
     make_model,
     make_tokenizer,
     save_layout,
     take_weights,
 )
-from namm_mm.tasks.video_qa import footage
 
 pytestmark = pytest.mark.skipif(not footage.available(), reason=f"needs `{footage.INSTALL}`")
 

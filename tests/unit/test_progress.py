@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 from synthetic_records import make_record
 
-from namm_mm.progress import Lines, showing
+from namm_mm.console.progress import Lines, showing
 
 
 def test_a_log_gets_few_lines_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1000, 4))  # every record takes four seconds
-    monkeypatch.setattr("namm_mm.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("namm_mm.console.progress.time.monotonic", lambda: float(next(clock)))
     out = io.StringIO()
     lines = Lines(Console(file=out, width=100))
     lines.begin("text", 10)

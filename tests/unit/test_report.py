@@ -17,17 +17,18 @@ from rich.console import Console
 from synthetic_records import PROVENANCE, make_history, make_record, make_records, with_histories
 
 from namm_mm import report
+from namm_mm.console.table import result_table
 from namm_mm.errors import RunError, UsageError
-from namm_mm.pictures import save_frames
 from namm_mm.records import Inputs, MemoryUse, Record, Sample
-from namm_mm.report import html, markdown, pictures, plots
-from namm_mm.report.blocks import Courses, Figure, Report, Samples, Table
+from namm_mm.report import html, markdown, pictures
 from namm_mm.report.build import build
-from namm_mm.report.console import result_table
-from namm_mm.report.runs import load_runs
-from namm_mm.results import result_rows
+from namm_mm.results import plots
+from namm_mm.results.blocks import Courses, Figure, Report, Samples, Table
+from namm_mm.results.rows import result_rows
+from namm_mm.runs.jsonl import write_record
+from namm_mm.runs.load import load_runs
+from namm_mm.runs.pictures import save_frames
 from namm_mm.tracking import RunInfo, open_run
-from namm_mm.tracking.jsonl import write_record
 
 MEMORY = MemoryUse(256, 2, (256.0,) * 4, 256.0, 256.0, 65536, 65536)
 

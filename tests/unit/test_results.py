@@ -8,7 +8,7 @@ import math
 import pytest
 from synthetic_records import PROVENANCE, make_record
 
-from namm_mm.results import result_rows
+from namm_mm.results.rows import result_rows
 
 
 def test_rows_pair_policies_on_shared_samples_only() -> None:

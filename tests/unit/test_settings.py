@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from namm_mm.budgets import parse
 from namm_mm.errors import UsageError
+from namm_mm.experiment.reading import from_evaluation, from_mapping
+from namm_mm.experiment.settings import ExperimentSettings
 from namm_mm.policies.base import Budget, KeepAll, Threshold
+from namm_mm.policies.budgets import parse
 from namm_mm.records import Trace
-from namm_mm.settings import ExperimentSettings, from_evaluation, from_mapping
 
 CELL = {"adapter": {"name": "text", "model": "owner/model"}, "task": "long_text"}
 

@@ -10,8 +10,8 @@ from synthetic_records import make_record
 
 from namm_mm.errors import UsageError
 from namm_mm.records import Record
-from namm_mm.results import result_rows
-from namm_mm.tracking.slim import read_slim, write_slim
+from namm_mm.results.rows import result_rows
+from namm_mm.results.slim import read_slim, write_slim
 
 
 def records() -> list[Record]:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from namm_mm.statistics import mean_interval, newcombe, paired_difference, wilson
+from namm_mm.results.statistics import mean_interval, newcombe, paired_difference, wilson
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_normal_interval_of_many_values_is_what_the_bootstrap_would_give(
 ) -> None:
     values = np.random.default_rng(4).exponential(5.0, size=2000)
     normal = mean_interval(values)
-    monkeypatch.setattr("namm_mm.statistics.MANY", 10**9)
+    monkeypatch.setattr("namm_mm.results.statistics.MANY", 10**9)
     resampled = mean_interval(values, resamples=4000)
     assert normal is not None
     assert resampled is not None
@@ -101,7 +101,7 @@ def test_intervals_repeat_exactly_and_do_not_depend_on_the_chunk(
     values = np.random.default_rng(3).normal(size=200)
     first, again = mean_interval(values), mean_interval(values)
     assert first == again
-    monkeypatch.setattr("namm_mm.statistics._CHUNK", 1000)
+    monkeypatch.setattr("namm_mm.results.statistics._CHUNK", 1000)
     chunked = mean_interval(values)
     assert first is not None
     assert chunked is not None

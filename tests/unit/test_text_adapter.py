@@ -13,7 +13,7 @@ from text_checkpoints import CHARACTERS, save
 
 from namm_mm.adapters import ADAPTERS
 from namm_mm.adapters.base import AnsweringAdapter
-from namm_mm.adapters.text import TextAdapter
+from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.errors import RunError, UsageError
 from namm_mm.memory import attach
 from namm_mm.policies import Budget, create

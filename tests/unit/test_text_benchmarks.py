@@ -152,7 +152,7 @@ def test_a_benchmark_runs_with_its_own_lengths_and_a_longer_context(
     tiny: Path, tmp_path: Path
 ) -> None:
     """A tiny Llama under NTK answers in as many tokens as the task allows, long prompts cropped."""
-    from namm_mm.adapters.text import TextAdapter
+    from namm_mm.adapters.text.adapter import TextAdapter
 
     task = InfiniteBenchTask(str(files.write(tmp_path / "ib", files.INFINITEBENCH)))
     common = {"device": "cpu", "dtype": "float32", "answer_by": "generate"}

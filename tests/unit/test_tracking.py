@@ -10,11 +10,11 @@ import pytest
 from synthetic_records import PROVENANCE, make_record, make_records
 
 from namm_mm.errors import RunError, UsageError
+from namm_mm.runs import provenance
 from namm_mm.tracking import (
     RunInfo,
     Tracker,
     open_run,
-    provenance,
     read_records,
     read_state,
     resolve_wandb_mode,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from synthetic_records import PROVENANCE, make_history, make_records, with_histories
+from wandb_reader import OfflineRun, messages, read_offline_run
 
 from namm_mm.errors import RunError
 from namm_mm.tracking import RunInfo, open_run
-from namm_mm.tracking.wandb_reader import OfflineRun, messages, read_offline_run
 
 SAMPLES = 5
 RECORDS = make_records(SAMPLES)

@@ -14,10 +14,10 @@ import torch
 import video_checkpoints
 
 from namm_mm import attach, policy
-from namm_mm.adapters.context import ContextExtension, context_length, extend, read_extension
-from namm_mm.adapters.llava_video import LlavaVideoAdapter
-from namm_mm.adapters.video_frames import SIGLIP, read_preprocessor
-from namm_mm.adapters.video_kinds import KINDS, model_type_of
+from namm_mm.adapters.common.context import ContextExtension, context_length, extend, read_extension
+from namm_mm.adapters.video.adapter import LlavaVideoAdapter
+from namm_mm.adapters.video.frames import SIGLIP, read_preprocessor
+from namm_mm.adapters.video.kinds import KINDS, model_type_of
 from namm_mm.errors import RunError, UsageError
 from namm_mm.policies import Budget
 from namm_mm.records import FRAME_MARK, Role, Sample
@@ -74,7 +74,7 @@ def asking(clip: Path, **more: Any) -> Sample:
 def test_the_format_of_llavas_authors_has_as_many_tokens_as_features(
     mode: str, newline: str, tokens: int, trailing: int
 ) -> None:
-    from namm_mm.adapters.llava_qwen_model import pool, read_config, with_newlines
+    from namm_mm.adapters.video.llava_qwen import pool, read_config, with_newlines
 
     name = "google/siglip-so400m-patch14-384"
     plain = {"mm_vision_tower": name, "mm_newline_position": newline, "mm_spatial_pool_mode": mode}

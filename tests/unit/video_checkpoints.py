@@ -21,7 +21,7 @@ TEMPLATE = (
 
 
 def make_tokenizer() -> Any:
-    from namm_mm.build.pocket_video_model import make_tokenizer
+    from research.builders.pocket_video_model import make_tokenizer
 
     return make_tokenizer()
 
@@ -183,7 +183,7 @@ def save_llava_qwen(
     """Save a tiny model in the format of LLaVA's authors: no preprocessor, no video token."""
     from transformers import SiglipVisionConfig
 
-    from namm_mm.adapters.llava_qwen_model import LlavaQwenForConditionalGeneration, read_config
+    from namm_mm.adapters.video.llava_qwen import LlavaQwenForConditionalGeneration, read_config
 
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()

@@ -1,0 +1,1 @@
+"""What adapters share: loading, placement, context, greedy decoding, timing."""

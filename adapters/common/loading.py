@@ -1,0 +1,169 @@
+"""Load a model of transformers onto the right device, with one clear error for each failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.errors import RunError, UsageError, message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import torch
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def check_device(name: str) -> None:
+    """Raise `UsageError` unless `name` can name a device at all; it may still be absent."""
+    if name.partition(":")[0] not in ("auto", "cpu", "cuda"):
+        raise UsageError(
+            message("unknown device", given=name, expected="auto, cpu, cuda or cuda:N")
+        )
+
+
+def check_weights(info: Mapping[str, Any], source: Path | str, name: str, kind: str) -> None:
+    """Raise `RunError` if weights are missing: transformers fills them with random numbers."""
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise RunError(
+            message(
+                f"{name!r} lacks {len(missing)} weights",
+                given=missing[0],
+                expected=f"all weights of {kind} in {source}",
+            )
+        )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called `name`; ``auto`` takes CUDA where there is one."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            message(
+                "the device is absent",
+                given=name,
+                expected=f"cpu, or one of {torch.cuda.device_count()} CUDA devices",
+                then="`namm-mm doctor` says what torch sees; device=auto takes what there is.",
+            )
+        )
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype called `name`; ``auto`` is bfloat16 where `device` computes in it."""
+    import torch
+
+    if name == "auto":
+        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bfloat16()
+        return torch.bfloat16 if native else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def cpu_capabilities() -> dict[str, Any]:
+    """What torch says of the processor; nothing, if it is an older torch."""
+    import torch
+
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return found
+
+
+def _cpu_has_bfloat16() -> bool:
+    capabilities = cpu_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def configuration(source: Path | str, name: str) -> Any:
+    """Load a configuration of transformers; raise `RunError` if it cannot be read."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source)
+    except Exception as error:  # as below
+        raise RunError(
+            message(
+                f"cannot read the configuration of {name!r} ({_first_line(error)})",
+                given=str(source),
+                expected="a config.json in hub layout",
+            )
+        ) from error
+
+
+def causal_model(
+    source: Path | str, name: str, dtype: torch.dtype, *, config: Any = None, **placement: Any
+) -> Any:
+    """Load a causal language model, every weight of it.
+
+    Parameters
+    ----------
+    source
+        What :func:`namm_mm.models.resolve.resolve` returned for `name`.
+    name
+        As the user wrote it, for messages.
+    dtype
+        Of the weights.
+    config
+        In place of the model's own configuration.
+    placement
+        Further arguments of ``from_pretrained``: a device map, a quantisation.
+
+    Raises
+    ------
+    UsageError
+        It is another kind of model.
+    RunError
+        Files are missing or damaged, or weights are missing in them.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, config=config, output_loading_info=True, **placement
+        )
+        model, info = loaded
+    except ValueError as error:
+        raise UsageError(
+            message(
+                f"{name!r} is not a causal language model ({_first_line(error)})",
+                given=str(source),
+                expected="a model that AutoModelForCausalLM loads",
+            )
+        ) from error
+    except Exception as error:  # safetensors, huggingface_hub and torch each have their own
+        raise RunError(
+            message(
+                f"cannot load the weights of {name!r} ({type(error).__name__}: "
+                f"{_first_line(error)})",
+                given=str(source),
+                expected="a complete model in hub layout",
+                then="`namm-mm list` shows what is cached and how to get the rest.",
+            )
+        ) from error
+    check_weights(info, source, name, type(model).__name__)
+    return model
+
+
+def tokenizer(source: Path | str, name: str) -> Any:
+    """Load the tokenizer beside a model; raise `RunError` if its files are missing or damaged."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # as above
+        raise RunError(
+            message(
+                f"cannot load the tokenizer of {name!r} ({_first_line(error)})",
+                given=str(source),
+                expected="tokenizer files in hub layout beside the weights",
+            )
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]

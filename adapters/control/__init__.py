@@ -1,0 +1,1 @@
+"""Control: Decision Transformers, token by token or with the window encoded anew."""

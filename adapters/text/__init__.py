@@ -1,0 +1,1 @@
+"""Text: causal language models."""

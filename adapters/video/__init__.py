@@ -1,0 +1,1 @@
+"""Video: LLaVA models that see frames."""

@@ -1,0 +1,399 @@
+"""Video: multiple choice and free answers by the LLaVA video models of transformers.
+
+The clip is fed first and the rest of the prompt after it, in two calls on one cache. A streaming
+memory does not tell the difference, and under ``prune_after_prefill`` the prefill is then the
+video, pruned before any question is known. The answer is read off the last position: with
+``options`` the option whose letter is the most probable, with ``words`` the one whose first word
+is, without being listed. With ``generate`` the model writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.adapters.common.context import check_length, read_extension
+from namm_mm.adapters.common.placement import Placement
+from namm_mm.adapters.common.timing import TokenTimes, now
+from namm_mm.adapters.video.kinds import POOLINGS
+from namm_mm.adapters.video.loading import LoadedVideoModel, load_video_model
+from namm_mm.adapters.video.prompt import (
+    LETTERS,
+    letter_in,
+    question_text,
+    time_instruction,
+)
+from namm_mm.errors import RunError, UsageError, message
+from namm_mm.models.resolve import resolve
+from namm_mm.records import FRAME_MARK, Answer, Inputs, Role, Sample
+from namm_mm.video import BACKENDS, SAMPLINGS, Clip, sample_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+    from namm_mm.memory import Memory
+
+ANSWERS = ("auto", "options", "words", "generate")
+
+
+@dataclass
+class LlavaVideoAdapter:
+    """Runs LlavaNextVideo, LlavaOnevision, VideoLlava or LLaVA-Video on questions about files.
+
+    Parameters
+    ----------
+    model
+        Local folder, asset name or hub id, as :func:`namm_mm.models.resolve.resolve` takes it.
+    frames
+        How many frames to sample from a file; a shorter file gives all it has.
+    min_frames
+        A file of fewer frames fails its sample instead.
+    sampling
+        ``even``, ``ends`` or ``stride``: see :func:`namm_mm.video.spread`.
+    dtype
+        ``auto`` is bfloat16 where the device computes in it natively, else float32.
+    device
+        ``auto`` is CUDA where there is one; ``cpu``, ``cuda``, ``cuda:1``.
+    device_map, quantization, attention
+        Several GPUs, 4-bit weights, attention kernel: see
+        :class:`namm_mm.adapters.common.placement.Placement`.
+    rope
+        ``linear:2.5`` or ``ntk:4`` extend the context, see :mod:`namm_mm.adapters.common.context`;
+        None
+        leaves the checkpoint as it is.
+    pooling
+        ``average``, ``bilinear`` or ``max`` instead of what a model in LLaVA's own format says.
+    time_instruction
+        Tell the model how long the video is and when its frames were, as LLaVA-Video was tuned.
+    answer_by
+        ``options`` compares the letters of a sample's options; ``words`` does not list them and
+        compares the words that they begin with, for models too small to match letters;
+        ``generate`` decodes greedily. ``auto`` is what the model's card says, else ``options``.
+    max_new_tokens
+        Longest answer under ``generate``.
+    decoder
+        Backend of :func:`namm_mm.video.sample_frames`: ``auto``, ``decord`` or ``pyav``.
+
+    Raises
+    ------
+    UsageError
+        An option is wrong.
+    """
+
+    model: str = "pocket_video"
+    frames: int = 32
+    min_frames: int = 1
+    sampling: str = "even"
+    dtype: str = "auto"
+    device: str = "auto"
+    device_map: str | Mapping[str, Any] | None = None
+    quantization: str | None = None
+    attention: str | None = None
+    rope: str | None = None
+    pooling: str | None = None
+    time_instruction: bool = False
+    answer_by: str = "auto"
+    max_new_tokens: int = 16
+    decoder: str = "auto"
+    _loaded: LoadedVideoModel | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, given, valid in (
+            ("answer_by", self.answer_by, ANSWERS),
+            ("sampling", self.sampling, SAMPLINGS),
+            ("pooling", self.pooling, (None, *POOLINGS)),
+            ("decoder", self.decoder, ("auto", *BACKENDS)),
+        ):
+            if given not in valid:
+                known = [name for name in valid if name is not None]
+                raise UsageError(
+                    message(f"unknown {name}", given=given, expected="a known one", valid=known)
+                )
+        self._placement = Placement(
+            self.dtype, self.device, self.device_map, self.quantization, self.attention
+        )
+        read_extension(self.rope)
+        for name in ("frames", "min_frames", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    message(f"wrong {name}", given=getattr(self, name), expected="1 or more")
+                )
+
+    @property
+    def model_name(self) -> str:
+        """The name that was asked for."""
+        return self.model
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The language model inside the video model."""
+        module: nn.Module = self.loaded.model.model.language_model
+        return module
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self.loaded.tokenizer
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """How the model is run, for every record."""
+        found = {
+            "frames_wanted": self.frames,
+            "sampling": self.sampling,
+            "rope": self.rope or "as published",
+            "context_length": self._loaded.context_length if self._loaded else None,
+            "answer_by": self.answering,
+            "quantization": self.quantization,
+            "pooling": self.pooling,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def answering(self) -> str:
+        """How it answers; ``auto`` until a model is loaded that says so."""
+        if self.answer_by == "auto" and self._loaded is not None:
+            return self._loaded.answer_by
+        return self.answer_by
+
+    def load(self) -> None:
+        """Load model, tokenizer and preprocessor; see :class:`namm_mm.adapters.base.Adapter`."""
+        if self._loaded is None:
+            self._loaded = load_video_model(
+                resolve(self.model),
+                self.model,
+                self._placement,
+                read_extension(self.rope),
+                self.pooling,
+            )
+
+    def use(self, loaded: LoadedVideoModel) -> None:
+        """Take a model that is in memory already, instead of loading one."""
+        self._loaded = loaded
+
+    def prepare(self, sample: Sample) -> Inputs:
+        """Read the frames, word the prompt, and expand the video's placeholder.
+
+        The tokens of the clip have the role ``frame`` with the index of their frame; all others,
+        and Onevision's closing newline, are ``text``.
+        """
+        import torch
+
+        ready = self.loaded
+        if sample.video is None:
+            raise UsageError(
+                message(f"sample {sample.id!r} has no video", given=None, expected="a video file")
+            )
+        if len(sample.options) > len(LETTERS):
+            raise UsageError(
+                message(
+                    f"sample {sample.id!r} has too many options",
+                    given=len(sample.options),
+                    expected=f"at most {len(LETTERS)}",
+                )
+            )
+        marks = sample.prompt.count(FRAME_MARK)
+        clip = self._clip(sample, marks)
+        pixels = ready.preprocess(clip.frames)
+        layout = ready.layout(pixels)
+        ids, roles = [], []
+        places = iter(range(len(pixels)))
+        for token in self._encode(self._prompt(sample, clip)):
+            if token != ready.video_token:
+                ids.append(token)
+                roles.append(Role("text"))
+                continue
+            for frame in [next(places)] if marks else places:
+                ids += [token] * layout.tokens_per_frame
+                roles += [Role("frame", frame)] * layout.tokens_per_frame
+            if roles[-1] == Role("frame", len(pixels) - 1):
+                ids += [token] * layout.trailing
+                roles += [Role("text")] * layout.trailing
+        new = self.max_new_tokens if self.answering == "generate" else 1
+        check_length(len(ids) + new, ready.context_length, name=self.model, sample=sample.id)
+        tokens = torch.tensor([ids])
+        device, dtype = ready.model.device, ready.model.dtype
+        tensors = {
+            "input_ids": tokens.to(device),
+            "attention_mask": torch.ones_like(tokens).to(device),
+            "pixel_values_videos": pixels[None].to(device, dtype),
+        }
+        details = {
+            "frames_seen": len(pixels),
+            "tokens_per_frame": layout.tokens_per_frame,
+            "video_seconds": round(clip.seconds, 3),
+        }
+        return Inputs(tensors, tuple(roles), sample, details)
+
+    def _clip(self, sample: Sample, marks: int) -> Clip:
+        """Sample the frames: as many as the sample's prompt has places for, where it has some."""
+        if marks > self.frames:
+            raise UsageError(
+                message(
+                    f"the prompt of sample {sample.id!r} has more places for frames than are "
+                    "sampled",
+                    given=f"{marks} places, adapter.frames={self.frames}",
+                    expected="equal numbers",
+                    then=f"Set adapter.frames={marks}, or task.frames={self.frames}.",
+                )
+            )
+        count = marks or self.frames
+        path = sample.video or ""
+        clip = sample_frames(path, count, backend=self.decoder, sampling=self.sampling)
+        least = max(marks, self.min_frames)
+        if len(clip.frames) < least:
+            raise RunError(
+                message(
+                    f"the video {str(sample.video)!r} is too short",
+                    given=f"{len(clip.frames)} frames",
+                    expected=f"at least {least}",
+                    then="adapter.min_frames says how many are needed.",
+                )
+            )
+        return clip
+
+    def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
+        """Choose the option whose letter, or first word, is the most probable; or generate."""
+        import torch
+
+        with torch.no_grad():
+            if self.answering == "generate" or not inputs.sample.options:
+                return self._generate(inputs)
+            return self._choose(inputs)
+
+    def _choose(self, inputs: Inputs) -> Answer:
+        sample = inputs.sample
+        texts = sample.options if self.answering == "words" else LETTERS[: len(sample.options)]
+        compared = self._beginnings(self._prompt(sample), texts)
+        start = self._clock()
+        cache, end = self._watch(inputs)
+        output = self.loaded.model(
+            input_ids=inputs.tensors["input_ids"][:, end:],
+            attention_mask=inputs.tensors["attention_mask"],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        found = output.logits[0, -1].float().log_softmax(-1)[compared].tolist()
+        seconds = self._clock() - start
+        best = max(range(len(found)), key=found.__getitem__)
+        return Answer(
+            text=sample.options[best],
+            option=best,
+            log_probabilities=tuple(found),
+            first_token_seconds=seconds,
+            tokens=len(inputs.roles) + 1,
+        )
+
+    def _generate(self, inputs: Inputs) -> Answer:
+        ready = self.loaded
+        times = TokenTimes(ready.model.device)
+        cache, _ = self._watch(inputs)
+        output = ready.model.generate(
+            input_ids=inputs.tensors["input_ids"],
+            attention_mask=inputs.tensors["attention_mask"],
+            past_key_values=cache,
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            pad_token_id=ready.pad_token,
+            streamer=times,
+        )
+        new = output[0, len(inputs.roles) :]
+        text = ready.tokenizer.decode(new, skip_special_tokens=True).strip()
+        return Answer(
+            text=text,
+            option=letter_in(text, inputs.sample.options),
+            first_token_seconds=times.first_token_seconds,
+            token_seconds=times.token_seconds,
+            tokens=int(output.shape[1]),
+        )
+
+    def _watch(self, inputs: Inputs) -> tuple[Any, int]:
+        """Feed everything up to the end of the video; return the cache and how much it was."""
+        video = (inputs.tensors["input_ids"][0] == self.loaded.video_token).nonzero()
+        end = int(video[-1]) + 1
+        output = self.loaded.model(
+            input_ids=inputs.tensors["input_ids"][:, :end],
+            attention_mask=inputs.tensors["attention_mask"][:, :end],
+            pixel_values_videos=inputs.tensors["pixel_values_videos"],
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.past_key_values, end
+
+    def _prompt(self, sample: Sample, clip: Clip | None = None) -> str:
+        """The whole prompt as text, with a placeholder for the video or for each of its frames."""
+        ready = self.loaded
+        listed = () if self.answering == "words" else sample.options
+        text = sample.prompt or question_text(sample.question, listed, context=sample.context)
+        if ready.placeholder in text:
+            raise UsageError(
+                message(
+                    f"sample {sample.id!r} contains the video placeholder",
+                    given=ready.placeholder,
+                    expected="a question without it: the adapter puts the video first",
+                )
+            )
+        if self.time_instruction and clip is not None:
+            text = time_instruction(clip) + text
+        if FRAME_MARK in text:
+            text = text.replace(FRAME_MARK, ready.placeholder)
+            return self._turn(text, text.count(ready.placeholder), ready.kind.template_of_text)
+        return self._turn(text, 1, ready.kind.template)
+
+    def _turn(self, text: str, places: int, template: str) -> str:
+        """Wrap `text` as the user's turn, the video before it where it has no place for it."""
+        ready = self.loaded
+        if ready.chat_template:
+            video = [{"type": "video"}] if ready.placeholder not in text else []
+            worded: str = ready.tokenizer.apply_chat_template(
+                [{"role": "user", "content": [*video, {"type": "text", "text": text}]}],
+                chat_template=ready.chat_template,
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+            if worded.count(ready.placeholder) == places:
+                return worded  # a template for text only has no place for the video
+        return template.replace("<video>", ready.placeholder).replace("{text}", text)
+
+    def _encode(self, text: str) -> list[int]:
+        tokenizer = self.loaded.tokenizer
+        own = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+        return list(tokenizer(text, add_special_tokens=not own)["input_ids"])
+
+    def _beginnings(self, prompt: str, texts: Sequence[str]) -> list[int]:
+        """The token that each of `texts` begins with, as it comes after `prompt`."""
+        tokenizer = self.loaded.tokenizer
+        space = "" if prompt[-1].isspace() else " "
+        before = self._encode(prompt)
+        found = []
+        for text in texts:
+            ids = self._encode(prompt + space + text)
+            if ids[: len(before)] == before and len(ids) > len(before):
+                ids = ids[len(before) :]
+            else:  # the prompt's end and the text melt into one token
+                ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            found.append(next((i for i in ids if tokenizer.decode([i]).strip()), ids[-1]))
+        if len(set(found)) < len(found):
+            raise UsageError(
+                message(
+                    f"the tokenizer of {self.model!r} does not tell the options apart",
+                    given=dict(zip(texts, found, strict=True)),
+                    expected="a first token of its own for each",
+                    then="Use answer_by=generate.",
+                )
+            )
+        return found
+
+    @property
+    def loaded(self) -> LoadedVideoModel:
+        """The model and what belongs to it."""
+        if self._loaded is None:
+            raise UsageError("the video adapter has no model yet: call `load()` first.")
+        return self._loaded
+
+    def _clock(self) -> float:
+        return now(self.loaded.model.device)

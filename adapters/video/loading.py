@@ -1,0 +1,241 @@
+"""Load a video model with all that turns a question about a clip into its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.adapters.common import context, loading
+from namm_mm.adapters.common.placement import Placement
+from namm_mm.adapters.video.frames import (
+    SIGLIP,
+    FramePreprocessor,
+    processor_files,
+    read_json,
+    read_preprocessor,
+)
+from namm_mm.adapters.video.kinds import (
+    KINDS,
+    LLAVA_QWEN,
+    Layout,
+    VideoKind,
+    kind_of,
+    model_type_of,
+)
+from namm_mm.errors import RunError, UsageError, message
+from namm_mm.models.cards import CARD, read_card
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LoadedVideoModel:
+    """A model and what belongs to it.
+
+    Attributes
+    ----------
+    model, tokenizer
+        Of transformers, the model in evaluation mode on its device.
+    kind
+        Which of the served classes it is.
+    preprocess
+        Turns frames into pixel values.
+    processor
+        The checkpoint's ``processor_config.json``, empty if it has none.
+    video_token, placeholder
+        Token id that stands for the video, and its text.
+    chat_template
+        The checkpoint's template, if any.
+    context_length
+        Longest sequence in tokens, after any extension; None if the model says none.
+    answer_by
+        How its card says that it was taught to answer.
+    """
+
+    model: Any
+    tokenizer: Any
+    kind: VideoKind
+    preprocess: FramePreprocessor
+    processor: dict[str, Any]
+    video_token: int
+    placeholder: str
+    chat_template: str | None
+    context_length: int | None = None
+    answer_by: str = "options"
+
+    @property
+    def pad_token(self) -> int | None:
+        """The token to pad with: the tokenizer's own, or that of the end."""
+        token: int | None = self.tokenizer.pad_token_id
+        return self.tokenizer.eos_token_id if token is None else token
+
+    def layout(self, pixels: Tensor) -> Layout:
+        """How a clip of these processed frames (frame, 3, height, width) is laid out in tokens."""
+        height, width = pixels.shape[-2:]
+        return self.kind.layout(height, width, self.processor, self.model.config)
+
+
+def load_video_model(
+    source: Path | str,
+    name: str,
+    placement: Placement,
+    extension: context.ContextExtension | None = None,
+    pooling: str | None = None,
+) -> LoadedVideoModel:
+    """Load the model that :func:`namm_mm.models.resolve.resolve` found as `source` for `name`.
+
+    Parameters
+    ----------
+    placement
+        Devices, dtype, quantisation.
+    extension
+        Of the context.
+    pooling
+        Instead of ``mm_spatial_pool_mode``, for LLaVA's own format only.
+
+    Raises
+    ------
+    UsageError
+        Its class is not served, or its context cannot be extended.
+    RunError
+        Files or weights are missing or damaged.
+    """
+    plain = read_json(source, "config.json", name)
+    model_type = model_type_of(plain)
+    kind = kind_of(model_type, name)
+    if pooling is not None and model_type != LLAVA_QWEN:
+        raise UsageError(
+            message(
+                f"the pooling of {name!r} cannot be chosen",
+                given=pooling,
+                expected="null: only models in LLaVA's own format leave it open",
+            )
+        )
+    config = _guarded(
+        lambda: _config(plain, source, name, kind, pooling), "read the configuration", name
+    )
+    longest = context.extend(config, extension)
+    tokenizer = loading.tokenizer(source, name)
+    token = _video_token(config, tokenizer, name, own=kind.own_class)
+    video, processor = _processor(source, name, model_type)
+    model = _model(source, name, kind, config, placement.arguments())
+    return LoadedVideoModel(
+        model=placement.settle(model),
+        tokenizer=tokenizer,
+        kind=kind,
+        preprocess=read_preprocessor(video, config.model_type),
+        processor=processor,
+        video_token=token,
+        placeholder=tokenizer.convert_ids_to_tokens(token),
+        chat_template=_template(processor, tokenizer, kind),
+        context_length=longest,
+        answer_by=_taught(source),
+    )
+
+
+def _taught(source: Path | str) -> str:
+    """How the model's card says that it answers; checkpoints of others have none."""
+    folder = Path(source)
+    card = read_card(folder) if (folder / CARD).is_file() else {}
+    return str(card.get("answer_by", "options"))
+
+
+def _config(
+    plain: dict[str, Any], source: Path | str, name: str, kind: VideoKind, pooling: str | None
+) -> Any:
+    if kind.own_class:
+        from namm_mm.adapters.video.llava_qwen import read_config
+
+        chosen = {} if pooling is None else {"mm_spatial_pool_mode": pooling}
+        return read_config({**plain, **chosen}, name)
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(source)
+
+
+def _model(
+    source: Path | str, name: str, kind: VideoKind, config: Any, arguments: dict[str, Any]
+) -> Any:
+    if kind.own_class:
+        from namm_mm.adapters.video import llava_qwen as module
+
+        arguments = {**arguments, "key_mapping": module.RENAMED}
+    else:
+        import transformers as module  # type: ignore[no-redef]
+    loader = getattr(module, kind.model_class)
+    model, info = _guarded(
+        lambda: loader.from_pretrained(
+            source, config=config, output_loading_info=True, **arguments
+        ),
+        "load the weights",
+        name,
+    )
+    loading.check_weights(info, source, name, kind.model_class)
+    return model
+
+
+def _processor(
+    source: Path | str, name: str, model_type: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        return processor_files(source, name)
+    except RunError:
+        if model_type != LLAVA_QWEN:
+            raise
+        return dict(SIGLIP), {}  # the published code has these numbers in itself
+
+
+def _template(processor: dict[str, Any], tokenizer: Any, kind: VideoKind) -> str | None:
+    if kind.own_class:  # the tokenizer's template is that of the language model: it sees no video
+        return None
+    template: str | None = processor.get("chat_template") or tokenizer.chat_template
+    return template
+
+
+def _video_token(config: Any, tokenizer: Any, name: str, *, own: bool) -> int:
+    """Id of the token that stands for the video; in LLaVA's own format it is a new one."""
+    if own:
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", "<video>"]})
+        config.image_token_id, config.video_token_id = tokenizer.convert_tokens_to_ids(
+            ["<image>", "<video>"]
+        )
+    token = int(config.video_token_id)
+    rows = config.get_text_config().vocab_size
+    if token >= len(tokenizer) or (own and token >= rows):
+        raise RunError(
+            message(
+                f"the tokenizer of {name!r} has no token for the video",
+                given=f"{len(tokenizer)} tokens, {rows} embeddings",
+                expected=f"a vocabulary that holds the model's video token {token}",
+            )
+        )
+    return token
+
+
+def _guarded(load: Any, what: str, name: str) -> Any:
+    """Call `load`; word whatever goes wrong in it."""
+    try:
+        return load()
+    except (UsageError, RunError):
+        raise
+    except Exception as error:  # safetensors, huggingface_hub and torch each have their own
+        first = (str(error).strip().splitlines() or [""])[0]
+        if "model type" in first:
+            raise UsageError(
+                message(
+                    f"cannot {what} of {name!r} ({first})",
+                    given=name,
+                    expected="a video model of transformers, of a known class",
+                    valid=KINDS,
+                )
+            ) from error
+        raise RunError(
+            message(
+                f"cannot {what} of {name!r} ({type(error).__name__}: {first})",
+                given=name,
+                expected="a complete model in hub layout",
+                then="`namm-mm list` shows what is here and how to get the rest.",
+            )
+        ) from error

@@ -1,0 +1,186 @@
+"""Read an experiment from a plain mapping, and check all of it before a model loads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from namm_mm.errors import NammError, UsageError
+from namm_mm.execution import settings as execution
+from namm_mm.experiment.settings import (
+    OWN_BUDGET,
+    WANDB_MODES,
+    WINDOW,
+    CellSettings,
+    ExperimentSettings,
+    PolicySettings,
+    Shard,
+)
+from namm_mm.policies.base import KeepAll, Threshold
+from namm_mm.records import PROTOCOLS, STORAGES
+from namm_mm.registry.reader import Reader
+from namm_mm.tasks.base import SPLITS
+
+EXPERIMENT_KEYS = (
+    "name",
+    "seeds",
+    "output",
+    "folder",
+    "shard",
+    "execution",
+    "wandb",
+    "limit",
+    "checkpoint",
+    "cells",
+)
+
+
+CELL_DEFAULTS = ("policies", "budgets", "storage", "protocol")
+"""What a cell may leave to the experiment."""
+
+
+CELL_KEYS = ("adapter", "task", "interval", "split", "limit", *CELL_DEFAULTS)
+
+
+def from_mapping(data: Mapping[str, Any]) -> ExperimentSettings:
+    """Make settings from plain values and check them all.
+
+    Parameters
+    ----------
+    data
+        Keys of :data:`EXPERIMENT_KEYS` and :data:`CELL_DEFAULTS`; ``cells`` maps a name to
+        :data:`CELL_KEYS`. ``policies`` lists names or mappings with a `name`, options and perhaps a
+        `budget`; ``budgets`` are those of every policy that has no rule of its own; ``checkpoint``
+        is the one NAMM of all cells; ``limit`` cuts the samples of every cell.
+
+    Raises
+    ------
+    UsageError
+        One message for all problems: unknown keys and names, wrong values, impossible combinations.
+    """
+    from namm_mm.experiment import check as validation
+
+    reader = Reader(data, "")
+    reader.allow((*EXPERIMENT_KEYS, *CELL_DEFAULTS))
+    cells = reader.mapping("cells", expected="at least one cell")
+    settings = ExperimentSettings(
+        name=reader.text("name", "experiment"),
+        seeds=reader.integers("seeds", (0,)),
+        output=Path(reader.text("output", "runs")).expanduser(),
+        wandb=reader.one_of("wandb", WANDB_MODES, "") or None,
+        shard=_shard(reader),
+        folder=Path(reader.text("folder", "")).expanduser() if data.get("folder") else None,
+        cells=tuple(_cell(name, cell, reader) for name, cell in cells.items()),
+        execution=execution.read(reader),
+    )
+    problems = [*reader.problems, *validation.problems(settings)]
+    if problems:
+        raise UsageError(listed(problems))
+    return settings
+
+
+def from_evaluation(data: Mapping[str, Any]) -> ExperimentSettings:
+    """Make settings of one adapter on one task under one policy, from the flat mapping of a cell.
+
+    Parameters
+    ----------
+    data
+        As for :func:`from_mapping`, with the keys of the only cell beside those of the experiment,
+        and ``policy`` and ``budget`` for ``policies`` and ``budgets``.
+    """
+    data = dict(data)
+    cell: dict[str, Any] = {
+        key: data.pop(key) for key in ("adapter", "task", "interval", "split") if key in data
+    }
+    if "policy" in data:
+        cell["policies"] = [_with_checkpoint(data.pop("policy"), data.pop("checkpoint", None))]
+    if (budget := data.pop("budget", None)) is not None:
+        cell["budgets"] = [budget]
+    task = cell.get("task")
+    name = task.get("name") if isinstance(task, Mapping) else task
+    return from_mapping({"name": "evaluate", **data, "cells": {str(name): cell}})
+
+
+def _with_checkpoint(policy: Any, checkpoint: Any) -> Any:
+    """Of one policy alone, the experiment's checkpoint is an option like any other."""
+    if checkpoint is None or not isinstance(policy, Mapping):
+        return policy
+    return {**policy, "checkpoint": checkpoint}
+
+
+def _shard(reader: Reader) -> Shard | None:
+    words = reader.data.get("shard")
+    if words is None:
+        return None
+    index, _, count = str(words).partition("/")
+    if index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
+        return Shard(int(index), int(count))
+    reader.problem("shard", words, "a part of the samples, 1/4 to 4/4 for four")
+    return None
+
+
+def listed(problems: Iterable[str]) -> str:
+    """One message for one or many problems; one that several cells share is said once."""
+    cells: dict[str, list[str]] = {}
+    for problem in dict.fromkeys(problems):
+        cell = re.match(r"cells\.([^.:]+)\.", problem)
+        names = cells.setdefault(problem[cell.end() :] if cell else problem, [])
+        names += [cell[1]] if cell else []
+    found = [f"cells.{','.join(names)}.{rest}" if names else rest for rest, names in cells.items()]
+    if len(found) == 1:
+        return found[0]
+    return "\n".join([f"{len(found)} problems in the configuration:", *(f"- {p}" for p in found)])
+
+
+def _cell(name: str, data: Any, parent: Reader) -> CellSettings:
+    reader = Reader(data, f"cells.{name}.", parent.problems)
+    reader.allow(CELL_KEYS)
+    inherited = {key: parent.data[key] for key in CELL_DEFAULTS if parent.data.get(key) is not None}
+    reader.data = inherited | {k: v for k, v in reader.data.items() if v is not None}
+    limits = [r.integer("limit", None, minimum=1) for r in (reader, parent)]
+    return CellSettings(
+        name=name,
+        adapter=reader.choice("adapter"),
+        task=reader.choice("task"),
+        policies=_policies(reader, parent.data.get("checkpoint")),
+        interval=reader.integer("interval", 128, minimum=1) or 128,
+        storage=reader.one_of("storage", STORAGES, "shared"),
+        protocol=reader.one_of("protocol", PROTOCOLS, "streaming"),
+        split=reader.one_of("split", SPLITS, "test"),
+        limit=min((limit for limit in limits if limit is not None), default=None),
+    )
+
+
+def _policies(reader: Reader, checkpoint: Any) -> tuple[PolicySettings, ...]:
+    """Every policy under every budget; those that bring their own rule run once, under it.
+
+    A window, which evicts nothing, has sizes in tokens alone: its own where none is asked for.
+    """
+    found: list[PolicySettings] = []
+    budgets = [str(b) for b in reader.sequence("budgets", ("own",))]
+    for given in reader.sequence("policies", ("full", "namm")):
+        choice = reader.as_choice("policies", given)
+        options = dict(choice.options)
+        own = options.pop("budget", None)
+        if choice.name == "namm" and checkpoint is not None:
+            options.setdefault("checkpoint", checkpoint)
+        if own is not None:
+            words = [str(own)]
+        else:
+            words = [OWN_BUDGET] if _brings_its_rule(choice.name, options) else budgets
+            if choice.name == WINDOW:
+                words = [size for size in budgets if size.startswith("tokens:")] or [OWN_BUDGET]
+        found += [PolicySettings(choice.name, options, budget) for budget in words]
+    return tuple(found)
+
+
+def _brings_its_rule(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a policy needs no budget: it keeps everything, or has a threshold."""
+    from namm_mm.policies import create
+
+    try:
+        return isinstance(create(name, **options).selection, KeepAll | Threshold)
+    except NammError:  # said by the validation, with all other problems
+        return True

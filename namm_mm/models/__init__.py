@@ -1,0 +1,1 @@
+"""Find a model by name, and say where its files come from."""

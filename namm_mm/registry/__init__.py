@@ -1,0 +1,1 @@
+"""Names for adapters, tasks and policies, and the reader of plain mappings."""

@@ -1,0 +1,1 @@
+"""From records to numbers: rows, statistics, tables, figures and their words."""

@@ -1,0 +1,202 @@
+"""What a report is made of: a few kinds of blocks that know no file format.
+
+The renderers turn the same blocks into HTML, Markdown and a W&B report, so that all show the same
+numbers. A figure carries its numbers as a table as well: for readers who cannot see it, and for
+formats that cannot hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from namm_mm.runs.history import History
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that must not be overlooked."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of a table.
+
+    Attributes
+    ----------
+    text, detail
+        What is shown, and what is shown smaller below it.
+    value
+        What a table is sorted by; None where there is none, which goes last.
+    strong
+        Whether to stress it.
+    """
+
+    text: str
+    detail: str = ""
+    value: float | str | None = None
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """Heading of a column; `help` explains it."""
+
+    name: str
+    help: str = ""
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; `note` goes below it."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Entry, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot.
+
+    Attributes
+    ----------
+    title, description
+        What it shows, and the same in a sentence, for readers who cannot see it.
+    plot
+        A Plotly figure as a mapping with ``data`` and ``layout`` (JSON values only).
+    table
+        The numbers of the plot.
+    height
+        Pixels.
+    """
+
+    title: str
+    description: str
+    plot: Mapping[str, Any]
+    table: Table
+    height: int = 380
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values."""
+
+    title: str
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class SampleView:
+    """One sample, as every policy met it.
+
+    Attributes
+    ----------
+    name
+        The sample's id.
+    about
+        Names and values: the question, and each policy's answer.
+    rows, values
+        For each row of the strip its label, and the kept fraction of each index in order.
+    frames
+        The frames side by side, as the data address of one picture; empty where there is none.
+    """
+
+    name: str
+    about: tuple[tuple[str, str], ...]
+    rows: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+    frames: str = ""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples to step through, one at a time."""
+
+    title: str
+    description: str
+    views: tuple[SampleView, ...]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one policy kept of one sample, update by update.
+
+    Attributes
+    ----------
+    policy, answer
+        The policy's label, and what it answered, with its score.
+    history
+        When each token was forgotten.
+    """
+
+    policy: str
+    answer: str
+    history: History
+
+
+@dataclass(frozen=True)
+class CourseView:
+    """One sample, with the course of every policy.
+
+    Attributes
+    ----------
+    name, about
+        The sample's id; names and values: the question, the right answer.
+    form
+        What its tokens are: ``frames`` of a video, ``steps`` of an episode, or ``text``.
+    courses
+        One for each policy.
+    frames
+        The frames side by side, as the data address of one picture; empty where there is none.
+    """
+
+    name: str
+    about: tuple[tuple[str, str], ...]
+    form: str
+    courses: tuple[Course, ...]
+    frames: str = ""
+
+
+@dataclass(frozen=True)
+class Courses:
+    """Samples to look into: over time, by layer and by head."""
+
+    title: str
+    description: str
+    views: tuple[CourseView, ...]
+
+
+Block = Text | Notice | Table | Figure | Facts | Samples | Courses
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report with its own heading and anchor."""
+
+    anchor: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole report."""
+
+    title: str
+    subtitle: str
+    sections: tuple[Section, ...]

@@ -1,0 +1,1 @@
+"""The run folder: records, state, provenance, histories and pictures."""

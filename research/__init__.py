@@ -1,0 +1,1 @@
+"""How the bundled assets and the numbers of record were made. Not in the wheel."""

@@ -1,0 +1,1 @@
+"""NAMMs by gradient: importance, imitation, straight-through selection, refinement."""
