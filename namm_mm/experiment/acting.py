@@ -53,7 +53,7 @@ class TimedAgent:
         """See :class:`namm_mm.adapters.base.Agent`."""
         return self.agent.roles
 
-    def course(self, row: int, steps: int) -> NDArray[np.float32]:
+    def actions_of(self, row: int, steps: int) -> NDArray[np.float32]:
         """(step, action_dim): the first `steps` actions of one environment."""
         import numpy
 
@@ -145,7 +145,7 @@ def _play(
                     roles,
                     row=episode.row,
                     rewards=episode.rewards,
-                    actions=agent.course(episode.row, len(episode.rewards)),
+                    actions=agent.actions_of(episode.row, len(episode.rewards)),
                     environment=str(episode.sample.metadata.get("environment", "")),
                     seed=episode.sample.seed,
                 )

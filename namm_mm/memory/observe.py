@@ -19,8 +19,9 @@ from namm_mm.memory.store import Store
 from namm_mm.namm.spectrogram import Spectrogram, SpectrogramState
 from namm_mm.policies.base import Observation, Policy
 
-# Rows of attention weights that exist at one time, per layer. On a CPU larger tiles are faster, with
-# nothing left to gain above 128: `research/benchmarks/prefill_decode.py --tile` compares sizes.
+# Rows of attention weights that exist at one time, per layer. On a CPU larger tiles are faster,
+# with nothing left to gain above 128:
+# `research/benchmarks/prefill_decode.py --tile` compares sizes.
 TILE = 128
 
 

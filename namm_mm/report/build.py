@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from namm_mm.records import Record
-from namm_mm.report.courses import courses
+from namm_mm.report.histories import histories
 from namm_mm.report.samples import samples
 from namm_mm.results import plots, words
 from namm_mm.results.blocks import (
@@ -49,7 +49,7 @@ def build(runs: Sequence[Run]) -> Report:
     for number, (cell, methods) in enumerate(cells.items(), start=1):
         blocks: list[Block] = [*drawn[cell]]
         folders = {run.name: run.folder for run in runs}
-        viewers = courses(methods, styles, folders), samples(methods, styles, folders)
+        viewers = histories(methods, styles, folders), samples(methods, styles, folders)
         blocks += [viewer for viewer in viewers if viewer is not None]
         blocks.append(_answers(methods, styles))
         sections.append(Section(f"cell-{number}", cell.title, tuple(blocks)))

@@ -12,11 +12,11 @@ from importlib.resources import files
 from namm_mm.results.blocks import (
     Block,
     Column,
-    Courses,
-    CourseView,
     Entry,
     Facts,
     Figure,
+    Histories,
+    HistoryView,
     Notice,
     Report,
     Samples,
@@ -35,9 +35,9 @@ POLICY = (
 def render(report: Report) -> str:
     """Return the page."""
     has_figures = any(
-        isinstance(b, Figure | Samples | Courses) for s in report.sections for b in s.blocks
+        isinstance(b, Figure | Samples | Histories) for s in report.sections for b in s.blocks
     )
-    has_courses = any(isinstance(b, Courses) for s in report.sections for b in s.blocks)
+    has_histories = any(isinstance(b, Histories) for s in report.sections for b in s.blocks)
     navigation = "".join(
         f'<li><a href="#{escape(s.anchor)}">{escape(s.title)}</a></li>' for s in report.sections
     )
@@ -63,7 +63,7 @@ def render(report: Report) -> str:
         *(_section(section, number) for number, section in enumerate(report.sections)),
         "</main>",
         f"<script>{_plotly() if has_figures else ''}</script>",
-        f"<script>{_asset('page.js')}{_asset('courses.js') if has_courses else ''}</script>",
+        f"<script>{_asset('page.js')}{_asset('histories.js') if has_histories else ''}</script>",
         "</body>",
         "</html>",
     ]
@@ -99,8 +99,8 @@ def _block(block: Block, anchor: str) -> str:
             return f"<h3>{escape(block.title)}</h3>\n<dl>{pairs}</dl>"
         case Samples():
             return _samples(block, anchor)
-        case Courses():
-            return _courses(block, anchor)
+        case Histories():
+            return _histories(block, anchor)
 
 
 def _table(table: Table, anchor: str) -> str:
@@ -166,8 +166,8 @@ def _samples(samples: Samples, anchor: str) -> str:
     )
 
 
-def _courses(block: Courses, anchor: str) -> str:
-    data = json.dumps([_course_view(view) for view in block.views], allow_nan=False)
+def _histories(block: Histories, anchor: str) -> str:
+    data = json.dumps([_history_view(view) for view in block.views], allow_nan=False)
     name = escape(anchor)
     samples = "".join(
         f'<option value="{place}">{escape(view.name)}</option>'
@@ -180,7 +180,7 @@ def _courses(block: Courses, anchor: str) -> str:
         for what, words in (("update", "Time"), ("layer", "Layer"), ("head", "Head"))
     )
     return (
-        f'<figure class="courses" id="{name}">\n<h3>{escape(block.title)}</h3>\n'
+        f'<figure class="histories" id="{name}">\n<h3>{escape(block.title)}</h3>\n'
         f"<p>{escape(block.description)}</p>\n"
         f'<div class="controls" role="group" aria-label="{escape(block.title)}">'
         f'<label for="{name}-sample">Sample</label>'
@@ -193,27 +193,27 @@ def _courses(block: Courses, anchor: str) -> str:
     )
 
 
-def _course_view(view: CourseView) -> dict[str, object]:
-    pieces = next((c.history.pieces for c in view.courses if c.history.pieces), ())
+def _history_view(view: HistoryView) -> dict[str, object]:
+    pieces = next((c.history.pieces for c in view.histories if c.history.pieces), ())
     return {
         "name": view.name,
         "about": view.about,
         "form": view.form,
         "frames": view.frames,
         "pieces": pieces if view.form == "text" else (),
-        "courses": [
+        "histories": [
             {
-                "policy": course.policy,
-                "answer": course.answer,
-                "seen": course.history.seen,
-                "layers": course.history.layers,
-                "heads": course.history.forgotten.shape[1],
-                "tokens": course.history.tokens,
-                "kinds": course.history.kinds,
-                "returns": _returns(course.history),
-                "packed": _packed(course.history),
+                "policy": one.policy,
+                "answer": one.answer,
+                "seen": one.history.seen,
+                "layers": one.history.layers,
+                "heads": one.history.forgotten.shape[1],
+                "tokens": one.history.tokens,
+                "kinds": one.history.kinds,
+                "returns": _returns(one.history),
+                "packed": _packed(one.history),
             }
-            for course in view.courses
+            for one in view.histories
         ],
     }
 

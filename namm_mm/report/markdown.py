@@ -11,11 +11,11 @@ from pathlib import Path
 from namm_mm.report import pictures
 from namm_mm.results.blocks import (
     Block,
-    Courses,
-    CourseView,
     Entry,
     Facts,
     Figure,
+    Histories,
+    HistoryView,
     Notice,
     Report,
     Samples,
@@ -47,7 +47,7 @@ def render(report: Report, folder: Path | None = None) -> str:
         parts.append(f"## {_escape(section.title)}")
         for number, part in enumerate(section.blocks):
             picture = None
-            if folder is not None and isinstance(part, Figure | Courses):
+            if folder is not None and isinstance(part, Figure | Histories):
                 title = re.sub(r"[^a-z0-9]+", "-", part.title.lower()).strip("-")
                 picture = folder / f"{section.anchor}-{number}-{title}.png"
             parts.append(block(part, picture))
@@ -74,8 +74,8 @@ def block(part: Block, picture: Path | None = None) -> str:
             return f"### {_escape(part.title)}\n\n" + "\n".join(lines)
         case Samples():
             return _samples(part)
-        case Courses():
-            return _courses(part, picture)
+        case Histories():
+            return _histories(part, picture)
 
 
 def _samples(samples: Samples) -> str:
@@ -91,32 +91,32 @@ def _samples(samples: Samples) -> str:
     return "\n\n".join(parts)
 
 
-def _courses(courses: Courses, picture: Path | None) -> str:
-    parts = [f"### {_escape(courses.title)}", _escape(courses.description)]
-    for number, view in enumerate(courses.views[:EXAMPLES]):
-        about = [*view.about, *((course.policy, course.answer) for course in view.courses)]
+def _histories(block: Histories, picture: Path | None) -> str:
+    parts = [f"### {_escape(block.title)}", _escape(block.description)]
+    for number, view in enumerate(block.views[:EXAMPLES]):
+        about = [*view.about, *((one.policy, one.answer) for one in view.histories)]
         lines = "\n".join(f"- {_escape(name)}: {_escape(value)}" for name, value in about)
         parts.append(f"**{_escape(view.name)}**\n\n{lines}")
         file = picture and picture.with_stem(f"{picture.stem}-{number}")
-        if file is not None and pictures.course(view, file):
+        if file is not None and pictures.history(view, file):
             parts.append(_image(f"{view.name}, kept tokens", file))
-        parts += _course(view)
+        parts += _history(view)
     return "\n\n".join(parts)
 
 
-def _course(view: CourseView) -> list[str]:
+def _history(view: HistoryView) -> list[str]:
     """The numbers of each policy; for text the passage in its first, middle and last layer."""
     parts = []
-    for course in view.courses:
-        history = course.history
+    for one in view.histories:
+        history = one.history
         if not history.seen:
             continue
         sizes = ", ".join(
             f"{seen}: {100 * float(history.kept(update)[:seen].mean()):.0f}%"
             for update, seen in list(enumerate(history.seen))[:: -(-len(history.seen) // INDEXES)]
         )
-        parts.append(f"{_escape(course.policy)}, kept after so many tokens: {sizes}")
-        if view.form == "text" and course.policy.startswith("namm"):
+        parts.append(f"{_escape(one.policy)}, kept after so many tokens: {sizes}")
+        if view.form == "text" and one.policy.startswith("namm"):
             count = len(history.layers)
             for place in dict.fromkeys((0, count // 2, count - 1)):
                 passage = _escape(remembered(history, place))

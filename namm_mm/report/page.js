@@ -143,7 +143,7 @@ window.addEventListener("afterprint", () => {
 function repaint() {
   for (const box of boxes) if (box.layout) Plotly.relayout(box, themed(box.layout));
   for (const figure of galleries) if (figure.views) show(figure);
-  for (const figure of document.querySelectorAll(".courses")) if (figure.views) showCourse(figure);
+  for (const figure of document.querySelectorAll(".histories")) if (figure.views) showHistory(figure);
 }
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", repaint);

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from namm_mm.results.blocks import CourseView, Figure
+from namm_mm.results.blocks import Figure, HistoryView
 from namm_mm.results.plots import SYMBOLS
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def plot(
     page.savefig(file, metadata={"Software": None})
 
 
-def course(view: CourseView, file: Path) -> bool:
+def history(view: HistoryView, file: Path) -> bool:
     """Draw one watched sample into a PNG file: frames, or an episode; False for text."""
     if view.form == "frames" and view.frames:
         import base64
@@ -85,7 +85,7 @@ def course(view: CourseView, file: Path) -> bool:
         from namm_mm.results.drawing import sheet
 
         content = base64.b64decode(view.frames.partition(",")[2])
-        rows = [(course.policy, course.history) for course in view.courses]
+        rows = [(one.policy, one.history) for one in view.histories]
         file.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(io.BytesIO(content)) as frames:
             sheet(frames, rows, f"{view.name}: kept at the end, all layers").quantize(
@@ -93,11 +93,11 @@ def course(view: CourseView, file: Path) -> bool:
             ).save(file)
         return True
     if view.form == "steps":
-        from namm_mm.results.trajectory import trajectory
+        from namm_mm.results.episode_figure import episode_figure
 
-        shown = [one for one in view.courses if one.history.rewards and one.history.seen]
+        shown = [one for one in view.histories if one.history.rewards and one.history.seen]
         if shown:
-            plot(trajectory(shown[0].history).to_plotly_json(), file)
+            plot(episode_figure(shown[0].history).to_plotly_json(), file)
         return bool(shown)
     return False
 

@@ -16,9 +16,9 @@ from namm_mm.errors import RunError
 from namm_mm.report import markdown
 from namm_mm.results.blocks import (
     Block,
-    Courses,
     Facts,
     Figure,
+    Histories,
     Notice,
     Report,
     Samples,
@@ -98,7 +98,7 @@ def _block(block: Block, wr: Any) -> list[Any]:
             return [wr.P(block.text)]
         case Notice():
             return [wr.CalloutBlock(text=block.text)]
-        case Table() | Figure() | Facts() | Samples() | Courses():
+        case Table() | Figure() | Facts() | Samples() | Histories():
             return [wr.MarkdownBlock(text=markdown.block(block))]
 
 
@@ -137,13 +137,9 @@ def _panels(runs: Sequence[Run], entity: str, project: str, wr: Any) -> Any:
                 )
             ),
             *(
-                wr.MediaBrowser(title=f"{task}: {title}", media_keys=[f"{key}/{task}{rest}"])
+                wr.MediaBrowser(title=f"{task}: films", media_keys=[f"films/{task}"])
                 for task in dict.fromkeys(
                     r.task for run in runs for r in run.records if r.details.get("history")
-                )
-                for key, rest, title in (
-                    ("films", "", "what was kept of the frames"),
-                    ("rollouts", "", "an episode"),
                 )
             ),
             *(

@@ -133,7 +133,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Course:
+class PolicyHistory:
     """What one policy kept of one sample, update by update.
 
     Attributes
@@ -150,8 +150,8 @@ class Course:
 
 
 @dataclass(frozen=True)
-class CourseView:
-    """One sample, with the course of every policy.
+class HistoryView:
+    """One sample, with the history under every policy.
 
     Attributes
     ----------
@@ -159,7 +159,7 @@ class CourseView:
         The sample's id; names and values: the question, the right answer.
     form
         What its tokens are: ``frames`` of a video, ``steps`` of an episode, or ``text``.
-    courses
+    histories
         One for each policy.
     frames
         The frames side by side, as the data address of one picture; empty where there is none.
@@ -168,20 +168,20 @@ class CourseView:
     name: str
     about: tuple[tuple[str, str], ...]
     form: str
-    courses: tuple[Course, ...]
+    histories: tuple[PolicyHistory, ...]
     frames: str = ""
 
 
 @dataclass(frozen=True)
-class Courses:
+class Histories:
     """Samples to look into: over time, by layer and by head."""
 
     title: str
     description: str
-    views: tuple[CourseView, ...]
+    views: tuple[HistoryView, ...]
 
 
-Block = Text | Notice | Table | Figure | Facts | Samples | Courses
+Block = Text | Notice | Table | Figure | Facts | Samples | Histories
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,9 @@ def _tile(frames: Image.Image, count: int) -> tuple[int, int]:
     return max(1, round(high * ratio)), max(1, round(high))
 
 
-def film(frames: Image.Image, rows: Sequence[tuple[str, History]]) -> Iterator[Image.Image]:
+def film_pictures(
+    frames: Image.Image, rows: Sequence[tuple[str, History]]
+) -> Iterator[Image.Image]:
     """Yield the pictures of a film: update by update, then layer by layer at the end."""
     longest = max((history for _, history in rows), key=lambda history: len(history.seen))
     count = len(longest.seen)

@@ -1,4 +1,4 @@
-"""What a tracker shows beside numbers: films of what was kept, rollouts, scores by layer.
+"""What a tracker shows beside numbers: films of what was kept, films of episodes, scores by layer.
 
 Everything is made from the records and the histories beside them, at the end of a run.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FOLDER = "films"
 
 FILMS = 4
-"""Video samples of one cell that get a film; rollouts take long, so that one is rendered."""
+"""Video samples of one cell that get a film. One episode is rendered, since that takes long."""
 
 Watched = tuple[Method, Record, History]
 Film = tuple[Path, str]
@@ -73,7 +73,7 @@ def films(cell: Cell, samples: Mapping[str, Sequence[Watched]], run: Path) -> It
             continue
         with Image.open(file) as frames:
             rows = [(method.label, history) for method, _, history in chosen]
-            pictures = list(drawing.film(frames, rows))
+            pictures = list(drawing.film_pictures(frames, rows))
         name = f"{cell.task}-{made}.mp4"
         film = drawing.save_film(pictures, run / FOLDER / name)
         about = chosen[0][1].details
@@ -82,27 +82,27 @@ def films(cell: Cell, samples: Mapping[str, Sequence[Watched]], run: Path) -> It
         made += 1
 
 
-def rollout(cell: Cell, samples: Mapping[str, Sequence[Watched]], run: Path) -> Film | None:
+def episode_film(cell: Cell, samples: Mapping[str, Sequence[Watched]], run: Path) -> Film | None:
     """Render one episode under NAMM; None where nothing here can."""
-    from namm_mm.results import rollouts
+    from namm_mm.results import episode_film as episodes
     from namm_mm.runs.history import FOLDER as HISTORIES
 
     for sample, chosen in samples.items():
         for method, record, history in chosen:
             if method.policy == NAMM and history.environment and history.rewards:
                 file = run / HISTORIES / Path(str(record.details["history"])).name
-                film = run / FOLDER / f"{cell.task}-rollout.mp4"
+                film = run / FOLDER / f"{cell.task}-episode.mp4"
                 film.parent.mkdir(exist_ok=True)
-                made = rollouts.render(file, film)
+                made = episodes.render(file, film)
                 return None if made is None else (made, f"{sample}: {record.answer}")
     return None
 
 
-def trajectories(samples: Mapping[str, Sequence[Watched]]) -> Iterator[tuple[str, Any]]:
+def episode_figures(samples: Mapping[str, Sequence[Watched]]) -> Iterator[tuple[str, Any]]:
     """Figures of the first watched episode: for each policy the return and what was kept."""
-    from namm_mm.results.trajectory import trajectory
+    from namm_mm.results.episode_figure import episode_figure
 
     for chosen in list(samples.values())[:1]:
         for method, _, history in chosen:
             if history.rewards:
-                yield method.label, trajectory(history)
+                yield method.label, episode_figure(history)

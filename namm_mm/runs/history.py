@@ -1,6 +1,6 @@
 """When each token of a sample was forgotten: recorded for a few samples, kept beside the records.
 
-What is forgotten never comes back. So the whole course of a memory, at every update, in every layer
+What is forgotten never comes back. So the whole history of a memory, at every update, in every layer
 and head, is one small number for each token: the update that dropped it.
 """
 
@@ -40,7 +40,7 @@ QUANTILES = 64
 
 @dataclass(frozen=True)
 class History:
-    """The course of one sample under one policy.
+    """The history of one sample under one policy.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class Recorder:
         self._updates[update.layer].append(update)
 
     def history(self, memory: Memory, roles: Sequence[Role], row: int = 0, **facts: Any) -> History:
-        """Tell the course of `row`; tokens without a role, those of the answer, are left out.
+        """Return the history of `row`; tokens without a role, those of the answer, are left out.
 
         Parameters
         ----------

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-
 import json
-import os
-import shutil
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TextIO
-from namm_mm.errors import RunError, UsageError, message
-from namm_mm.records import Record
-from namm_mm.tracking.base import FinishOnExit, RunInfo, Status, Value, check_status
-from namm_mm.runs.jsonl import RECORDS, dumps, write_record
-
+from typing import Any
 
 RUN = "run.json"
 

@@ -9,8 +9,8 @@ Keys, where WHO is model, policy and budget (``pocket-video/h2o_match_namm``):
   ``perf/first_token_seconds/TASK/WHO``, along ``sample``;
 - ``cache/size_by_layer/TASK/WHO`` a histogram whose bins are the layers;
 - ``scores/TASK/WHO/layer_N`` histograms of the scores that the policy gave;
-- ``frames/TASK`` pictures of some samples, ``films/TASK`` what was kept of them, ``rollouts/TASK``
-  an episode, ``trajectories/TASK/WHO`` its return and what was kept;
+- ``frames/TASK`` pictures of some samples, ``films/TASK`` what was kept of them; for
+  control ``films/TASK`` an episode, ``episodes/TASK/WHO`` its return and what was kept;
 - ``figures/TASK/NAME`` the figures of the report;
 - tables ``transfer_matrix``, ``predictions``, ``cache_by_layer``, ``kept_by_index``;
 - in the summary ``TASK/METRIC/WHO/{mean,low,high,n,errors}``.
@@ -248,10 +248,10 @@ class WandbTracker(FinishOnExit):
             }
             if films := list(media.films(cell, samples, self.folder)):
                 sent[f"films/{cell.task}"] = [_video(*film) for film in films]
-            if rollout := media.rollout(cell, samples, self.folder):
-                sent[f"rollouts/{cell.task}"] = _video(*rollout)
-            for label, figure in media.trajectories(samples):
-                sent[f"trajectories/{cell.task}/{_safe(label)}"] = wandb.Plotly(figure)
+            if film := media.episode_film(cell, samples, self.folder):
+                sent[f"films/{cell.task}"] = _video(*film)
+            for label, figure in media.episode_figures(samples):
+                sent[f"episodes/{cell.task}/{_safe(label)}"] = wandb.Plotly(figure)
             if sent:
                 self._run.log(sent)
 

@@ -24,9 +24,9 @@ from namm_mm.records import Record
 from namm_mm.report import pictures
 from namm_mm.results import words
 from namm_mm.results.blocks import Figure
+from namm_mm.results.episode_figure import episode_figure
 from namm_mm.results.figures import figures
 from namm_mm.results.rows import NAMM, group
-from namm_mm.results.trajectory import trajectory
 from namm_mm.runs.history import of_record
 from namm_mm.runs.jsonl import RECORDS, write_record
 from namm_mm.tracking import read_records, read_state
@@ -149,7 +149,7 @@ def episode(records: Sequence[Record]) -> Path | None:
         history = of_record(record.details, RUN) if record.policy == NAMM else None
         if history is not None and history.rewards:
             file = HERE / "episode.png"
-            pictures.plot(trajectory(history).to_plotly_json(), file, height=3.6)
+            pictures.plot(episode_figure(history).to_plotly_json(), file, height=3.6)
             kept = words.percent(float(history.kept().mean()))
             with Image.open(file) as drawn:
                 page = Image.new("RGB", (drawn.width, drawn.height + 28), "white")

@@ -189,7 +189,7 @@ def looked(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def viewer_of(page: Page, place: int) -> Locator:
-    viewer = page.locator(".courses").nth(place)
+    viewer = page.locator(".histories").nth(place)
     viewer.scroll_into_view_if_needed()
     viewer.locator(".stage > *").first.wait_for()
     return viewer
@@ -204,7 +204,7 @@ def test_words_that_no_head_holds_are_struck_through(looked: Page) -> None:
     expected = "".join(f" w{token}" for token in range(60) if held[token] == 0)
     looked.wait_for_function(
         "want => want === "
-        "[...document.querySelectorAll('.courses s')].map(s => s.textContent).join('')",
+        "[...document.querySelectorAll('.histories s')].map(s => s.textContent).join('')",
         arg=expected,
     )
     assert "in layer 1, head 0" in (viewer.locator(".now").text_content() or "")

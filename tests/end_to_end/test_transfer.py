@@ -108,9 +108,7 @@ def test_the_run_folder_is_complete(ran: tuple[Path, str]) -> None:
         assert words in printed
 
 
-def test_watched_samples_keep_the_course_of_their_memory(
-    ran: tuple[Path, str], records: list[Record]
-) -> None:
+def test_watched_samples_keep_their_history(ran: tuple[Path, str], records: list[Record]) -> None:
     folder, _ = ran
     for task, form in (("long_text", "text"), ("video_qa", "frame"), ("offline_rl", "state")):
         found = [r for r in pick(records, task=task) if r.details.get("history")]

@@ -134,7 +134,7 @@ def make_records(samples: int = 20, *, run: str = PROVENANCE.run, seed: int = 0)
 
 
 def make_history(task: str, updates: int = 3, *, keep_all: bool = False) -> History:
-    """An invented course: each update keeps every so many-th token, fewer from head to head."""
+    """An invented history: each update keeps every so many-th token, fewer from head to head."""
     kinds = {"long_text": ("text",), "video_qa": ("text", "frame")}.get(
         task, ("return", "state", "action")
     )

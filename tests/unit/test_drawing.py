@@ -11,7 +11,7 @@ from PIL import Image
 from synthetic_records import make_history
 
 from namm_mm.errors import RunError
-from namm_mm.results import drawing, rollouts
+from namm_mm.results import drawing, episode_film
 from namm_mm.runs.history import History, save
 
 WHITE = Image.new("RGB", (8 * 64, 64), "white")
@@ -61,7 +61,7 @@ def episode(tmp_path: Path) -> Path:
 def test_an_episode_is_rendered_again_from_its_actions(episode: Path, tmp_path: Path) -> None:
     import av
 
-    film = rollouts.render(episode, tmp_path / "film.mp4", pictures=3)
+    film = episode_film.render(episode, tmp_path / "film.mp4", pictures=3)
     if film is None:
         pytest.skip("nothing here renders MuJoCo: neither EGL nor OSMesa")
     with av.open(str(film)) as opened:
@@ -75,7 +75,7 @@ def test_another_environment_is_not_passed_off_as_the_episode(
 
     facts = {**vars(read(episode)), "rewards": (9.0,) * 12}
     other = tmp_path / save(History(**facts), tmp_path, "other")
-    assert rollouts.render(other, tmp_path / "film.mp4", pictures=2) is None
+    assert episode_film.render(other, tmp_path / "film.mp4", pictures=2) is None
     assert not (tmp_path / "film.mp4").exists()
     with pytest.raises(RunError, match="another environment"):
-        rollouts.replay(read(other), lambda _step, _environment: None)
+        episode_film.replay(read(other), lambda _step, _environment: None)

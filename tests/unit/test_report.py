@@ -23,7 +23,7 @@ from namm_mm.records import Inputs, MemoryUse, Record, Sample
 from namm_mm.report import html, markdown, pictures
 from namm_mm.report.build import build
 from namm_mm.results import plots
-from namm_mm.results.blocks import Courses, Figure, Report, Samples, Table
+from namm_mm.results.blocks import Figure, Histories, Report, Samples, Table
 from namm_mm.results.rows import result_rows
 from namm_mm.runs.jsonl import write_record
 from namm_mm.runs.load import load_runs
@@ -246,11 +246,11 @@ def watched_report(folder: Path) -> Report:
 
 def test_a_watched_sample_can_be_looked_into_by_layer_and_head(tmp_path: Path) -> None:
     made = watched_report(tmp_path)
-    found = [block for s in made.sections for block in s.blocks if isinstance(block, Courses)]
+    found = [block for s in made.sections for block in s.blocks if isinstance(block, Histories)]
     assert [block.views[0].form for block in found] == ["text", "frames", "steps"]
     assert "2 of 3 samples" in found[0].description
     for block in found:
-        assert [course.policy for course in block.views[0].courses][:2] == [
+        assert [one.policy for one in block.views[0].histories][:2] == [
             "full",
             "namm threshold",
         ]
@@ -265,7 +265,7 @@ def test_a_damaged_history_costs_the_look_and_not_the_report(tmp_path: Path) -> 
     for file in (tmp_path / "history").iterdir():
         file.write_bytes(file.read_bytes()[:40])
     made = build(load_runs([write(tmp_path, records)]))
-    assert not [b for s in made.sections for b in s.blocks if isinstance(b, Courses)]
+    assert not [b for s in made.sections for b in s.blocks if isinstance(b, Histories)]
 
 
 def test_markdown_has_pictures_beside_it_with_the_same_numbers(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_the_report_holds_the_same_numbers_and_live_panels(
     assert "video_qa/accuracy/.*" in patterns
     assert "cache/kept_fraction/offline_rl/.*" in patterns
     assert "transfer_matrix" in json.dumps(panels)
-    for key in ("films/video_qa", "rollouts/offline_rl", "figures/long_text/Score_by_cache_size"):
+    for key in ("films/video_qa", "films/offline_rl", "figures/long_text/Score_by_cache_size"):
         assert f'"{key}"' in json.dumps(panels)
     assert "What was kept, update by update" in text
 

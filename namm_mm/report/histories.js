@@ -5,30 +5,30 @@ const whole = (number) => number.toLocaleString("en");
 const percent = (part) => `${Math.round(100 * part)} %`;
 
 // Packed: for each layer, head and token the update that dropped it (u2); index (i4), kind (u1).
-async function unpack(course) {
-  if (course.forgotten) return;
-  const bytes = Uint8Array.from(atob(course.packed), (letter) => letter.charCodeAt(0));
+async function unpack(history) {
+  if (history.forgotten) return;
+  const bytes = Uint8Array.from(atob(history.packed), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const buffer = await new Response(stream).arrayBuffer();
-  const count = course.layers.length * course.heads * course.tokens;
+  const count = history.layers.length * history.heads * history.tokens;
   const data = new DataView(buffer);
-  course.index = Array.from({ length: course.tokens }, (_, t) => data.getInt32(2 * count + 4 * t, true));
-  course.kind = new Uint8Array(buffer, 2 * count + 4 * course.tokens);
-  course.forgotten = Uint16Array.from({ length: count }, (_, at) => data.getUint16(2 * at, true));
+  history.index = Array.from({ length: history.tokens }, (_, t) => data.getInt32(2 * count + 4 * t, true));
+  history.kind = new Uint8Array(buffer, 2 * count + 4 * history.tokens);
+  history.forgotten = Uint16Array.from({ length: count }, (_, at) => data.getUint16(2 * at, true));
 }
 
 // Part of the chosen layers and heads that hold each token; null for what was not seen yet.
-function keptNow(course, update, layer, head) {
-  const { heads, tokens } = course;
-  const layers = layer < 0 ? course.layers.map((_, place) => place) : [layer];
+function keptNow(history, update, layer, head) {
+  const { heads, tokens } = history;
+  const layers = layer < 0 ? history.layers.map((_, place) => place) : [layer];
   const chosen = head < 0 ? [...Array(heads).keys()] : [head];
   const kept = new Array(tokens).fill(0);
   for (const l of layers) for (const h of chosen) {
     const start = (l * heads + h) * tokens;
-    for (let t = 0; t < tokens; t++) kept[t] += update < 0 || course.forgotten[start + t] > update;
+    for (let t = 0; t < tokens; t++) kept[t] += update < 0 || history.forgotten[start + t] > update;
   }
-  const last = course.seen.length - 1;
-  const seen = update >= 0 && update < last ? course.seen[update] : tokens;
+  const last = history.seen.length - 1;
+  const seen = update >= 0 && update < last ? history.seen[update] : tokens;
   return kept.map((count, t) => (t < seen ? count / (layers.length * chosen.length) : null));
 }
 
@@ -38,13 +38,13 @@ const mean = (values) => {
 };
 
 // Values of one kind of token, in groups of equal index.
-function grouped(course, kind, kept) {
+function grouped(history, kind, kept) {
   const groups = new Map();
-  const wanted = course.kinds.indexOf(kind);
-  for (let t = 0; t < course.tokens; t++) {
-    if (course.kind[t] !== wanted) continue;
-    if (!groups.has(course.index[t])) groups.set(course.index[t], []);
-    groups.get(course.index[t]).push(kept[t]);
+  const wanted = history.kinds.indexOf(kind);
+  for (let t = 0; t < history.tokens; t++) {
+    if (history.kind[t] !== wanted) continue;
+    if (!groups.has(history.index[t])) groups.set(history.index[t], []);
+    groups.get(history.index[t]).push(kept[t]);
   }
   return [...groups.values()];
 }
@@ -57,8 +57,8 @@ function element(name, text, className) {
 }
 
 // Frames, each with a shade over every patch: forgotten is dark, not seen yet is hatched.
-async function drawFrames(stage, view, course, kept) {
-  const groups = grouped(course, "frame", kept);
+async function drawFrames(stage, view, history, kept) {
+  const groups = grouped(history, "frame", kept);
   const picture = new Image();
   if (view.frames) {
     picture.src = view.frames;
@@ -128,9 +128,9 @@ function drawText(stage, view, kept) {
 const figureIsWide = (box) => box.clientWidth > 600; // a phone has no room for the scale of colours
 
 // An episode: a row for each kind of token along the timesteps, and the return so far.
-async function drawSteps(stage, course, kept) {
-  const rows = course.kinds.filter((kind) => grouped(course, kind, kept).length > 1);
-  const values = rows.map((kind) => grouped(course, kind, kept).map(mean));
+async function drawSteps(stage, history, kept) {
+  const rows = history.kinds.filter((kind) => grouped(history, kind, kept).length > 1);
+  const values = rows.map((kind) => grouped(history, kind, kept).map(mean));
   let box = stage.querySelector(".steps");
   if (!box) {
     box = element("div", undefined, "steps");
@@ -139,7 +139,7 @@ async function drawSteps(stage, course, kept) {
   }
   const now = Math.max(0, values[0].findLastIndex((value) => value !== null));
   const said = rows.map((kind, row) => `${percent(mean(values[row]) ?? 0)} of the ${kind}s`).join(", ");
-  const far = course.returns.length ? course.returns[Math.min(now, course.returns.length - 1)] : null;
+  const far = history.returns.length ? history.returns[Math.min(now, history.returns.length - 1)] : null;
   box.setAttribute("aria-label", `At step ${now}: kept ${said}${far === null ? "" : `; return so far ${far}`}`);
   const data = [{
     type: "heatmap", z: values, y: rows, zmin: 0, zmax: 1, colorscale: "Cividis", ygap: 3,
@@ -151,16 +151,16 @@ async function drawSteps(stage, course, kept) {
     margin: { l: 60, r: 16, t: 8, b: 40 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("--text") },
     xaxis: { title: { text: "step" }, automargin: true, zeroline: false, gridcolor: colour("--line") },
-    yaxis: { automargin: true, autorange: "reversed", domain: [0, course.returns.length ? 0.42 : 1] },
+    yaxis: { automargin: true, autorange: "reversed", domain: [0, history.returns.length ? 0.42 : 1] },
     showlegend: false,
     shapes: [{
       type: "line", x0: now, x1: now, y0: 0, y1: 1, yref: "paper",
       line: { color: colour("--soft"), width: 1, dash: "dot" },
     }],
   };
-  if (course.returns.length) {
+  if (history.returns.length) {
     data.push({
-      type: "scatter", mode: "lines", y: course.returns, yaxis: "y2", line: { color: colour("--accent"), width: 2 },
+      type: "scatter", mode: "lines", y: history.returns, yaxis: "y2", line: { color: colour("--accent"), width: 2 },
       hovertemplate: "step %{x}<br>return so far %{y}<extra></extra>",
     });
     layout.yaxis2 = {
@@ -171,7 +171,7 @@ async function drawSteps(stage, course, kept) {
   await Plotly.react(box, data, layout, { responsive: true, displayModeBar: false });
 }
 
-async function showCourse(figure) {
+async function showHistory(figure) {
   const views = (figure.views ??= JSON.parse(figure.querySelector("script").textContent));
   const control = (what) => figure.querySelector(`[data-what=${what}]`);
   const view = views[control("sample").value];
@@ -179,59 +179,59 @@ async function showCourse(figure) {
   const wanted = policy.value || "namm";
   if (figure.view !== view) {
     figure.view = view;
-    policy.replaceChildren(...view.courses.map((course) => element("option", course.policy)));
-    const place = view.courses.findIndex((course) => course.policy === wanted);
-    const namm = view.courses.findIndex((course) => course.policy.startsWith("namm"));
+    policy.replaceChildren(...view.histories.map((history) => element("option", history.policy)));
+    const place = view.histories.findIndex((history) => history.policy === wanted);
+    const namm = view.histories.findIndex((history) => history.policy.startsWith("namm"));
     policy.selectedIndex = Math.max(place >= 0 ? place : namm, 0);
   }
-  const course = view.courses[policy.selectedIndex];
-  const last = course.seen.length - 1;
+  const history = view.histories[policy.selectedIndex];
+  const last = history.seen.length - 1;
   const update = control("update");
-  if (figure.course !== course) {
+  if (figure.history !== history) {
     const [before, atEnd] = [+update.value, update.value === update.max];
-    figure.course = course;
+    figure.history = history;
     update.max = Math.max(last, 0);
     update.value = atEnd ? update.max : Math.min(before, last);
     update.disabled = last < 1;
-    control("layer").max = course.layers.length;
-    control("head").max = course.heads;
+    control("layer").max = history.layers.length;
+    control("head").max = history.heads;
   }
   const [layer, head] = [control("layer").value - 1, control("head").value - 1];
   const say = (what, text) => {
     control(what).setAttribute("aria-valuetext", text);
     figure.querySelector(`output[for$="-${what}"]`).textContent = text;
   };
-  const seen = last < 0 ? course.tokens : +update.value === last ? course.tokens : course.seen[update.value];
+  const seen = last < 0 ? history.tokens : +update.value === last ? history.tokens : history.seen[update.value];
   const time = last < 0 ? "never evicts" :
     `update ${+update.value + 1} of ${last + 1}, ${+update.value === last ? "and the end" : `${whole(seen)} tokens seen`}`;
   say("update", time);
-  say("layer", layer < 0 ? "all, mean" : `${course.layers[layer]}`);
+  say("layer", layer < 0 ? "all, mean" : `${history.layers[layer]}`);
   say("head", head < 0 ? "all, mean" : `${head}`);
   const turn = (figure.turn = (figure.turn ?? 0) + 1);
-  await unpack(course);
+  await unpack(history);
   if (turn !== figure.turn) return; // the reader went on meanwhile
-  const kept = keptNow(course, last < 0 ? -1 : +update.value, layer, head);
-  const terms = [...view.about, ["answer", course.answer]].flatMap(([name, value]) =>
+  const kept = keptNow(history, last < 0 ? -1 : +update.value, layer, head);
+  const terms = [...view.about, ["answer", history.answer]].flatMap(([name, value]) =>
     [element("dt", name), element("dd", value)]);
   figure.querySelector("dl").replaceChildren(...terms);
-  figure.querySelector(".now").textContent = `${course.policy}: ${percent(mean(kept) ?? 0)} of ${whole(seen)} ` +
-    `tokens kept${layer < 0 ? "" : ` in layer ${course.layers[layer]}`}${head < 0 ? "" : `, head ${head}`}`;
+  figure.querySelector(".now").textContent = `${history.policy}: ${percent(mean(kept) ?? 0)} of ${whole(seen)} ` +
+    `tokens kept${layer < 0 ? "" : ` in layer ${history.layers[layer]}`}${head < 0 ? "" : `, head ${head}`}`;
   const stage = figure.querySelector(".stage");
-  if (view.form === "frames") await drawFrames(stage, view, course, kept);
+  if (view.form === "frames") await drawFrames(stage, view, history, kept);
   else if (view.form === "text") drawText(stage, view, kept);
-  else await drawSteps(stage, course, kept);
+  else await drawSteps(stage, history, kept);
 }
 
-const lookers = [...document.querySelectorAll(".courses")];
+const lookers = [...document.querySelectorAll(".histories")];
 const lookerWatcher = new IntersectionObserver(
   (entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => {
     lookerWatcher.unobserve(target);
-    showCourse(target);
+    showHistory(target);
   }),
   { rootMargin: "600px" },
 );
 for (const figure of lookers) {
   lookerWatcher.observe(figure);
-  figure.querySelector(".controls").addEventListener("input", () => showCourse(figure));
+  figure.querySelector(".controls").addEventListener("input", () => showHistory(figure));
 }
-window.addEventListener("beforeprint", () => lookers.forEach(showCourse));
+window.addEventListener("beforeprint", () => lookers.forEach(showHistory));

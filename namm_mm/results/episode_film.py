@@ -2,7 +2,7 @@
 
 ::
 
-    python -m namm_mm.results.rollouts HISTORY.npz FILM.mp4
+    python -m namm_mm.results.episode_film HISTORY.npz FILM.mp4
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def render(history: Path, film: Path, *, pictures: int = PICTURES) -> Path | Non
     command = [
         sys.executable,
         "-m",
-        "namm_mm.results.rollouts",
+        "namm_mm.results.episode_film",
         str(history),
         str(film),
         str(pictures),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from namm_mm.records import Record
 from namm_mm.report.samples import asked, picture, verdict
-from namm_mm.results.blocks import Course, Courses, CourseView
+from namm_mm.results.blocks import Histories, HistoryView, PolicyHistory
 from namm_mm.results.plots import Styles
 from namm_mm.results.rows import Method, failed
 from namm_mm.runs.history import History, of_record
@@ -23,9 +23,9 @@ _WORDS = {
 }
 
 
-def courses(
+def histories(
     methods: Mapping[Method, Sequence[Record]], styles: Styles, folders: Mapping[str, Path]
-) -> Courses | None:
+) -> Histories | None:
     """Make the viewer of one cell; None where no history was saved.
 
     `folders` maps a run to its folder, where the histories are.
@@ -52,7 +52,7 @@ def courses(
         if left_out == 0
         else (f" {len(views)} samples are here; more would make this report too large.")
     )
-    return Courses(
+    return Histories(
         "What was kept, update by update",
         " ".join(_WORDS[form] for form in dict.fromkeys(view.form for view in views)) + shown,
         views,
@@ -64,15 +64,15 @@ def _view(
     found: Sequence[tuple[Method, Record, History]],
     styles: Styles,
     folders: Mapping[str, Path],
-) -> CourseView:
+) -> HistoryView:
     first = found[0][1]
     pictures = filter(None, (picture(record, folders[method.run]) for method, record, _ in found))
-    return CourseView(
+    return HistoryView(
         name,
         tuple(asked(first)),
         form(found[0][2]),
         tuple(
-            Course(
+            PolicyHistory(
                 styles.label(method),
                 f"{' '.join(record.answer.split())} ({verdict(record)})",
                 history,

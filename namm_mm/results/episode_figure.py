@@ -1,4 +1,4 @@
-"""The course of one episode as a figure."""
+"""One episode as a figure: its return, and what was kept of its tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
-def trajectory(history: History) -> Figure:
+def episode_figure(history: History) -> Figure:
     """Plot one episode: the return so far above, kept returns, states and actions below."""
     from plotly.graph_objects import Figure
 
