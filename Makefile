@@ -16,7 +16,7 @@ export TOKENIZERS_PARALLELISM := false
 help:
 	@echo "make transfer   install, then run one NAMM on text, video and control: namm-mm transfer"
 	@echo "make test       install what the tests need, then run them"
-	@echo "make check      ruff, ruff format and mypy --strict"
+	@echo "make check      ruff, ruff format, mypy --strict and which package imports which"
 	@echo "make format     let ruff repair and format the code"
 	@echo "make bench      speed and memory of every policy, side by side"
 	@echo "make clean      remove .venv and all caches; runs/ stays"
@@ -37,6 +37,7 @@ check: $(VENV)/.development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.development
 	$(BIN)/ruff check --fix .

@@ -30,7 +30,7 @@ def main(call: Call) -> int:
     from namm_mm import report
     from namm_mm.console.console import table_console
     from namm_mm.console.table import result_table
-    from namm_mm.tracking import read_records, read_state
+    from namm_mm.runs import read_records, read_state
 
     if not call.words:
         raise UsageError(

@@ -87,7 +87,7 @@ def _count(folder: Path) -> int:
 def _conclude(outcome: Outcome, out: Console) -> None:
     from namm_mm import report
     from namm_mm.console.table import result_table
-    from namm_mm.tracking import read_state
+    from namm_mm.runs import read_state
 
     notes = read_state(outcome.folder).notes
     out.print()

@@ -22,7 +22,7 @@ from namm_mm.registry.registry import build
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from namm_mm.execution.journal import Result
+    from namm_mm.execution.base import Result
     from namm_mm.namm import Namm
     from namm_mm.records import Sample
     from namm_mm.registry.reader import Choice

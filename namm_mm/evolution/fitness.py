@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from namm_mm.errors import RunError, message
-from namm_mm.execution.journal import Result
+from namm_mm.execution.base import Result
 
 LIKELIHOOD, RATIO = "likelihood", "ratio"
 KINDS = (LIKELIHOOD, RATIO)

@@ -29,13 +29,12 @@ from namm_mm.evolution.stage_run import Measured, StageRun
 from namm_mm.evolution.stages import EvolutionSettings, StageSettings
 from namm_mm.evolution.start import make_start
 from namm_mm.evolution.state import STATE, Position, State, trim
-from namm_mm.execution import Journal
 from namm_mm.execution.progress import Progress, Silent
 from namm_mm.namm import Namm
 from namm_mm.namm import load as load_namm
 from namm_mm.namm.checkpoint import save as save_namm
-from namm_mm.runs import provenance
-from namm_mm.tracking import RunInfo, Tracker, open_run
+from namm_mm.runs import Journal, RunInfo, Tracker, provenance
+from namm_mm.tracking import open_run
 
 START, BEST = "start.safetensors", "best.safetensors"
 STATE_EVERY = 100  # generations between two copies of the whole state among the artifacts

@@ -19,7 +19,7 @@ from torch import Tensor
 from namm_mm.evolution import together
 from namm_mm.evolution.population import Population
 from namm_mm.evolution.prompts import Prompt
-from namm_mm.execution.journal import Result
+from namm_mm.execution.base import Result
 from namm_mm.memory import attach
 from namm_mm.namm import Namm
 from namm_mm.policies.base import Selection

@@ -1,7 +1,6 @@
-"""How units of work are run, each finished one journaled by its content: serially, or by Ray."""
+"""How units of work are run, serially or by Ray."""
 
-from namm_mm.execution.base import Execution, Factory, Unit, Work
-from namm_mm.execution.journal import Journal, Results
+from namm_mm.execution.base import Execution, Factory, Result, Results, Unit, Work
 from namm_mm.execution.serial import Serial
 from namm_mm.execution.settings import ExecutionSettings
 from namm_mm.execution.start import start
@@ -10,7 +9,7 @@ __all__ = [
     "Execution",
     "ExecutionSettings",
     "Factory",
-    "Journal",
+    "Result",
     "Results",
     "Serial",
     "Unit",

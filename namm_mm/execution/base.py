@@ -14,10 +14,23 @@ the journal has is never done again, so a run that was stopped at any moment goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
-from namm_mm.execution.journal import Result
+Result = Mapping[str, Any]
+"""What one unit gave."""
+
+
+class Results(Protocol):
+    """Where results of units go, and come from if they are there."""
+
+    def get(self, key: str) -> Result | None:
+        """Return the result of a finished unit, None for one that is not."""
+        ...
+
+    def put(self, key: str, result: Result) -> None:
+        """Keep the result of a unit, before the next one begins."""
+        ...
 
 
 class Unit(Protocol):

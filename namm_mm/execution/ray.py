@@ -29,8 +29,7 @@ from threading import Event, current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Generic
 
 from namm_mm.errors import RunError, message
-from namm_mm.execution.base import Factory, OnDone, U, Work
-from namm_mm.execution.journal import Result, Results
+from namm_mm.execution.base import Factory, OnDone, Result, Results, U, Work
 from namm_mm.execution.progress import Progress, Silent
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic
 
-from namm_mm.execution.base import OnDone, U, Unit, Work
-from namm_mm.execution.journal import Result, Results
+from namm_mm.execution.base import OnDone, Result, Results, U, Unit, Work
 
 __all__ = ["Serial", "Unit"]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from namm_mm.execution.base import Execution, Factory, U, Work
-from namm_mm.execution.journal import Results
+from namm_mm.execution.base import Execution, Factory, Results, U, Work
 from namm_mm.execution.progress import Progress, Silent
 from namm_mm.execution.serial import Serial
 from namm_mm.execution.settings import SERIAL, ExecutionSettings

@@ -34,9 +34,9 @@ def merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
     UsageError
         They are parts of different runs, a part is missing or not finished, or `target` is taken.
     """
+    from namm_mm.runs import RunInfo, read_records, read_state
     from namm_mm.runs.jsonl import RECORDS
-    from namm_mm.tracking import RunInfo, read_records, read_state
-    from namm_mm.tracking.local import LocalTracker
+    from namm_mm.runs.local import LocalTracker
 
     if (target / RECORDS).exists():
         raise UsageError(
@@ -88,7 +88,7 @@ def tables(target: Path, records: Sequence[Record]) -> Iterator[str]:
     records
         All of them.
     """
-    from namm_mm.tracking import read_state
+    from namm_mm.runs import read_state
 
     for name, cell in read_state(target).config.get("cells", {}).items():
         task, model = _components(cell)
@@ -112,7 +112,7 @@ def _components(cell: Mapping[str, Any]) -> tuple[Any, str]:
 
 
 def _check_parts(folders: Sequence[Path]) -> None:
-    from namm_mm.tracking import read_state
+    from namm_mm.runs import read_state
 
     found = [describe(folder) for folder in folders]
     hashes = {config_hash for config_hash, _ in found}

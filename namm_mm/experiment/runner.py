@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.execution.progress import Progress, Silent
@@ -27,10 +26,10 @@ from namm_mm.experiment.settings import ExperimentSettings
 from namm_mm.experiment.shards import Earlier, part
 from namm_mm.experiment.workers import run_in_workers
 from namm_mm.records import Provenance, Record, Sample
+from namm_mm.runs import RunInfo, Tracker
+from namm_mm.runs.provenance import collect
 from namm_mm.tasks.base import is_acting
-
-if TYPE_CHECKING:
-    from namm_mm.tracking import RunInfo, Tracker
+from namm_mm.tracking import open_run
 
 CONFIG = "config.yaml"
 
@@ -94,16 +93,14 @@ def run(
     RunError
         A model cannot be loaded. Records made before that are kept, the run is marked as failed.
     """
-    from namm_mm import tracking
-
     progress = progress or Silent()
     progress.say(f"experiment {settings.name}, configuration {settings.config_hash[:12]}")
-    provenance = tracking.provenance.collect(settings.config_hash, device_of(settings))
+    provenance = collect(settings.config_hash, device_of(settings))
     folder = folder or settings.folder or new_folder(settings.output / settings.name)
     info = _info(settings, provenance, job_type)
     earlier = Earlier(folder, settings)
     records = [*earlier.records]
-    with tracking.open_run(folder, info, wandb_mode=settings.wandb) as tracker:
+    with open_run(folder, info, wandb_mode=settings.wandb) as tracker:
         _write_config(folder, settings)
         _keep_networks(settings, folder, tracker)
 
@@ -202,8 +199,6 @@ def _run_cell(cell: Cell, samples: tuple[Sample, ...], progress: Progress) -> It
 
 
 def _info(settings: ExperimentSettings, provenance: Provenance, job_type: str) -> RunInfo:
-    from namm_mm.tracking import RunInfo
-
     tags = dict.fromkeys(
         tag
         for cell in settings.cells

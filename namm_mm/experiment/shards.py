@@ -65,8 +65,8 @@ class Earlier:
     """
 
     def __init__(self, folder: Path, settings: ExperimentSettings) -> None:
+        from namm_mm.runs import read_records
         from namm_mm.runs.jsonl import RECORDS
-        from namm_mm.tracking import read_records
 
         self.records: tuple[Record, ...] = ()
         if not (folder / RECORDS).is_file():
@@ -134,7 +134,7 @@ class Earlier:
 
 def describe(folder: Path) -> tuple[str | None, str | None]:
     """Configuration hash and part of a run folder; None for what it does not say."""
-    from namm_mm.tracking import read_state
+    from namm_mm.runs import read_state
 
     state = read_state(folder)
     shard = state.config.get("shard")

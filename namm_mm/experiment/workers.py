@@ -32,7 +32,7 @@ from namm_mm.runs.provenance import device_name
 from namm_mm.tasks.base import is_acting
 
 if TYPE_CHECKING:
-    from namm_mm.execution.journal import Result
+    from namm_mm.execution.base import Result
     from namm_mm.experiment.shards import Earlier
     from namm_mm.records import Provenance, Record, Sample
 
@@ -138,11 +138,11 @@ class Arrivals:
         self._known: dict[str, Result] = {}
 
     def get(self, key: str) -> Result | None:
-        """See :class:`~namm_mm.execution.journal.Results`."""
+        """See :class:`~namm_mm.execution.base.Results`."""
         return self._known.get(key)
 
     def put(self, key: str, result: Result) -> None:
-        """See :class:`~namm_mm.execution.journal.Results`."""
+        """See :class:`~namm_mm.execution.base.Results`."""
         for name, content in result["files"].items():
             file = self.folder / name
             file.parent.mkdir(parents=True, exist_ok=True)

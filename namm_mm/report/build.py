@@ -71,7 +71,7 @@ def _headline(
             what = {
                 "running": "has not finished (it is still going, or was killed)",
                 "failed": "failed before its end",
-                "preempted": "was stopped before its end",
+                "stopped": "was stopped before its end",
             }.get(run.state.status, "does not say whether it finished (it has no run.json)")
             blocks.append(
                 Notice(

@@ -1,30 +1,45 @@
 """``records.jsonl``: one record a line, written at once, and read as far as it is whole.
 
-A process killed at any point leaves at most one broken line, the last; readers use all before it.
+A process killed at any point leaves at most one broken line, the last; readers use all others.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import SCHEMA_VERSION, MemoryUse, Provenance, Record
+from namm_mm.runs.disk import write_whole
 
 RECORDS = "records.jsonl"
 
 
-def write_record(file: TextIO, record: Record) -> None:
-    """Append `record` to an open text file as one line, and flush it."""
+class NewerRecord(Exception):
+    """A record that a newer version of this package wrote."""
+
+
+def record_line(record: Record) -> str:
+    """Return `record` as one line of JSON, without its end."""
     data = {  # `dataclasses.asdict` copies deeply, which takes longer than all the rest
         **vars(record),
         "memory": None if record.memory is None else vars(record.memory),
         "provenance": vars(record.provenance),
     }
-    file.write(dumps(data) + "\n")
-    file.flush()
+    return dumps(data)
+
+
+def write_records(folder: Path, records: Iterable[Record]) -> None:
+    """Write the ``records.jsonl`` of a run folder anew, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    write_whole(folder / RECORDS, "".join(record_line(record) + "\n" for record in records))
 
 
 def read_records(path: Path) -> tuple[list[Record], list[str]]:
@@ -39,12 +54,12 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
     -------
     tuple
         The records in the order written, and what was wrong, one sentence each: a line that was cut
-        off, a line that is no record.
+        off, lines that are no records, records of a newer version.
 
     Raises
     ------
     UsageError
-        There is no such file, or a newer version of this package wrote it.
+        There is no such file.
     """
     file = path / RECORDS if path.is_dir() else path
     if not file.is_file():
@@ -56,23 +71,35 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
                 then="Run folders are printed at the end of `namm-mm transfer`.",
             )
         )
+    return parse_records(file.read_text(encoding="utf-8", errors="replace"), file.name)
+
+
+def parse_records(text: str, name: str = RECORDS) -> tuple[list[Record], list[str]]:
+    """Read the records in the text of a file called `name`; see :func:`read_records`."""
     records: list[Record] = []
     problems: list[str] = []
-    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    newer: list[int] = []
+    lines = text.split("\n")  # `str.splitlines` would also split at characters inside strings
     last = len(lines)  # a complete file ends in a newline, which makes the last piece empty
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             records.append(parse_record(json.loads(line)))
+        except NewerRecord:
+            newer.append(number)
         except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, UsageError):
-                raise UsageError(f"{file.name}, line {number}: {error}") from error
             if number == last:
-                problem = f"is cut off; the {len(records)} records before it are used"
+                problem = "is cut off; the whole records are used"
             else:
                 problem = f"is no record and is left out ({type(error).__name__}: {error})"
-            problems.append(f"{file.name}, line {number} {problem}.")
+            problems.append(f"{name}, line {number} {problem}.")
+    if newer:
+        lines_ = f"line {newer[0]}" if len(newer) == 1 else f"{len(newer)} lines from {newer[0]} on"
+        problems.append(
+            f"{name}, {lines_}: written by a newer version of namm-mm and left out. "
+            "Upgrade to read them: `pip install --upgrade namm-mm`."
+        )
     return records, problems
 
 
@@ -81,21 +108,13 @@ def parse_record(data: Mapping[str, Any]) -> Record:
 
     Raises
     ------
-    UsageError
+    NewerRecord
         A newer version wrote it.
     KeyError, TypeError, ValueError
         It is no record.
     """
-    schema = int(data["schema"])
-    if schema > SCHEMA_VERSION:
-        raise UsageError(
-            message(
-                "records from a newer version",
-                given=f"schema {schema}",
-                expected=f"at most {SCHEMA_VERSION}",
-                then="Upgrade: `pip install --upgrade namm-mm`.",
-            )
-        )
+    if int(data["schema"]) > SCHEMA_VERSION:
+        raise NewerRecord
     fields = dict(data)
     memory = fields["memory"]
     if memory is not None:
@@ -105,8 +124,17 @@ def parse_record(data: Mapping[str, Any]) -> Record:
 
 
 def dumps(data: object, indent: int | None = None) -> str:
-    """JSON text of nearly anything; absolute paths are cut to their last part."""
-    return json.dumps(data, ensure_ascii=False, default=_plain, indent=indent)
+    """JSON text of nearly anything; absolute paths are cut to their last part.
+
+    The text is valid UTF-8 whatever the strings hold: lone surrogates are written as escapes, which
+    JSON readers turn back.
+    """
+    text = json.dumps(data, ensure_ascii=False, default=_plain, indent=indent)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(data, default=_plain, indent=indent)
+    return text
 
 
 def _plain(value: Any) -> Any:

@@ -14,26 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from namm_mm.errors import UsageError, message
-from namm_mm.runs import jsonl, provenance
-from namm_mm.runs.jsonl import read_records
-from namm_mm.runs.state import RunState, read_state
-from namm_mm.tracking.base import RunInfo, Status, Tracker, Value
-from namm_mm.tracking.local import LocalTracker
+from namm_mm.runs.local import LocalTracker
+from namm_mm.runs.tracker import RunInfo, Tracker
 from namm_mm.tracking.tee import Tee
 
-__all__ = [
-    "RunInfo",
-    "RunState",
-    "Status",
-    "Tracker",
-    "Value",
-    "jsonl",
-    "open_run",
-    "provenance",
-    "read_records",
-    "read_state",
-    "resolve_wandb_mode",
-]
+__all__ = ["open_run", "resolve_wandb_mode"]
 
 WANDB_MODES = ("offline", "online", "disabled")
 

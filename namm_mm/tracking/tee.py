@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from namm_mm.records import Record
-from namm_mm.tracking.base import FinishOnExit, Status, Tracker, Value
+from namm_mm.runs.tracker import FinishOnExit, Status, Tracker, Value
 
 logger = logging.getLogger(__name__)
 
@@ -38,33 +38,33 @@ class Tee(FinishOnExit):
 
     @property
     def places(self) -> Mapping[str, str]:
-        """See :class:`~namm_mm.tracking.base.Tracker`."""
+        """See :class:`~namm_mm.runs.tracker.Tracker`."""
         return {**self._truth.places, **(self._mirror.places if self._mirror else {})}
 
     def record(self, record: Record) -> None:
-        """See :class:`~namm_mm.tracking.base.Tracker`."""
+        """See :class:`~namm_mm.runs.tracker.Tracker`."""
         self._truth.record(record)
         self._tell(lambda mirror: mirror.record(record))
 
     def log(self, values: Mapping[str, Value], *, axis: str, at: int) -> None:
-        """See :class:`~namm_mm.tracking.base.Tracker`."""
+        """See :class:`~namm_mm.runs.tracker.Tracker`."""
         self._truth.log(values, axis=axis, at=at)
         self._tell(lambda mirror: mirror.log(values, axis=axis, at=at))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """See :class:`~namm_mm.tracking.base.Tracker`."""
+        """See :class:`~namm_mm.runs.tracker.Tracker`."""
         self._truth.table(name, columns, rows)
         self._tell(lambda mirror: mirror.table(name, columns, rows))
 
     def artifact(
         self, name: str, paths: Sequence[Path], kind: str, metadata: Mapping[str, Any]
     ) -> None:
-        """See :class:`~namm_mm.tracking.base.Tracker`."""
+        """See :class:`~namm_mm.runs.tracker.Tracker`."""
         self._truth.artifact(name, paths, kind, metadata)
         self._tell(lambda mirror: mirror.artifact(name, paths, kind, metadata))
 
     def finish(self, status: Status, summary: Mapping[str, Any] | None = None) -> None:
-        """See :class:`~namm_mm.tracking.base.Tracker`."""
+        """See :class:`~namm_mm.runs.tracker.Tracker`."""
         if self.finished:
             return
         self.finished = True

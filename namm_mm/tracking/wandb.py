@@ -33,7 +33,7 @@ from namm_mm.results import tables
 from namm_mm.results.kept_means import index_means, layer_means
 from namm_mm.results.rows import Cell, Method, cell_of, failed, method_of, result_rows
 from namm_mm.runs.jsonl import read_records
-from namm_mm.tracking.base import FinishOnExit, RunInfo, Status, Value, check_status
+from namm_mm.runs.tracker import FinishOnExit, RunInfo, Status, Value, check_status
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class WandbTracker(FinishOnExit):
 
     @property
     def places(self) -> Mapping[str, str]:
-        """See :class:`~namm_mm.tracking.base.Tracker`."""
+        """See :class:`~namm_mm.runs.tracker.Tracker`."""
         return {"W&B": str(Path(self._run.dir).parent) if self._offline else self._run.url}
 
     def record(self, record: Record) -> None:
@@ -131,7 +131,7 @@ class WandbTracker(FinishOnExit):
         self.log(values, axis="sample", at=self._samples[who])
 
     def log(self, values: Mapping[str, Value], *, axis: str, at: int) -> None:
-        """See :class:`~namm_mm.tracking.base.Tracker`."""
+        """See :class:`~namm_mm.runs.tracker.Tracker`."""
         import wandb
 
         if axis not in self._axes:
@@ -151,7 +151,7 @@ class WandbTracker(FinishOnExit):
         self._run.log({**plain, axis: at})
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """See :class:`~namm_mm.tracking.base.Tracker`."""
+        """See :class:`~namm_mm.runs.tracker.Tracker`."""
         import wandb
 
         data = [[_cell(value) for value in row] for row in rows]
@@ -161,7 +161,7 @@ class WandbTracker(FinishOnExit):
     def artifact(
         self, name: str, paths: Sequence[Path], kind: str, metadata: Mapping[str, Any]
     ) -> None:
-        """See :class:`~namm_mm.tracking.base.Tracker`."""
+        """See :class:`~namm_mm.runs.tracker.Tracker`."""
         import wandb
 
         artifact = wandb.Artifact(_safe(name), type=kind, metadata=dict(metadata))
@@ -178,7 +178,7 @@ class WandbTracker(FinishOnExit):
         try:
             self._send_results()
             self._run.summary.update({"status": status, **(summary or {})})
-            if status == "preempted":
+            if status == "stopped":
                 self._run.mark_preempting()
         finally:
             self._run.finish(exit_code=0 if status == "ok" else 1)

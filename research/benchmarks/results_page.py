@@ -30,7 +30,7 @@ from namm_mm.records import Record
 from namm_mm.results import words
 from namm_mm.results.rows import FULL, NAMM, Cell, Row, cell_of, result_rows
 from namm_mm.results.slim import read_slim, write_slim
-from namm_mm.tracking import read_records, read_state
+from namm_mm.runs import read_records, read_state
 
 DOCS = Path(__file__).parents[2] / "docs"
 COLORS = {

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from namm_mm.errors import UsageError, message
 
 if TYPE_CHECKING:
-    from namm_mm.execution.journal import Result
+    from namm_mm.execution.base import Result
 
 MODEL = "smollm2-135m-instruct"
 FAMILIES = ("passkey", "key_value_hint", "passage", "cloze", "code", "repeats")

@@ -27,9 +27,9 @@ from namm_mm.results.blocks import Figure
 from namm_mm.results.episode_figure import episode_figure
 from namm_mm.results.figures import figures
 from namm_mm.results.rows import NAMM, group
+from namm_mm.runs import read_records, read_state
 from namm_mm.runs.history import of_record
-from namm_mm.runs.jsonl import RECORDS, write_record
-from namm_mm.tracking import read_records, read_state
+from namm_mm.runs.jsonl import RECORDS, write_records
 
 HERE = Path(__file__).parent
 RUN = HERE / "run"
@@ -60,9 +60,7 @@ def take(run: Path) -> None:
     while True:
         order = {name: n for n, name in enumerate(dict.fromkeys(r.sample for r in slim))}
         kept = [r for r in slim if order[r.sample] % step == 0 or (r.task, r.sample) in closely]
-        with (RUN / RECORDS).open("w", encoding="utf-8") as file:
-            for record in kept:
-                write_record(file, record)
+        write_records(RUN, kept)
         if (RUN / RECORDS).stat().st_size <= LARGEST:
             break
         step += 1

@@ -34,8 +34,7 @@ from namm_mm.namm.params import LAYOUTS
 from research.gradients.slopes import EVERYTHING, FULL, OBJECTIVES, Question
 
 if TYPE_CHECKING:
-    from namm_mm.execution.base import Execution
-    from namm_mm.execution.journal import Result
+    from namm_mm.execution.base import Execution, Result
     from namm_mm.namm import Namm
     from namm_mm.records import Sample
     from namm_mm.tasks.base import AnsweringTask

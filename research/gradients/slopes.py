@@ -21,7 +21,7 @@ from research.gradients.straight_through import StraightThrough
 
 if TYPE_CHECKING:
     from namm_mm.evolution.prompts import Tokenized
-    from namm_mm.execution.journal import Result
+    from namm_mm.execution.base import Result
     from namm_mm.namm import Namm
     from namm_mm.records import Sample
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from namm_mm.tracking import read_records
+from namm_mm.runs import read_records
 
 PACKAGE = Path(__file__).parents[1] / "plugin_package"
 GUIDE = PACKAGE.parents[1] / "docs" / "add-an-adapter.md"

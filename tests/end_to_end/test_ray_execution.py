@@ -15,8 +15,9 @@ import pytest
 from ray_units import MakeSquares, Squares, Task, why_ray_cannot_start
 
 from namm_mm.errors import RunError, UsageError
-from namm_mm.execution import Execution, ExecutionSettings, Journal, Serial, start
+from namm_mm.execution import Execution, ExecutionSettings, Serial, start
 from namm_mm.registry.reader import Reader
+from namm_mm.runs import Journal
 
 pytestmark = pytest.mark.skipif(  # not importorskip: Ray reads the environment when imported
     find_spec("ray") is None, reason="Ray is not installed: pip install 'namm-mm[ray]'"

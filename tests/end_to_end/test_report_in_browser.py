@@ -14,8 +14,9 @@ from synthetic_records import PROVENANCE, make_history, make_records, with_histo
 
 from namm_mm import report
 from namm_mm.records import Inputs, Sample
+from namm_mm.runs import RunInfo
 from namm_mm.runs.pictures import save_frames
-from namm_mm.tracking import RunInfo, open_run
+from namm_mm.tracking import open_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page

@@ -10,8 +10,8 @@ import pytest
 
 from namm_mm.cli import main
 from namm_mm.records import Record
+from namm_mm.runs import read_records, read_state
 from namm_mm.runs.history import of_record
-from namm_mm.tracking import read_records, read_state
 
 HERE = Path(__file__).parent
 COMMAND = ["transfer", "--configs", str(HERE / "configs"), "experiment=tiny"]
@@ -179,7 +179,7 @@ def test_an_interrupt_keeps_the_records(
     assert main([*COMMAND, f"output={tmp_path}", "~cells.video", "~cells.control"]) == 130
     (folder,) = (tmp_path / "tiny").iterdir()
     assert len(read_records(folder)[0]) == 2
-    assert read_state(folder).status == "preempted"
+    assert read_state(folder).status == "stopped"
 
 
 def test_a_run_in_which_every_sample_fails_is_a_failed_run(

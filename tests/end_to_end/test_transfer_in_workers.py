@@ -21,7 +21,7 @@ from namm_mm.experiment import run, workers
 from namm_mm.experiment.reading import from_mapping
 from namm_mm.experiment.shards import key_of
 from namm_mm.records import Record
-from namm_mm.tracking import read_records
+from namm_mm.runs import read_records
 
 CONFIGS = Path(__file__).parent / "configs"
 WORDS = [

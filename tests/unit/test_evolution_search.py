@@ -11,10 +11,11 @@ import torch
 
 from namm_mm.errors import RunError, UsageError
 from namm_mm.evolution.search import CENTRAL, Recorder, SearchSpace, fit, indices
-from namm_mm.execution import Journal, Serial
+from namm_mm.execution import Serial
 from namm_mm.namm import load
 from namm_mm.namm.params import LAYOUTS
 from namm_mm.policies.namm import NammPolicy
+from namm_mm.runs import Journal
 
 
 def watched() -> Recorder:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from synthetic_records import make_records, with_histories
 
-from namm_mm.runs.jsonl import write_record
+from namm_mm.runs.jsonl import write_records
 
 GALLERY = Path(__file__).parents[2] / "research" / "gallery"
 PICTURES = ("scores.png", "video.png", "episode.png")
@@ -53,9 +53,7 @@ def test_a_run_is_taken_slimmed(
 ) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    with (run / "records.jsonl").open("w") as file:
-        for record in with_histories(make_records(30), run, ("s000", "s005")):
-            write_record(file, record)
+    write_records(run, with_histories(make_records(30), run, ("s000", "s005")))
     monkeypatch.setattr(make, "LARGEST", 200_000)
     assert make.main([str(run)]) == 0
     assert (make.RUN / "records.jsonl").stat().st_size <= 200_000

@@ -9,7 +9,7 @@ import pytest
 
 from namm_mm.cli import main
 from namm_mm.commands.compose import groups
-from namm_mm.tracking import read_records
+from namm_mm.runs import read_records
 
 PREFIXES = ("paper_rl", "paper_text", "scale/text", "scale/rl")
 NAMES = [name for name in groups()["experiment"] if name.startswith(PREFIXES)]

@@ -25,10 +25,11 @@ from namm_mm.report.build import build
 from namm_mm.results import plots
 from namm_mm.results.blocks import Figure, Histories, Report, Samples, Table
 from namm_mm.results.rows import result_rows
-from namm_mm.runs.jsonl import write_record
+from namm_mm.runs import RunInfo
+from namm_mm.runs.jsonl import write_records
 from namm_mm.runs.load import load_runs
 from namm_mm.runs.pictures import save_frames
-from namm_mm.tracking import RunInfo, open_run
+from namm_mm.tracking import open_run
 
 MEMORY = MemoryUse(256, 2, (256.0,) * 4, 256.0, 256.0, 65536, 65536)
 
@@ -330,9 +331,7 @@ def test_several_budgets_of_one_policy_make_a_curve(tmp_path: Path) -> None:
 
 
 def test_ten_thousand_records_make_a_small_page(tmp_path: Path) -> None:
-    with (tmp_path / "records.jsonl").open("w") as file:
-        for record in make_records(667):
-            write_record(file, record)
+    write_records(tmp_path, make_records(667))
     page = report.render([tmp_path])
     assert page.stat().st_size < 6_000_000
     text = page.read_text()

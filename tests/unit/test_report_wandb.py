@@ -12,7 +12,8 @@ from synthetic_records import PROVENANCE, make_records, with_histories
 from namm_mm import report
 from namm_mm.errors import RunError
 from namm_mm.results.rows import result_rows
-from namm_mm.tracking import RunInfo, open_run
+from namm_mm.runs import RunInfo
+from namm_mm.tracking import open_run
 
 interface = pytest.importorskip("wandb_workspaces.reports.v2.interface")
 

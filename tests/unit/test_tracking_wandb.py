@@ -12,7 +12,8 @@ from synthetic_records import PROVENANCE, make_history, make_records, with_histo
 from wandb_reader import OfflineRun, messages, read_offline_run
 
 from namm_mm.errors import RunError
-from namm_mm.tracking import RunInfo, open_run
+from namm_mm.runs import RunInfo
+from namm_mm.tracking import open_run
 
 SAMPLES = 5
 RECORDS = make_records(SAMPLES)

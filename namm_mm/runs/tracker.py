@@ -1,8 +1,7 @@
 """What a tracker is: the place where a run's records, numbers, tables and files go.
 
-There are two of them. The local one (:mod:`namm_mm.tracking.local`) is the truth: plain files,
-flushed record by record. W&B (:mod:`namm_mm.tracking.wandb`) is a mirror that may fail without
-harm.
+There are two of them. The run folder (:mod:`namm_mm.runs.local`) is the truth: plain files, flushed
+record by record. W&B (:mod:`namm_mm.tracking.wandb`) is a mirror that may fail without harm.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, get_args
 
-from namm_mm.errors import UsageError, message
+from namm_mm.errors import RunError, UsageError, message
 from namm_mm.records import Provenance, Record
 
-Status = Literal["ok", "failed", "preempted"]
+Status = Literal["ok", "failed", "stopped"]
 """How a run ended; while it is going, its ``run.json`` says ``running``."""
 
 Value = float | int | str | bool | Sequence[float]
@@ -105,7 +104,7 @@ class Tracker(Protocol):
 
 @dataclass
 class FinishOnExit:
-    """The context-manager half: an exception means ``failed``, an interrupt ``preempted``."""
+    """The context-manager half: an exception means ``failed``, an interrupt ``stopped``."""
 
     finished: bool = field(default=False, init=False)
 
@@ -126,10 +125,14 @@ class FinishOnExit:
             return
         if kind is None:
             self.finish("ok")
-        elif issubclass(kind, Exception):
-            self.finish("failed", {"error": f"{kind.__name__}: {error}"})
-        else:
-            self.finish("preempted")
+            return
+        try:
+            if issubclass(kind, Exception):
+                self.finish("failed", {"error": f"{kind.__name__}: {error}"})
+            else:
+                self.finish("stopped")
+        except (OSError, RunError):
+            pass  # a full disk or a moved folder; the exception that is on its way says so
 
 
 def check_status(status: str) -> None:

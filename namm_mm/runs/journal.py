@@ -7,30 +7,16 @@ line, the last; it is closed and ignored.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
 
 from namm_mm.errors import RunError
-from namm_mm.tracking.local import open_to_append
-
-Result = Mapping[str, Any]
-
-
-class Results(Protocol):
-    """Where results of units go, and come from if they are there."""
-
-    def get(self, key: str) -> Result | None:
-        """Return the result of a finished unit, None for one that is not."""
-        ...
-
-    def put(self, key: str, result: Result) -> None:
-        """Keep the result of a unit, before the next one begins."""
-        ...
+from namm_mm.execution.base import Result
+from namm_mm.runs.disk import mend, reason
+from namm_mm.runs.lines import LineFile
 
 
 class Journal:
-    """Results on disk, by key.
+    """Results on disk, by key: the :class:`~namm_mm.execution.base.Results` of an evolution.
 
     Parameters
     ----------
@@ -42,13 +28,13 @@ class Journal:
         self.path = path
         self._known: dict[str, Result] = {}
         if path.is_file():
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
                 try:
                     entry = json.loads(line)
                     self._known[entry["key"]] = entry["result"]
                 except (ValueError, TypeError, KeyError):
                     continue  # cut off by a kill; the unit runs again
-        self._file = open_to_append(path)
+        self._file = LineFile(path)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -66,12 +52,11 @@ class Journal:
             It cannot be written.
         """
         try:
-            self._file.write(json.dumps({"key": key, "result": result}) + "\n")
-            self._file.flush()
+            self._file.write(json.dumps({"key": key, "result": result}))
         except OSError as error:
             raise RunError(
-                f"writing {self.path} failed: {error.strerror}. What was finished before is kept; "
-                "free some space and run the same command again."
+                f"writing {self.path} failed: {reason(error)}. What was finished before is kept. "
+                f"{mend(error)} and run the same command again."
             ) from error
         self._known[key] = result
 

@@ -1,0 +1,81 @@
+"""What goes wrong with a disk, in words, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from namm_mm.errors import UsageError, message
+
+REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file has reached the size limit of this process (ulimit -f)",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.ENOENT: "the folder is gone: it was moved or removed",
+    errno.ESTALE: "the folder is gone: it was moved or removed",
+    errno.EIO: "the disk has an input/output error",
+}
+
+MENDS = {
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some space",
+    errno.EFBIG: "Raise the limit",
+    errno.ENOENT: "Name the folder where it is now",
+    errno.ESTALE: "Name the folder where it is now",
+}
+
+
+def reason(error: OSError) -> str:
+    """Return what an error of the operating system means for a file that is written."""
+    return REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+def mend(error: OSError) -> str:
+    """Return what a person can do about it, as the beginning of a sentence."""
+    return MENDS.get(error.errno or 0, "Make the folder writable")
+
+
+def unwritable(folder: Path, error: OSError) -> UsageError:
+    """Return the error for a run folder that cannot be begun."""
+    return UsageError(
+        message(
+            "the output folder cannot be written",
+            given=str(folder),
+            expected=f"a folder that you may write to ({reason(error)})",
+            then="Choose another one with `output=FOLDER` or `folder=FOLDER`.",
+        )
+    )
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace a file in one step, so that a reader or a full disk never leaves half of it.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; the file is as it was.
+    """
+    fresh = file.with_name(f".{file.name}.new")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(file)
+    except OSError:
+        try:
+            fresh.unlink(missing_ok=True)
+        except OSError:  # the disk does not even take that; the first error says why
+            pass
+        raise
+
+
+def same_file(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still what its path names."""
+    try:
+        named = path.stat()
+    except OSError:
+        return False
+    held = os.fstat(descriptor)
+    return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
