@@ -21,6 +21,7 @@ VERBS = {
     "evaluate": "run one adapter on one task under one policy",
     "report": "make a report from the records of runs",
     "build": "make a bundled asset again, from nothing",
+    "models": "fetch a language model that is not in a package: told first, checked, cached",
     "list": "show adapters, tasks, policies, NAMMs, models, experiments and evolutions",
     "doctor": "check the installation and say what is missing",
 }
@@ -33,6 +34,7 @@ namm-mm {__version__}: one attention memory, evolved on text, plugged into other
   namm-mm evaluate  [adapter=NAME] [task=NAME] [policy=NAME] [KEY=VALUE ...]
   namm-mm report    RUN ...
   namm-mm build     NAME [KEY=VALUE ...]
+  namm-mm models    get NAME
   namm-mm list
   namm-mm doctor
 

@@ -152,6 +152,32 @@ _SMOLLM2_135M = ModelFacts(
 )
 
 
+_QWEN_05B = ModelFacts(
+    parameters=494_032_768,
+    unquantized=136_178_560,
+    layers=24,
+    query_heads=14,
+    kv_heads=2,
+    head_dim=64,
+    hidden=896,
+    inner=4864,
+    context=32768,
+)
+
+
+_GEMMA_270M = ModelFacts(
+    parameters=268_098_176,
+    unquantized=167_813_376,
+    layers=18,
+    query_heads=4,
+    kv_heads=1,
+    head_dim=256,
+    hidden=640,
+    inner=2048,
+    context=32768,
+)
+
+
 _DECISION_11_3 = ModelFacts(
     parameters=858_767,
     unquantized=854_927,
@@ -182,6 +208,8 @@ KNOWN: Mapping[str, ModelFacts] = {
     "meta-llama/Meta-Llama-3-70B-Instruct": _LLAMA3_70B,
     "HuggingFaceTB/SmolLM2-135M-Instruct": _SMOLLM2_135M,
     "smollm2-135m-instruct": _SMOLLM2_135M,
+    "qwen2.5-coder-0.5b-instruct": _QWEN_05B,
+    "gemma-3-270m": _GEMMA_270M,
     "llava-hf/LLaVA-NeXT-Video-7B-hf": _NEXT_VIDEO_7B,
     "llava-hf/LLaVA-NeXT-Video-7B-DPO-hf": _NEXT_VIDEO_7B,
     "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": _ONEVISION_05B,

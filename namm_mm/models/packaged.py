@@ -186,7 +186,7 @@ def _write(model: PackagedModel, file: Path, folder: Path) -> None:
 
             write(file, folder)
         else:
-            _write_language(file, folder)
+            write_language(file, folder)
         write_card(
             folder,
             name=model.name,
@@ -199,7 +199,8 @@ def _write(model: PackagedModel, file: Path, folder: Path) -> None:
         )
 
 
-def _write_language(gguf: Path, folder: Path) -> None:
+def write_language(gguf: Path, folder: Path) -> None:
+    """Save the language model and the tokenizer of a GGUF file in hub layout, in bfloat16."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)

@@ -8,6 +8,7 @@ order, at
    file: a damaged one is refused, with the command that makes it again; where it holds only the
    trained part of a model, the rest is taken from packages (:mod:`namm_mm.models.composed`);
 3. a **packaged** model, whose weights come inside a Python package: converted once and cached;
+   or a **fetched** one, which ``namm-mm models get NAME`` has put into the cache;
 4. a **hub id** ``owner/name``, from the local hub cache or, when online, the hub.
 
 A name stands for one set of weights: ``smollm2-135m-instruct`` is always the packaged, quantised
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from namm_mm.errors import RunError, UsageError, message
-from namm_mm.models import cards
+from namm_mm.models import cards, fetched
 from namm_mm.models import composed as composed_model
 from namm_mm.models import packaged as packaged_model
 
@@ -85,6 +86,8 @@ def resolve(name: str) -> Path | str:
         return _whole(cards.BUNDLED / name)
     if name in packaged_model.MODELS:
         return _verified(packaged_model.convert(packaged_model.MODELS[name]))
+    if name in fetched.MODELS:
+        return _verified(fetched.located(fetched.MODELS[name]))
     if _is_hub_id(name) and not folder.exists():
         return _hub(name)
     if folder.is_dir():
@@ -96,7 +99,7 @@ def resolve(name: str) -> Path | str:
             "no such model",
             given=name,
             expected=expected,
-            valid=[*packaged_model.MODELS, *bundled(), *HUB_MODELS],
+            valid=[*packaged_model.MODELS, *fetched.MODELS, *bundled(), *HUB_MODELS],
             then="`namm-mm list` shows what is here.",
         )
     )
@@ -119,6 +122,12 @@ def list_assets() -> tuple[AssetStatus, ...]:
             found.append(AssetStatus(model.name, "cached", f"{about}, converted at first use"))
         else:
             found.append(AssetStatus(model.name, "can be installed", about, model.install))
+    for model in fetched.MODELS.values():
+        about = f"{model.about}; licence: {model.licence}"
+        if fetched.cached(model):
+            found.append(AssetStatus(model.name, "cached", about))
+        else:
+            found.append(AssetStatus(model.name, "absent", about, model.command))
     for name, about in HUB_MODELS.items():
         if _in_hub_cache(name):
             found.append(AssetStatus(name, "cached", f"hub, {about}"))
