@@ -122,12 +122,12 @@ def list_assets() -> tuple[AssetStatus, ...]:
             found.append(AssetStatus(model.name, "cached", f"{about}, converted at first use"))
         else:
             found.append(AssetStatus(model.name, "can be installed", about, model.install))
-    for model in fetched.MODELS.values():
-        about = f"{model.about}; licence: {model.licence}"
-        if fetched.cached(model):
-            found.append(AssetStatus(model.name, "cached", about))
+    for other in fetched.MODELS.values():
+        about = f"{other.about}; licence: {other.licence}"
+        if fetched.cached(other):
+            found.append(AssetStatus(other.name, "cached", about))
         else:
-            found.append(AssetStatus(model.name, "absent", about, model.command))
+            found.append(AssetStatus(other.name, "absent", about, other.command))
     for name, about in HUB_MODELS.items():
         if _in_hub_cache(name):
             found.append(AssetStatus(name, "cached", f"hub, {about}"))
