@@ -13,12 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from namm_mm.records import Answer, Inputs, MemoryUse, Role, Sample, Trace
+from namm_mm.records import Agent, Answer, Inputs, Sample
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
     from namm_mm.memory import Memory
 
@@ -59,7 +57,7 @@ class AnsweringAdapter(Adapter, Protocol):
     """Answers one sample at a time."""
 
     def prepare(self, sample: Sample) -> Inputs:
-        """Turn a sample into tensors and one role for every token."""
+        """Turn a sample into tensors and one token type for every token."""
         ...
 
     def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
@@ -68,64 +66,6 @@ class AnsweringAdapter(Adapter, Protocol):
         The caller has attached `memory` to `backbone`; the adapter just calls the model. With
         ``None`` the model runs with its ordinary cache.
         """
-        ...
-
-
-class Agent(Protocol):
-    """Acts in a batch of environments through one growing, evicting cache."""
-
-    def act(
-        self,
-        observations: NDArray[np.float32],
-        rewards: NDArray[np.float32],
-        alive: NDArray[np.bool_],
-    ) -> NDArray[np.float32]:
-        """Choose the next actions.
-
-        Parameters
-        ----------
-        observations
-            (environment, state_dim), of every environment, the finished ones included.
-        rewards
-            (environment,) reward of the previous step; zeros at the first step.
-        alive
-            (environment,) False for finished episodes: their tokens are masked as padding, so that
-            their part of the memory stays as it was at their end. Their actions are ignored.
-
-        Returns
-        -------
-        ndarray
-            (environment, action_dim) float32.
-        """
-        ...
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        """Role of every token fed so far to the environments that are still alive."""
-        ...
-
-
-class ReencodingAgent(Agent, Protocol):
-    """Acts without a memory: the last tokens are encoded anew for every decision.
-
-    It tells what it held in the words of :class:`~namm_mm.memory.Memory`.
-    """
-
-    @property
-    def layers(self) -> int:
-        """Attention layers of the model."""
-        ...
-
-    def usage(self, row: int = 0) -> MemoryUse:
-        """Tokens that the last decision of a row saw, and the bytes that it took."""
-        ...
-
-    def kept(self, layer: int, row: int = 0) -> list[Tensor]:
-        """Positions of those tokens for each head, ascending int64 on the CPU."""
-        ...
-
-    def trace(self, row: int = 0) -> Trace:
-        """Empty: nothing is evicted."""
         ...
 
 

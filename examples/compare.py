@@ -28,7 +28,7 @@ for sample in track(samples, "prompts", console=Console(stderr=True)):
             score = task.score(sample, adapter.answer(inputs, memory))
         if name == "namm":
             trace = memory.trace().even_heads()  # the same for all heads of a layer
-        kept = memory.usage().tokens_final / memory.usage().seen
+        kept = memory.usage().kept_fraction or 0.0
         rows[name].append((kept, score.value, score.details["log_probability"]))
 
 table = Table("policy", "cache", "right", "log-probability of the answer", title="equal memory")

@@ -2,7 +2,7 @@
 
 from namm_mm import attach, policy
 from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
-from namm_mm.experiment.kept import by_role, kept_fractions
+from namm_mm.experiment.kept import by_kind, kept_fractions
 from namm_mm.policies import Threshold
 from namm_mm.tasks.offline_rl import OfflineRlTask
 
@@ -17,8 +17,8 @@ with attach(adapter.backbone, chosen, interval=48, storage="per_head") as memory
     agent = adapter.agent(len(samples), memory, target_return=task.target_return())
     for episode in task.play(samples, agent):
         use = memory.usage(episode.row)
-        roles = agent.roles[: use.seen]
-        kept = by_role(kept_fractions(memory, roles, episode.row), roles)
+        token_types = agent.token_types[: use.seen]
+        kept = by_kind(kept_fractions(memory, token_types, episode.row), token_types)
         print(f"{episode.sample.id}: return {sum(episode.rewards):.0f}", end=", ")
-        print(f"{use.tokens_final:.0f} of {use.seen} tokens, kept by role", end=" ")
+        print(f"{use.tokens_final:.0f} of {use.seen} tokens, kept by kind", end=" ")
         print({kind: f"{part:.0%}" for kind, part in kept.items()})

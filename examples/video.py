@@ -6,7 +6,7 @@ from pathlib import Path
 from namm_mm import attach, policy
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.policies import Budget
-from namm_mm.records import Role, Sample
+from namm_mm.records import Sample, TokenType
 from namm_mm.tasks.video_qa import VideoQaTask
 
 adapter = LlavaVideoAdapter(model="pocket_video")
@@ -24,8 +24,8 @@ with attach(adapter.backbone, namm, interval=64, storage="per_head") as memory:
 
 print(f"{sample.question} {answer.text}" + (f"; it was {sample.answer}" if sample.answer else ""))
 print(f"kept {memory.usage().tokens_final:.0f} of {memory.usage().seen} tokens; by frame:")
-frames = max(role.index for role in inputs.roles) + 1
+frames = max(token_type.index for token_type in inputs.token_types) + 1
 for layer in range(memory.layers):
-    held = [inputs.roles[at] for head in memory.kept(layer) for at in head.tolist()]
-    counts = [held.count(Role("frame", frame)) for frame in range(frames)]
+    held = [inputs.token_types[at] for head in memory.kept(layer) for at in head.tolist()]
+    counts = [held.count(TokenType("frame", frame)) for frame in range(frames)]
     print(f"layer {layer}:", *counts)

@@ -11,18 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from namm_mm.records import Answer, Sample, Score
+from namm_mm.records import Agent, Answer, Sample, Score
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from namm_mm.adapters.base import Agent
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from namm_mm.errors import RunError, UsageError, message
 if TYPE_CHECKING:
     from torch import nn
 
-    from namm_mm.adapters.base import Agent
     from namm_mm.adapters.control.agents import Normalization, WindowAgent
     from namm_mm.memory import Memory
+    from namm_mm.records import Agent
 
 CONTROL_FILE = "control.json"
 """Beside the weights of our own models: what config.json cannot hold."""

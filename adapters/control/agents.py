@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import torch
 
 from namm_mm.adapters.control.step import encode
 from namm_mm.errors import UsageError, message
-from namm_mm.records import MemoryUse, Role, Trace
+from namm_mm.records import Agent, MemoryUse, ReencodingAgent, TokenType, Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Normalization:
     scale: float = 1000.0
 
 
-class _Agent(ABC):
+class _Agent(Agent):
     """What both agents share: checks, normalisation, the return still to go, the timestep."""
 
     def __init__(
@@ -63,7 +63,7 @@ class _Agent(ABC):
         rewards: NDArray[np.float32],
         alive: NDArray[np.bool_],
     ) -> NDArray[np.float32]:
-        """Choose the next actions; see :class:`namm_mm.adapters.base.Agent`."""
+        """Choose the next actions; see :class:`namm_mm.records.Agent`."""
         expected = (self._environments, self._model.config.state_dim)
         if observations.shape != expected:
             raise UsageError(
@@ -88,10 +88,10 @@ class _Agent(ABC):
         return actions.float().cpu().numpy()
 
     @property
-    def roles(self) -> tuple[Role, ...]:
+    def token_types(self) -> tuple[TokenType, ...]:
         """R_0 s_0 a_0 R_1 s_1 ... up to the newest state: its action is fed with the next step."""
         kinds = ("return", "state", "action")
-        tokens = [Role(kind, step) for step in range(self._step) for kind in kinds]
+        tokens = [TokenType(kind, step) for step in range(self._step) for kind in kinds]
         return tuple(tokens[:-1])
 
     def _clipped(self, steps: Tensor) -> Tensor:
@@ -159,12 +159,12 @@ def _keep_all(model: Any) -> Memory:
     return Memory(model.config.n_layer, rules)
 
 
-class WindowAgent(_Agent):
+class WindowAgent(_Agent, ReencodingAgent):
     """Re-encodes the last `window` steps from nothing at every step, as published.
 
     This is the evaluation of Chen et al. (2021); no token outlives the window, and there is no
     cache. What it holds is told in the words of a memory: see
-    :class:`namm_mm.adapters.base.ReencodingAgent`.
+    :class:`namm_mm.records.ReencodingAgent`.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ from namm_mm.adapters.common.placement import Placement
 from namm_mm.adapters.common.timing import TokenTimes, now
 from namm_mm.errors import UsageError, message
 from namm_mm.models.resolve import resolve
-from namm_mm.records import Answer, Inputs, Role, Sample
+from namm_mm.records import Answer, Inputs, Sample, TokenType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -176,7 +176,7 @@ class TextAdapter:
         )
 
     def prepare(self, sample: Sample) -> Inputs:
-        """Tokenise the prompt of `sample`; every token has the role ``text``."""
+        """Tokenise the prompt of `sample`; every token is of the kind ``text``."""
         import torch
 
         text, _ = self._prompt(sample)
@@ -192,7 +192,7 @@ class TextAdapter:
             )
         tensor = torch.tensor([ids], device=self._ready.model.device)
         tensors = {"input_ids": tensor, "attention_mask": torch.ones_like(tensor)}
-        return Inputs(tensors, (Role("text"),) * len(ids), sample)
+        return Inputs(tensors, (TokenType("text"),) * len(ids), sample)
 
     def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
         """Answer by likelihood, by the options, or by generating: see the module's text."""
@@ -229,7 +229,7 @@ class TextAdapter:
             text=text,
             log_probabilities=(_log_probability(logits, ids),),
             first_token_seconds=first_seconds,
-            tokens=len(inputs.roles) + len(ids),
+            tokens=len(inputs.token_types) + len(ids),
         )
 
     def _choose(self, inputs: Inputs) -> Answer:
@@ -248,7 +248,7 @@ class TextAdapter:
             option=best,
             log_probabilities=tuple(found),
             first_token_seconds=first_seconds,
-            tokens=len(inputs.roles) + len(continuations[best]),
+            tokens=len(inputs.token_types) + len(continuations[best]),
         )
 
     def _generate(self, inputs: Inputs) -> Answer:
@@ -257,7 +257,7 @@ class TextAdapter:
         output = self._ready.model.generate(
             **inputs.tensors, generation_config=settings, streamer=times
         )
-        new = output[0, len(inputs.roles) :]
+        new = output[0, len(inputs.token_types) :]
         return Answer(
             text=self.tokenizer.decode(new, skip_special_tokens=True).strip(),
             first_token_seconds=times.first_token_seconds,

@@ -26,7 +26,7 @@ from namm_mm.adapters.video.prompt import (
 )
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.models.resolve import resolve
-from namm_mm.records import FRAME_MARK, Answer, Inputs, Role, Sample
+from namm_mm.records import FRAME_MARK, Answer, Inputs, Sample, TokenType
 from namm_mm.video import BACKENDS, SAMPLINGS, Clip, sample_frames
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class LlavaVideoAdapter:
     def prepare(self, sample: Sample) -> Inputs:
         """Read the frames, word the prompt, and expand the video's placeholder.
 
-        The tokens of the clip have the role ``frame`` with the index of their frame; all others,
+        The tokens of the clip are of the kind ``frame`` with the index of their frame; all others,
         and Onevision's closing newline, are ``text``.
         """
         import torch
@@ -199,19 +199,19 @@ class LlavaVideoAdapter:
         clip = self._clip(sample, marks)
         pixels = ready.preprocess(clip.frames)
         layout = ready.layout(pixels)
-        ids, roles = [], []
+        ids, token_types = [], []
         places = iter(range(len(pixels)))
         for token in self._encode(self._prompt(sample, clip)):
             if token != ready.video_token:
                 ids.append(token)
-                roles.append(Role("text"))
+                token_types.append(TokenType("text"))
                 continue
             for frame in [next(places)] if marks else places:
                 ids += [token] * layout.tokens_per_frame
-                roles += [Role("frame", frame)] * layout.tokens_per_frame
-            if roles[-1] == Role("frame", len(pixels) - 1):
+                token_types += [TokenType("frame", frame)] * layout.tokens_per_frame
+            if token_types[-1] == TokenType("frame", len(pixels) - 1):
                 ids += [token] * layout.trailing
-                roles += [Role("text")] * layout.trailing
+                token_types += [TokenType("text")] * layout.trailing
         new = self.max_new_tokens if self.answering == "generate" else 1
         check_length(len(ids) + new, ready.context_length, name=self.model, sample=sample.id)
         tokens = torch.tensor([ids])
@@ -226,7 +226,7 @@ class LlavaVideoAdapter:
             "tokens_per_frame": layout.tokens_per_frame,
             "video_seconds": round(clip.seconds, 3),
         }
-        return Inputs(tensors, tuple(roles), sample, details)
+        return Inputs(tensors, tuple(token_types), sample, details)
 
     def _clip(self, sample: Sample, marks: int) -> Clip:
         """Sample the frames: as many as the sample's prompt has places for, where it has some."""
@@ -285,7 +285,7 @@ class LlavaVideoAdapter:
             option=best,
             log_probabilities=tuple(found),
             first_token_seconds=seconds,
-            tokens=len(inputs.roles) + 1,
+            tokens=len(inputs.token_types) + 1,
         )
 
     def _generate(self, inputs: Inputs) -> Answer:
@@ -301,7 +301,7 @@ class LlavaVideoAdapter:
             pad_token_id=ready.pad_token,
             streamer=times,
         )
-        new = output[0, len(inputs.roles) :]
+        new = output[0, len(inputs.token_types) :]
         text = ready.tokenizer.decode(new, skip_special_tokens=True).strip()
         return Answer(
             text=text,

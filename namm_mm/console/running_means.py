@@ -30,8 +30,8 @@ class Tally:
         self.n += 1
         self.total += record.value
         self.seconds += record.seconds
-        if record.memory is not None and record.memory.seen:
-            self.kept += record.memory.tokens_final / record.memory.seen
+        if record.memory is not None:
+            self.kept += record.memory.kept_fraction or 0.0
 
     @property
     def score(self) -> str:

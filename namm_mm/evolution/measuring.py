@@ -61,7 +61,7 @@ def kept(
 ) -> float:
     """Run `namm` over `samples`; return the part of the tokens cached at the end, mean over all."""
     uses = _run(adapter, samples, NammPolicy(namm), namm.interval, storage)
-    return sum(use.tokens_final / use.seen for use in uses) / len(uses)
+    return sum(use.kept_fraction or 0.0 for use in uses) / len(uses)
 
 
 def _run(

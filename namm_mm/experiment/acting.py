@@ -7,27 +7,26 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from namm_mm.errors import RunError, UsageError, message
-from namm_mm.experiment.cell import Cell, Stopwatch
+from namm_mm.experiment.cell import Cell, Result, Stopwatch
 from namm_mm.experiment.watching import keep, watched
 from namm_mm.policies.window import reencodes
-from namm_mm.records import Answer, Record, Role, Sample, Trace
+from namm_mm.records import Agent, Answer, Media, Record, Sample, TokenType, Trace
 from namm_mm.runs.history import Recorder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from namm_mm.adapters.base import Agent, ReencodingAgent
-    from namm_mm.experiment.kept import Holder
     from namm_mm.experiment.settings import PolicySettings
     from namm_mm.memory import Memory
     from namm_mm.policies.base import Policy
+    from namm_mm.records import ReencodingAgent
     from namm_mm.tasks.base import Episode
 
 OnStep = Callable[[int, int], None]
 
 
-class TimedAgent:
+class TimedAgent(Agent):
     """An agent whose decisions are timed and remembered."""
 
     def __init__(self, agent: Agent) -> None:
@@ -41,7 +40,7 @@ class TimedAgent:
         rewards: NDArray[np.float32],
         alive: NDArray[np.bool_],
     ) -> NDArray[np.float32]:
-        """See :class:`namm_mm.adapters.base.Agent`."""
+        """See :class:`namm_mm.records.Agent`."""
         watch = Stopwatch()
         actions = self.agent.act(observations, rewards, alive)
         self.seconds.append(watch.seconds)
@@ -49,9 +48,9 @@ class TimedAgent:
         return actions
 
     @property
-    def roles(self) -> tuple[Role, ...]:
-        """See :class:`namm_mm.adapters.base.Agent`."""
-        return self.agent.roles
+    def token_types(self) -> tuple[TokenType, ...]:
+        """See :class:`namm_mm.records.Agent`."""
+        return self.agent.token_types
 
     def actions_of(self, row: int, steps: int) -> NDArray[np.float32]:
         """(step, action_dim): the first `steps` actions of one environment."""
@@ -133,40 +132,39 @@ def _play(
                 token_seconds=sum(later) / len(later) if later else 0.0,
                 tokens=seen,
             )
-            roles = agent.roles[:seen]
-            kept = {}
+            token_types = agent.token_types[:seen]
+            history = ""
             if recorder is not None and memory is not None and episode.row in closely:
-                kept = keep(
+                history = keep(
                     cell,
                     recorder,
                     memory,
                     episode.sample,
                     policy,
-                    roles,
+                    token_types,
                     row=episode.row,
                     rewards=episode.rewards,
                     actions=agent.actions_of(episode.row, len(episode.rewards)),
                     environment=str(episode.sample.metadata.get("environment", "")),
                     seed=episode.sample.seed,
                 )
-            record = cell.scored(
+            result = Result(
                 episode.sample,
-                policy,
                 answer,
                 episode.score,
-                holder,
-                roles,
-                seconds=watch.seconds,
-                row=episode.row,
-                details={**episode.details, **kept, "environments": len(samples)},
+                token_types,
+                watch.seconds,
+                Media(history=history),
+                {**episode.details, "environments": len(samples)},
             )
+            record = cell.scored(result, policy, holder, episode.row)
             yield record, episode.row, holder.trace(episode.row)
 
 
 @contextmanager
 def _seated(
     cell: Cell, policy: Policy, environments: int, recorder: Recorder | None
-) -> Iterator[tuple[Agent, Memory | None, Holder]]:
+) -> Iterator[tuple[Agent, Memory | None, Memory | ReencodingAgent]]:
     """An agent, its memory if it has one, and what tells what was held."""
     target = cell.task.target_return()
     if reencodes(policy):

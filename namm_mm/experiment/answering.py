@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from namm_mm.errors import UnsupportedError
-from namm_mm.experiment.cell import Cell, Stopwatch
+from namm_mm.experiment.cell import Cell, Result, Stopwatch
 from namm_mm.experiment.watching import keep, pieces, watched
-from namm_mm.records import Inputs, Record, Sample, Trace
+from namm_mm.records import Inputs, Media, Record, Sample, Trace
 from namm_mm.runs.history import Recorder
 from namm_mm.runs.pictures import SAMPLES, save_frames
 
@@ -47,25 +47,23 @@ def answer_samples(
             yield from (cell.failed(sample, settings, error) for settings in cell.runs)
             continue
         traces: dict[str, tuple[Trace, ...]] = {}
-        details = dict(inputs.details)
+        frames = ""
         if cell.folder is not None and (number % step == 0 or number in closely):
             frames = save_frames(cell.folder, cell.settings.name, inputs)
-            details |= {"frames": frames} if frames else {}
         for settings in cell.runs:
             recorder = Recorder() if number in closely else None
-            yield _answer(cell, sample, inputs, settings, traces, details, recorder)
+            yield _answer(cell, inputs, settings, traces, frames, recorder)
 
 
 def _answer(
     cell: Cell,
-    sample: Sample,
     inputs: Inputs,
     settings: PolicySettings,
     traces: dict[str, tuple[Trace, ...]],
-    details: Mapping[str, Any],
+    frames: str,
     recorder: Recorder | None,
 ) -> Record:
-    watch = Stopwatch()
+    sample, watch = inputs.sample, Stopwatch()
     try:
         policy = cell.policy(settings, traces)
         with cell.attach(policy, recorder) as memory:
@@ -73,20 +71,15 @@ def _answer(
         score = cell.task.score(sample, answer)
         traces.setdefault(settings.name, (memory.trace(),))
         seconds = watch.seconds
+        media = Media(frames=frames)
         if recorder is not None:
             spelled = pieces(cell.adapter, inputs)
-            kept = keep(cell, recorder, memory, sample, policy, inputs.roles, pieces=spelled)
-            details = {**details, **kept}
-        return cell.scored(
-            sample,
-            policy,
-            answer,
-            score,
-            memory,
-            inputs.roles,
-            seconds=seconds,
-            details=details,
+            file = keep(cell, recorder, memory, sample, policy, inputs.token_types, pieces=spelled)
+            media = Media(frames, file)
+        result = Result(
+            sample, answer, score, inputs.token_types, seconds, media, dict(inputs.details)
         )
+        return cell.scored(result, policy, memory)
     except UnsupportedError:
         raise
     except Exception as error:  # recorded with the sample, counted in every table

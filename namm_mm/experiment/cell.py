@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import RunError
 from namm_mm.experiment import kept
 from namm_mm.experiment.settings import OWN_BUDGET, CellSettings, PolicySettings
 from namm_mm.policies import budgets
-from namm_mm.records import Answer, MemoryUse, Provenance, Record, Role, Sample, Score
+from namm_mm.records import Answer, Asked, Media, Provenance, Record, Sample, Score, TokenType
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -21,6 +21,34 @@ if TYPE_CHECKING:
     from namm_mm.memory import Memory
     from namm_mm.memory.watch import Watcher
     from namm_mm.policies.base import Policy
+    from namm_mm.records import ReencodingAgent
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one sample went under one policy.
+
+    Attributes
+    ----------
+    sample, answer, score
+        What was asked, what the model said, and what the task made of it.
+    token_types
+        One for each token of the prompt, or of the episode.
+    seconds
+        Wall time of the whole sample.
+    media
+        Files that show the sample.
+    details
+        What the adapter and the task add to the record (JSON values only).
+    """
+
+    sample: Sample
+    answer: Answer
+    score: Score
+    token_types: Sequence[TokenType]
+    seconds: float
+    media: Media = Media()
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,41 +124,32 @@ class Cell:
         )
 
     def scored(
-        self,
-        sample: Sample,
-        policy: Policy,
-        answer: Answer,
-        score: Score,
-        memory: kept.Holder,
-        roles: Sequence[Role],
-        *,
-        seconds: float,
-        row: int = 0,
-        details: Mapping[str, Any] | None = None,
+        self, result: Result, policy: Policy, memory: Memory | ReencodingAgent, row: int = 0
     ) -> Record:
-        """Record of a sample that went well."""
-        fractions = kept.kept_fractions(memory, roles, row)
-        return self._record(
-            sample,
-            policy.name,
-            policy.selection.describe(),
+        """Return the record of a sample that was scored; `memory` tells what `row` held."""
+        fractions = kept.kept_fractions(memory, result.token_types, row)
+        answer, score = result.answer, result.score
+        return dataclasses.replace(
+            self._record(result.sample, policy.name, policy.selection.describe()),
             value=float(score.value),
             metric=score.metric,
             answer=answer.text,
             memory=memory.usage(row),
-            kept_by_role=kept.by_role(fractions, roles),
-            kept_by_index=kept.by_index(fractions, roles),
-            seconds=seconds,
+            kept_by_kind=kept.by_kind(fractions, result.token_types),
+            kept_by_index=kept.by_index(fractions, result.token_types),
+            seconds=result.seconds,
             first_token_seconds=answer.first_token_seconds,
             token_seconds=answer.token_seconds,
-            details={**score.details, **(details or {})},
+            media=result.media,
+            details={**_facts(self.adapter), **score.details, **result.details},
         )
 
     def failed(self, sample: Sample, settings: PolicySettings, error: Exception) -> Record:
-        """Record of a sample that could not be scored: one line that says why."""
+        """Return the record of a sample that could not be scored, with one line that says why."""
         budget = self.budget_words(settings)
         what = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
-        return self._record(sample, settings.name, budget, error=" ".join(what.split()))
+        blank = self._record(sample, settings.name, budget)
+        return dataclasses.replace(blank, error=" ".join(what.split()))
 
     def budget_words(self, settings: PolicySettings) -> str:
         """The words that a record of a sample that went well would have."""
@@ -143,24 +162,8 @@ class Cell:
             return own.describe()
         return budgets.parse(settings.budget, own).describe()
 
-    def _record(
-        self,
-        sample: Sample,
-        policy: str,
-        budget: str,
-        *,
-        value: float | None = None,
-        metric: str = "",
-        answer: str = "",
-        memory: MemoryUse | None = None,
-        kept_by_role: Mapping[str, float] | None = None,
-        kept_by_index: Mapping[str, Sequence[float]] | None = None,
-        seconds: float = 0.0,
-        first_token_seconds: float = 0.0,
-        token_seconds: float = 0.0,
-        error: str = "",
-        details: Mapping[str, Any] | None = None,
-    ) -> Record:
+    def _record(self, sample: Sample, policy: str, budget: str) -> Record:
+        """Return a record that says what was run, and nothing of how it went."""
         return Record(
             experiment=self.experiment,
             adapter=self.settings.adapter.name,
@@ -175,30 +178,16 @@ class Cell:
             sample=sample.id,
             family=sample.family,
             seed=self.seed,
-            value=value,
-            metric=metric,
-            answer=answer,
-            memory=memory,
-            kept_by_role=kept_by_role or {},
-            kept_by_index=kept_by_index or {},
-            seconds=seconds,
-            first_token_seconds=first_token_seconds,
-            token_seconds=token_seconds,
-            error=error,
+            asked=asked(sample),
+            details=dict(_facts(self.adapter)),
             provenance=self.provenance,
-            details={**asked(sample), **_facts(self.adapter), **(details or {})},
         )
 
 
-def asked(sample: Sample) -> dict[str, Any]:
-    """What was asked of the model, for the tables of answers; empty for an environment."""
-    found = {
-        "question": sample.question,
-        "options": list(sample.options),
-        "right": sample.answer,
-        "video": sample.video.name if sample.video else "",
-    }
-    return {name: value for name, value in found.items() if value}
+def asked(sample: Sample) -> Asked:
+    """Return what `sample` asks of the model; all fields are empty for an environment."""
+    video = sample.video.name if sample.video else ""
+    return Asked(sample.question, sample.options, sample.answer, video)
 
 
 def _facts(adapter: Any) -> Mapping[str, Any]:

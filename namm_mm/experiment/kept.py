@@ -4,65 +4,47 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from namm_mm.records import MemoryUse, Role, Trace
+    from namm_mm.memory import Memory
+    from namm_mm.records import ReencodingAgent, TokenType
 
 DIGITS = 4
 
 
-class Holder(Protocol):
-    """What can tell what it held: a memory, or an agent that encodes its window anew."""
-
-    @property
-    def layers(self) -> int:
-        """Attention layers of the model."""
-        ...
-
-    def usage(self, row: int = 0) -> MemoryUse:
-        """Tokens and bytes of one row."""
-        ...
-
-    def kept(self, layer: int, row: int = 0) -> list[Tensor]:
-        """Positions that each head holds."""
-        ...
-
-    def trace(self, row: int = 0) -> Trace:
-        """Sizes after every update."""
-        ...
-
-
-def kept_fractions(memory: Holder, roles: Sequence[Role], row: int = 0) -> list[float]:
-    """For each token that has a role, the part of all layers and heads that still hold it."""
-    held = np.zeros(len(roles))
+def kept_fractions(
+    memory: Memory | ReencodingAgent, token_types: Sequence[TokenType], row: int = 0
+) -> list[float]:
+    """Return for each token that has a type the part of all layers and heads that still hold it."""
+    held = np.zeros(len(token_types))
     heads = 0
     for layer in range(memory.layers):
         for positions in memory.kept(layer, row):
             heads += 1
             known = positions.numpy()
-            held[known[known < len(roles)]] += 1  # generated tokens have no role
+            held[known[known < len(token_types)]] += 1  # generated tokens have no type
     fractions: list[float] = (held / max(heads, 1)).tolist()
     return fractions
 
 
-def by_role(fractions: Sequence[float], roles: Sequence[Role]) -> Mapping[str, float]:
-    """Mean of `fractions` over the tokens of each kind."""
+def by_kind(fractions: Sequence[float], token_types: Sequence[TokenType]) -> Mapping[str, float]:
+    """Return the mean of `fractions` over the tokens of each kind."""
     kinds: dict[str, list[float]] = defaultdict(list)
-    for role, fraction in zip(roles, fractions, strict=True):
-        kinds[role.kind].append(fraction)
+    for token_type, fraction in zip(token_types, fractions, strict=True):
+        kinds[token_type.kind].append(fraction)
     return {kind: _mean(values) for kind, values in kinds.items()}
 
 
-def by_index(fractions: Sequence[float], roles: Sequence[Role]) -> Mapping[str, tuple[float, ...]]:
-    """Mean of each index, in order, for kinds of more than one: frames, timesteps."""
+def by_index(
+    fractions: Sequence[float], token_types: Sequence[TokenType]
+) -> Mapping[str, tuple[float, ...]]:
+    """Return the mean of each index, in order, for kinds that have several: frames, timesteps."""
     kinds: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for role, fraction in zip(roles, fractions, strict=True):
-        kinds[role.kind][role.index].append(fraction)
+    for token_type, fraction in zip(token_types, fractions, strict=True):
+        kinds[token_type.kind][token_type.index].append(fraction)
     return {
         kind: tuple(_mean(indices[index]) for index in sorted(indices))
         for kind, indices in kinds.items()

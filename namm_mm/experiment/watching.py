@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from namm_mm.experiment.cell import Cell
     from namm_mm.memory import Memory
     from namm_mm.policies.base import Policy
-    from namm_mm.records import Inputs, Role, Sample
+    from namm_mm.records import Inputs, Sample, TokenType
 
 
 def watched(cell: Cell, count: int) -> range:
@@ -27,29 +27,33 @@ def keep(
     memory: Memory,
     sample: Sample,
     policy: Policy,
-    roles: Sequence[Role],
+    token_types: Sequence[TokenType],
     *,
     row: int = 0,
     **facts: Any,
-) -> dict[str, Any]:
-    """Save the history of a sample; return what its record's details say of it.
+) -> str:
+    """Save the history of a sample.
 
-    A disk that is full costs the history and not the sample.
+    Returns
+    -------
+    str
+        Its path within the run folder; empty without a run folder, or where it cannot be written: a
+        full disk costs the history and not the sample.
     """
     if cell.folder is None:
-        return {}
-    history = recorder.history(memory, roles, row, **facts)
+        return ""
+    history = recorder.history(memory, token_types, row, **facts)
     method = f"{policy.name}-{policy.selection.describe()}-{cell.settings.interval}"
     try:
         name = f"{cell.settings.name}-{sample.id}-{method}-{cell.seed}"
-        return {"history": save(history, cell.folder, name)}
+        return save(history, cell.folder, name)
     except OSError:
-        return {}
+        return ""
 
 
 def pieces(adapter: Any, inputs: Inputs) -> tuple[str, ...]:
     """Text of each token, where the adapter has a tokenizer to spell them; else nothing."""
     tokenizer, ids = getattr(adapter, "tokenizer", None), inputs.tensors.get("input_ids")
-    if tokenizer is None or ids is None or ids.shape[-1] != len(inputs.roles):
+    if tokenizer is None or ids is None or ids.shape[-1] != len(inputs.token_types):
         return ()
     return tuple(tokenizer.batch_decode([[token] for token in ids[0].tolist()]))

@@ -185,11 +185,11 @@ def _answers(methods: Mapping[Method, Sequence[Record]], styles: plots.Styles) -
     rank = {sample: number for number, sample in enumerate(samples[::step])}
     shown = [(r, method) for method, found in methods.items() for r in found if r.sample in rank]
     shown.sort(key=lambda pair: rank[pair[0].sample])
-    asked = any(record.details.get("question") for record, _ in shown)
+    asked = any(record.asked.question for record, _ in shown)
     lines = []
     for record, method in shown:
         use = record.memory
-        kept = use.tokens_final / use.seen if use and use.seen else None
+        kept = use.kept_fraction if use else None
         lines.append(
             (
                 Entry(record.sample, value=record.sample),
@@ -198,7 +198,7 @@ def _answers(methods: Mapping[Method, Sequence[Record]], styles: plots.Styles) -
                 *(
                     [
                         Entry(
-                            shorten(str(record.details.get("question", ""))),
+                            shorten(record.asked.question),
                             shorten(expectation(record)),
                         )
                     ]
@@ -224,11 +224,10 @@ def _answers(methods: Mapping[Method, Sequence[Record]], styles: plots.Styles) -
 
 
 def expectation(record: Record) -> str:
-    """Options and the right answer of a record, where its details hold them."""
-    options = record.details.get("options") or ()
-    parts = [" / ".join(map(str, options))] if options else []
-    if record.details.get("right"):
-        parts.append(f"right: {record.details['right']}")
+    """Return the options and the right answer of a record, where it has them."""
+    parts = [" / ".join(record.asked.options)] if record.asked.options else []
+    if record.asked.right_answer:
+        parts.append(f"right: {record.asked.right_answer}")
     return "; ".join(parts)
 
 

@@ -34,12 +34,12 @@ def histories(
     entries = left_out = 0
     for method, found in methods.items():
         for record in found:
-            if failed(record) or not record.details.get("history"):
+            if failed(record) or not record.media.history:
                 continue
             if entries > ENTRIES and record.sample not in by_sample:
                 left_out += 1
                 continue
-            history = of_record(record.details, folders[method.run])
+            history = of_record(record, folders[method.run])
             if history is not None:
                 by_sample.setdefault(record.sample, []).append((method, record, history))
                 entries += history.forgotten.size

@@ -34,7 +34,7 @@ def samples(
                 by_sample.setdefault(record.sample, []).append((method, record))
     if not by_sample:
         return None
-    pictured = [n for n, found in by_sample.items() if found[0][1].details.get("frames")]
+    pictured = [n for n, found in by_sample.items() if found[0][1].media.frames]
     candidates = pictured or list(by_sample)
     names = candidates[:: math.ceil(len(candidates) / SAMPLES)]
     views = [_view(name, by_sample[name], styles, folders) for name in names]
@@ -78,11 +78,13 @@ def _view(
 def asked(record: Record) -> list[tuple[str, str]]:
     """Names and values: family, question, options and the right answer."""
     about = [("family", record.family)]
-    for key in ("question", "options", "right"):
-        value = record.details.get(key)
-        if value:
-            text = " / ".join(map(str, value)) if isinstance(value, list) else str(value)
-            about.append(({"right": "right answer"}.get(key, key), " ".join(text.split())))
+    for name, text in (
+        ("question", record.asked.question),
+        ("options", " / ".join(record.asked.options)),
+        ("right answer", record.asked.right_answer),
+    ):
+        if text:
+            about.append((name, " ".join(text.split())))
     return about
 
 
@@ -96,7 +98,7 @@ def verdict(record: Record) -> str:
 
 def picture(record: Record, folder: Path) -> str:
     """Return the frames of a record as a data address; empty where their file is not there."""
-    name = Path(str(record.details.get("frames") or "")).name
+    name = Path(record.media.frames).name
     file = folder / FOLDER / name
     if not name or not file.is_file():
         return ""

@@ -132,14 +132,12 @@ def _panels(runs: Sequence[Run], entity: str, project: str, wr: Any) -> Any:
             *(
                 wr.MediaBrowser(title=f"{task}: frames", media_keys=[f"frames/{task}"])
                 for task in tasks
-                if any(
-                    r.details.get("frames") for run in runs for r in run.records if r.task == task
-                )
+                if any(r.media.frames for run in runs for r in run.records if r.task == task)
             ),
             *(
                 wr.MediaBrowser(title=f"{task}: films", media_keys=[f"films/{task}"])
                 for task in dict.fromkeys(
-                    r.task for run in runs for r in run.records if r.details.get("history")
+                    r.task for run in runs for r in run.records if r.media.history
                 )
             ),
             *(

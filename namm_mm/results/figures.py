@@ -31,7 +31,7 @@ def figures(
             plots.score_by_cache([row for row in rows if row.cell == cell], styles),
             plots.size_by_layer(cell, layers, styles),
             *(plots.kept_by_index(methods, kind, styles) for kind in kinds),
-            plots.kept_by_role(methods, styles),
+            plots.kept_by_kind(methods, styles),
             plots.by_family(families, styles),
         ]
         yield cell, tuple(figure for figure in found if figure is not None)

@@ -34,7 +34,7 @@ def watched(records: Sequence[Record], run: Path) -> dict[Cell, dict[str, list[W
         samples: dict[str, list[Watched]] = defaultdict(list)
         for method, chosen in methods.items():
             for record in chosen:
-                history = None if failed(record) else of_record(record.details, run)
+                history = None if failed(record) else of_record(record, run)
                 if history is not None:
                     samples[record.sample].append((method, record, history))
         if samples:
@@ -67,7 +67,7 @@ def films(cell: Cell, samples: Mapping[str, Sequence[Watched]], run: Path) -> It
 
     made = 0
     for sample, chosen in samples.items():
-        names = (str(record.details.get("frames") or "") for _, record, _ in chosen)
+        names = (record.media.frames for _, record, _ in chosen)
         file = next((run / PICTURES / Path(name).name for name in names if name), None)
         if made == FILMS or file is None or not file.is_file():
             continue
@@ -76,8 +76,8 @@ def films(cell: Cell, samples: Mapping[str, Sequence[Watched]], run: Path) -> It
             pictures = list(drawing.film_pictures(frames, rows))
         name = f"{cell.task}-{made}.mp4"
         film = drawing.save_film(pictures, run / FOLDER / name)
-        about = chosen[0][1].details
-        caption = f"{sample}: {about.get('question', '')} {about.get('right', '')}"
+        asked = chosen[0][1].asked
+        caption = f"{sample}: {asked.question} {asked.right_answer}"
         yield film, caption
         made += 1
 
@@ -90,7 +90,7 @@ def episode_film(cell: Cell, samples: Mapping[str, Sequence[Watched]], run: Path
     for sample, chosen in samples.items():
         for method, record, history in chosen:
             if method.policy == NAMM and history.environment and history.rewards:
-                file = run / HISTORIES / Path(str(record.details["history"])).name
+                file = run / HISTORIES / Path(record.media.history).name
                 film = run / FOLDER / f"{cell.task}-episode.mp4"
                 film.parent.mkdir(exist_ok=True)
                 made = episodes.render(file, film)

@@ -215,14 +215,14 @@ def kept_by_index(
     )
 
 
-def kept_by_role(records: Mapping[Method, Sequence[Record]], styles: Styles) -> Figure | None:
+def kept_by_kind(records: Mapping[Method, Sequence[Record]], styles: Styles) -> Figure | None:
     """Compare what fraction of each kind of token was kept."""
     from plotly import graph_objects as go
 
     means = {
         method: {
-            kind: float(np.mean([r.kept_by_role[kind] for r in found if kind in r.kept_by_role]))
-            for kind in dict.fromkeys(kind for r in found for kind in r.kept_by_role)
+            kind: float(np.mean([r.kept_by_kind[kind] for r in found if kind in r.kept_by_kind]))
+            for kind in dict.fromkeys(kind for r in found for kind in r.kept_by_kind)
         }
         for method, found in records.items()
     }

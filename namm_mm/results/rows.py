@@ -206,7 +206,9 @@ def _row(
         tokens_peak=mean_or_none([use.tokens_peak for use in uses]),
         bytes_final=mean_or_none([use.bytes_final for use in uses]),
         bytes_peak=mean_or_none([use.bytes_peak for use in uses]),
-        kept_fraction=mean_or_none([use.tokens_final / use.seen for use in uses if use.seen]),
+        kept_fraction=mean_or_none(
+            [use.kept_fraction for use in uses if use.kept_fraction is not None]
+        ),
         first_token_seconds=mean_or_none([r.first_token_seconds for r in good]),
         token_seconds=mean_or_none([r.token_seconds for r in good if r.token_seconds]),
         seconds=mean_or_none([r.seconds for r in good]),

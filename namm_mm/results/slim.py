@@ -98,7 +98,7 @@ def _record(shared: dict[str, Any], provenance: Provenance, row: dict[str, Any])
         **row,
         answer="",
         memory=memory,
-        kept_by_role={},
+        kept_by_kind={},
         kept_by_index={},
         error="" if row["value"] is not None else "failed",
         provenance=provenance,

@@ -46,9 +46,11 @@ def predictions(records: Sequence[Record]) -> Table:
         data.append(
             [
                 *(record.task, record.sample, record.family, record.policy, record.budget),
-                *(record.details.get(name) for name in ("question", "options", "right")),
+                record.asked.question or None,
+                list(record.asked.options) or None,
+                record.asked.right_answer or None,
                 *(record.answer, record.value),
-                use.tokens_final / use.seen if use and use.seen else None,
+                use.kept_fraction if use else None,
                 *(record.seconds, record.error),
             ]
         )

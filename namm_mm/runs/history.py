@@ -18,12 +18,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from namm_mm.errors import RunError
-from namm_mm.records import Role
+from namm_mm.records import TokenType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from namm_mm.memory import Memory
+    from namm_mm.records import Record
     from namm_mm.memory.watch import Update
 
 FOLDER = "history"
@@ -52,7 +53,7 @@ class History:
     layers
         Index of each layer of `forgotten` in the model.
     kinds, kind, index
-        Role of each token: ``kinds[kind[token]]`` and its index (frame, timestep).
+        Type of each token: ``kinds[kind[token]]`` and its index (frame, timestep).
     pieces
         Text of each token; empty where the adapter cannot spell them.
     scores
@@ -134,24 +135,26 @@ class Recorder:
         """Take one update of one layer."""
         self._updates[update.layer].append(update)
 
-    def history(self, memory: Memory, roles: Sequence[Role], row: int = 0, **facts: Any) -> History:
-        """Return the history of `row`; tokens without a role, those of the answer, are left out.
+    def history(
+        self, memory: Memory, token_types: Sequence[TokenType], row: int = 0, **facts: Any
+    ) -> History:
+        """Return the history of `row`; tokens without a type, those of the answer, are left out.
 
         Parameters
         ----------
         memory
             The memory that was watched.
-        roles
-            Role of each token.
+        token_types
+            One for each token.
         facts
             Further attributes of :class:`History`.
         """
         updates = memory.usage(row).updates  # more were seen where copies of the cache went on
         layers = range(memory.layers)
         heads = len(memory.kept(0, row))
-        most = max(1, ENTRIES // max(1, heads * len(roles)))
+        most = max(1, ENTRIES // max(1, heads * len(token_types)))
         layers = layers[:: -(-len(layers) // most)]
-        forgotten = np.full((len(layers), heads, len(roles)), updates, dtype=np.uint16)
+        forgotten = np.full((len(layers), heads, len(token_types)), updates, dtype=np.uint16)
         seen: list[int] = []
         scores = []
         for place, layer in enumerate(layers):
@@ -162,22 +165,22 @@ class Recorder:
                 at = update.rows.index(row)
                 positions = update.kept[at].cpu().numpy()
                 for head in range(heads):
-                    held = np.zeros(len(roles), dtype=bool)
+                    held = np.zeros(len(token_types), dtype=bool)
                     known = positions[head]
-                    held[known[(known >= 0) & (known < len(roles))]] = True
+                    held[known[(known >= 0) & (known < len(token_types))]] = True
                     held[update.seen :] = True  # not seen yet
                     line = forgotten[place, head]
                     line[~held & (line == updates)] = update.number
                 scored.append(update.scores[at].flatten().cpu().numpy())
             scores.append(_quantiles(scored))
-        kinds = tuple(dict.fromkeys(role.kind for role in roles))
+        kinds = tuple(dict.fromkeys(token_type.kind for token_type in token_types))
         return History(
             forgotten=forgotten,
             seen=tuple(seen),
             layers=tuple(layers),
             kinds=kinds,
-            kind=np.array([kinds.index(role.kind) for role in roles], dtype=np.uint8),
-            index=np.array([role.index for role in roles], dtype=np.int32),
+            kind=np.array([kinds.index(token_type.kind) for token_type in token_types], dtype=np.uint8),
+            index=np.array([token_type.index for token_type in token_types], dtype=np.int32),
             scores=np.stack(scores),
             **facts,
         )
@@ -223,9 +226,9 @@ def read(file: Path) -> History:
         raise RunError(f"{file.name} is no history: {type(error).__name__}: {error}.") from error
 
 
-def of_record(details: Any, run: Path) -> History | None:
-    """Read the history that a record's details name; None where there is none to be read."""
-    name = Path(str(details.get("history") or "")).name
+def of_record(record: Record, run: Path) -> History | None:
+    """Read the history of a record; None where it has none, or its file cannot be read."""
+    name = Path(record.media.history).name
     if not name:
         return None
     try:

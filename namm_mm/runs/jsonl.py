@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from namm_mm.errors import UsageError, message
-from namm_mm.records import SCHEMA_VERSION, MemoryUse, Provenance, Record
+from namm_mm.records import SCHEMA_VERSION, Asked, Media, MemoryUse, Provenance, Record
 from namm_mm.runs.disk import write_whole
 
 RECORDS = "records.jsonl"
@@ -25,7 +25,9 @@ def record_line(record: Record) -> str:
     """Return `record` as one line of JSON, without its end."""
     data = {  # `dataclasses.asdict` copies deeply, which takes longer than all the rest
         **vars(record),
+        "asked": vars(record.asked),
         "memory": None if record.memory is None else vars(record.memory),
+        "media": vars(record.media),
         "provenance": vars(record.provenance),
     }
     return dumps(data)
@@ -104,7 +106,7 @@ def parse_records(text: str, name: str = RECORDS) -> tuple[list[Record], list[st
 
 
 def parse_record(data: Mapping[str, Any]) -> Record:
-    """Turn one parsed line into a record.
+    """Turn one parsed line into a record; a line of an older schema is converted.
 
     Raises
     ------
@@ -113,14 +115,34 @@ def parse_record(data: Mapping[str, Any]) -> Record:
     KeyError, TypeError, ValueError
         It is no record.
     """
-    if int(data["schema"]) > SCHEMA_VERSION:
+    schema = int(data["schema"])
+    if schema > SCHEMA_VERSION:
         raise NewerRecord
-    fields = dict(data)
+    fields = _from_schema_1(data) if schema == 1 else dict(data)
     memory = fields["memory"]
     if memory is not None:
         fields["memory"] = MemoryUse(**{**memory, "kept_by_layer": tuple(memory["kept_by_layer"])})
+    asked = fields["asked"]
+    fields["asked"] = Asked(**{**asked, "options": tuple(asked["options"])})
+    fields["media"] = Media(**fields["media"])
     fields["provenance"] = Provenance(**fields["provenance"])
     return Record(**fields)
+
+
+def _from_schema_1(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Move what schema 1 had in ``details`` to the fields that schema 2 has for it."""
+    fields = {**data, "schema": SCHEMA_VERSION, "kept_by_kind": data["kept_by_role"]}
+    del fields["kept_by_role"]
+    details = dict(data.get("details") or {})
+    fields["asked"] = {
+        "question": details.pop("question", ""),
+        "options": details.pop("options", ()),
+        "right_answer": details.pop("right", ""),
+        "video": details.pop("video", ""),
+    }
+    fields["media"] = {name: details.pop(name, "") for name in ("frames", "history")}
+    fields["details"] = details
+    return fields
 
 
 def dumps(data: object, indent: int | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Conformance of an adapter: the model as it was, roles for every token, rows on their own."""
+"""Conformance of an adapter: the model as it was, a type for every token, rows on their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from namm_mm.errors import UsageError
 from namm_mm.policies import Budget, create
-from namm_mm.records import Answer, Role, Sample
+from namm_mm.records import Answer, Sample, TokenType
 from namm_mm.testing.promises import Promises, require
 
 if TYPE_CHECKING:
@@ -72,17 +72,16 @@ def check_adapter(adapter: Any, samples: Sequence[Sample] = ()) -> tuple[str, ..
 def _check_answering(adapter: Any, samples: Sequence[Sample], promises: Promises) -> None:
     first, second = samples[:2]
     before = _marks(adapter.backbone)
-    with promises.promise("every token has a role"):
+    with promises.promise("every token has a type"):
         for sample in samples:
             inputs = adapter.prepare(sample)
             require(inputs.sample is sample, "inputs.sample is another sample")
-            require(inputs.roles, f"sample {sample.id!r} has no roles")
-            require(all(isinstance(role, Role) for role in inputs.roles), "a role is no Role")
+            require(inputs.token_types, f"sample {sample.id!r} has no token types")
+            types = inputs.token_types
+            require(all(isinstance(one, TokenType) for one in types), "one is no TokenType")
             _, memory = _answer(adapter, sample)
             seen = memory.usage().seen
-            require(
-                seen >= len(inputs.roles), f"{len(inputs.roles)} roles, but {seen} tokens were seen"
-            )
+            require(seen >= len(types), f"{len(types)} token types, but {seen} tokens were seen")
     with promises.promise("a memory that evicts nothing changes no answer"):
         for sample in samples:
             plain = adapter.answer(adapter.prepare(sample), None)
@@ -123,11 +122,11 @@ def _check_acting(adapter: Any, promises: Promises) -> None:
         require(actions.dtype == np.float32, f"dtype {actions.dtype}")
         require(actions.shape == (STEPS, 3, action), f"shape {actions.shape[1:]}")
         require(np.isfinite(actions).all(), "an action is not finite")
-    with promises.promise("every token has a role"):
-        _, memory, roles = _act(adapter, environments=2)
+    with promises.promise("every token has a type"):
+        _, memory, types = _act(adapter, environments=2)
         seen = memory.usage().seen
-        require(seen == len(roles), f"{len(roles)} roles, but {seen} tokens were seen")
-        require(all(isinstance(role, Role) for role in roles), "a role is no Role")
+        require(seen == len(types), f"{len(types)} token types, but {seen} tokens were seen")
+        require(all(isinstance(one, TokenType) for one in types), "one is no TokenType")
     with promises.promise("a memory that evicts nothing changes no action"):
         _require_close(_act(adapter, environments=2)[0], _act(adapter, 2, attached=False)[0])
     with promises.promise("an environment goes alone as it goes in a batch"):
@@ -180,7 +179,7 @@ def _act(
     state: int | None = None,
     stop_first_at: int | None = None,
     attached: bool = True,
-) -> tuple[NDArray[np.float32], Memory, tuple[Role, ...]]:
+) -> tuple[NDArray[np.float32], Memory, tuple[TokenType, ...]]:
     """Actions (step, environment, action_dim) on observations fixed for each environment."""
     state = state or adapter.dimensions[0]
     draws = [np.random.default_rng(first + row) for row in range(environments)]
@@ -194,7 +193,7 @@ def _act(
             drawn = np.stack([draw.normal(size=state + 1)[:state] for draw in draws])
             rewards = np.full(environments, 0.0 if step == 0 else 1.0, dtype=np.float32)
             actions.append(agent.act(drawn.astype(np.float32), rewards, alive.copy()))
-        return np.stack(actions), memory, agent.roles
+        return np.stack(actions), memory, agent.token_types
 
 
 def _break(adapter: Any) -> None:

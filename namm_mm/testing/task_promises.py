@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from namm_mm.records import Answer, Sample, Score
+from namm_mm.records import Agent, Answer, Sample, Score
 from namm_mm.testing.promises import Promises, require
 
 if TYPE_CHECKING:
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from namm_mm.records import Role
+    from namm_mm.records import TokenType
 
 LIMIT = 4
 
 
-class IdleAgent:
+class IdleAgent(Agent):
     """Always takes the action of zeros: lets an acting task be checked without a model."""
-
-    roles: tuple[Role, ...] = ()
 
     def __init__(self, action_dim: int) -> None:
         self.action_dim = action_dim
@@ -35,8 +33,13 @@ class IdleAgent:
         rewards: NDArray[np.float32],
         alive: NDArray[np.bool_],
     ) -> NDArray[np.float32]:
-        """See :class:`namm_mm.adapters.base.Agent`."""
+        """See :class:`namm_mm.records.Agent`."""
         return np.zeros((len(observations), self.action_dim), dtype=np.float32)
+
+    @property
+    def token_types(self) -> tuple[TokenType, ...]:
+        """No tokens."""
+        return ()
 
 
 def check_task(task: Any, *, split: str = "test", limit: int = LIMIT) -> tuple[str, ...]:

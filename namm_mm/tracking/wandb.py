@@ -125,9 +125,9 @@ class WandbTracker(FinishOnExit):
             values[key] = self._mean(key, float(record.value or 0.0))
             key = f"perf/first_token_seconds/{record.task}/{who}"
             values[key] = self._mean(key, record.first_token_seconds)
-        if record.memory is not None and record.memory.seen:
+        if record.memory is not None and (kept := record.memory.kept_fraction) is not None:
             key = f"cache/kept_fraction/{record.task}/{who}"
-            values[key] = self._mean(key, record.memory.tokens_final / record.memory.seen)
+            values[key] = self._mean(key, kept)
         self.log(values, axis="sample", at=self._samples[who])
 
     def log(self, values: Mapping[str, Value], *, axis: str, at: int) -> None:
@@ -224,9 +224,9 @@ class WandbTracker(FinishOnExit):
 
         pictures: dict[str, dict[str, Any]] = defaultdict(dict)
         for record in records:
-            file = self.folder / str(record.details.get("frames") or "")
+            file = self.folder / record.media.frames
             if file.is_file():
-                asked = f"{record.details.get('question', '')} {record.details.get('right', '')}"
+                asked = f"{record.asked.question} {record.asked.right_answer}"
                 pictures[record.task].setdefault(
                     file.name, wandb.Image(str(file), caption=f"{record.sample}: {asked}")
                 )

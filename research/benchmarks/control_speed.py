@@ -76,7 +76,7 @@ def main() -> None:
 class _Still:
     """An agent that does nothing, for the simulator's own speed."""
 
-    roles = ()
+    token_types = ()
 
     def __init__(self, task: OfflineRlTask) -> None:
         self._size = task.dimensions()[1]

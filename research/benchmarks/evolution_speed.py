@@ -76,7 +76,7 @@ def main() -> None:
             f"{times['one by one']:.1f} | {times['together']:.1f} |"
         )
         print(lines[-1], flush=True)
-    length = sum(len(prompt.inputs.roles) for prompt in batch) / len(batch)
+    length = sum(len(prompt.inputs.token_types) for prompt in batch) / len(batch)
     kind = str(next(adapter.backbone.parameters()).dtype).removeprefix("torch.")
     text = "\n".join(
         (

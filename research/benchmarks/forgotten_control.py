@@ -30,6 +30,7 @@ from namm_mm import attach, policy
 from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
 from namm_mm.models.cards import BUNDLED
 from namm_mm.policies import budgets
+from namm_mm.records import Agent
 from namm_mm.tasks.offline_rl import OfflineRlTask
 from research.builders.pocket_rl_data import BehaviourPolicy
 
@@ -65,7 +66,7 @@ def main() -> None:
     draw(found, args.out.with_suffix(".png"))
 
 
-class Watched:
+class Watched(Agent):
     """An agent that remembers what it saw and did, and what its memory held after evictions."""
 
     def __init__(self, agent: Any, memory: Any, layers: int) -> None:
@@ -77,9 +78,9 @@ class Watched:
         self._updates: dict[int, int] = {}
 
     @property
-    def roles(self) -> Any:
-        """See :class:`namm_mm.adapters.base.Agent`."""
-        return self._agent.roles
+    def token_types(self) -> Any:
+        """See :class:`namm_mm.records.Agent`."""
+        return self._agent.token_types
 
     def act(self, states: Any, rewards: Any, alive: Any) -> Any:
         """Act, and look into the memory of each row that was just cut."""

@@ -91,7 +91,7 @@ def watch(args: argparse.Namespace) -> dict[str, Any]:
             ):
                 adapter.backbone(**inputs.tensors, use_cache=True, logits_to_keep=1)
             traces[name] = (memory.trace(),)
-            held = _held(memory, len(inputs.roles))
+            held = _held(memory, len(inputs.token_types))
             if name == "namm":
                 sizes.append(float(held.mean()))
             expected = _by_place(held)

@@ -97,7 +97,8 @@ def watch(args: argparse.Namespace) -> dict[str, list[Seen]]:
             with attach(adapter.backbone, chosen, **rules) as memory:
                 text = adapter.answer(inputs, memory).text
             traces[name] = (memory.trace(),)
-            held = np.asarray(by_index(kept_fractions(memory, inputs.roles), inputs.roles)["frame"])
+            fractions = kept_fractions(memory, inputs.token_types)
+            held = np.asarray(by_index(fractions, inputs.token_types)["frame"])
             found[name].append(seen(sample, inputs, text == sample.answer, held))
     return found
 

@@ -60,7 +60,7 @@ def main() -> None:
             start = time.process_time()
             full.append(task.score(sample, adapter.answer(inputs, None)))
             seconds += time.process_time() - start
-            tokens.append(len(inputs.roles))
+            tokens.append(len(inputs.token_types))
             recent.append(task.score(sample, adapter.answer(adapter.prepare(newest(sample)), None)))
         whole, part = ([s.details["log_probability"] for s in scores] for scores in (full, recent))
         gaps = [a - b for a, b in zip(whole, part, strict=True)]

@@ -117,8 +117,7 @@ def answer(
         chosen = policy(name, selection=Budget(fraction=args.fraction))
     with attach(adapter.backbone, chosen, interval=args.interval, storage="per_head") as memory:
         text = adapter.answer(inputs, memory).text
-    use = memory.usage()
-    return text == inputs.sample.answer, use.tokens_final / use.seen
+    return text == inputs.sample.answer, memory.usage().kept_fraction or 0.0
 
 
 def blind(adapter: LlavaVideoAdapter, inputs: Inputs) -> bool:

@@ -121,7 +121,7 @@ def video(args: argparse.Namespace, model: str, interval: int) -> Iterator[dict[
     samples = VideoQaTask(families=FAMILIES).samples(args.split, args.samples * len(FAMILIES), 0)
     for sample in samples:
         inputs = adapter.prepare(sample)
-        frames = [role.index if role.kind == "frame" else None for role in inputs.roles]
+        frames = [one.index if one.kind == "frame" else None for one in inputs.token_types]
         slots = slots_of_frames(sample.metadata, 1 + max(at for at in frames if at is not None))
         shows = np.isin(slots, sample.metadata["evidence"])
         asked = np.array([at is not None and bool(shows[at]) for at in frames])

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from namm_mm.records import Record
+from namm_mm.records import Media, Record
 from namm_mm.report import pictures
 from namm_mm.results import words
 from namm_mm.results.blocks import Figure
@@ -65,8 +65,7 @@ def take(run: Path) -> None:
             break
         step += 1
     for record in kept:
-        for key in ("history", "frames"):
-            name = str(record.details.get(key) or "")
+        for name in (record.media.history, record.media.frames):
             if name and (run / name).is_file():
                 (RUN / name).parent.mkdir(exist_ok=True)
                 shutil.copy2(run / name, RUN / name)
@@ -80,7 +79,7 @@ def chosen(records: Sequence[Record], task: str) -> str:
     watched = [
         record
         for record in records
-        if record.task == task and record.policy == NAMM and record.details.get("history")
+        if record.task == task and record.policy == NAMM and record.media.history
     ]
     best = max(watched, key=lambda record: record.value or 0.0, default=None)
     return "" if best is None else best.sample
@@ -89,12 +88,8 @@ def chosen(records: Sequence[Record], task: str) -> str:
 def slimmed(record: Record, closely: bool) -> Record:
     """The record without what no picture shows."""
     drawn = closely and bool(record.kept_by_index)  # of a text, the pictures show scores alone
-    wanted = ("question", "options", "right", *(("history", "frames") if drawn else ()))
-    return dataclasses.replace(
-        record,
-        kept_by_index={},
-        details={key: record.details[key] for key in wanted if key in record.details},
-    )
+    media = record.media if drawn else Media()
+    return dataclasses.replace(record, kept_by_index={}, media=media, details={})
 
 
 def scores(records: Sequence[Record]) -> Path:
@@ -126,17 +121,17 @@ def video(records: Sequence[Record]) -> Path | None:
     for cell, methods in group(records).items():
         name = chosen(records, cell.task)
         found = [
-            (method, record, of_record(record.details, RUN))
+            (method, record, of_record(record, RUN))
             for method, rows in methods.items()
             for record in rows
-            if record.sample == name and record.details.get("frames")
+            if record.sample == name and record.media.frames
         ]
         rows = [(method.label, history) for method, _, history in found if history is not None]
         if rows:
-            about = found[0][1].details
-            title = f"{about.get('question', '')} (right: {about.get('right', '')})"
+            first = found[0][1]
+            title = f"{first.asked.question} (right: {first.asked.right_answer})"
             answers = ", ".join(f"{method.policy}: {r.answer}" for method, r, _ in found)
-            with Image.open(RUN / str(about["frames"])) as frames:
+            with Image.open(RUN / first.media.frames) as frames:
                 return save(sheet(frames, rows, f"{title}   {answers}"), "video.png")
     return None
 
@@ -144,7 +139,7 @@ def video(records: Sequence[Record]) -> Path | None:
 def episode(records: Sequence[Record]) -> Path | None:
     """One episode under NAMM: its return, and what it remembers of it at the end."""
     for record in records:
-        history = of_record(record.details, RUN) if record.policy == NAMM else None
+        history = of_record(record, RUN) if record.policy == NAMM else None
         if history is not None and history.rewards:
             file = HERE / "episode.png"
             pictures.plot(episode_figure(history).to_plotly_json(), file, height=3.6)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from namm_mm.errors import UsageError, message
-from namm_mm.records import Sample, Score
+from namm_mm.records import Agent, Sample, Score
 from namm_mm.tasks.base import Episode
 from namm_mm.tasks.offline_rl.environments import body, dimensions, make_environment, visible
 from namm_mm.tasks.offline_rl.orders import FIRST, ORDERS, PART, SHOWN, check_orders
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import gymnasium
     from numpy.typing import NDArray
 
-    from namm_mm.adapters.base import Agent
 
 METRIC = "normalized_score"
 POCKET = "pocket"

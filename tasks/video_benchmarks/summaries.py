@@ -79,7 +79,7 @@ def _table(records: list[Record], groupings: Sequence[str], macro: str | None) -
         "unparsed": sum(not r.details.get("parsed", True) for r in good),
         **counts,
         **groups,
-        "missing": sorted({str(r.details.get("video", "")) for r in records if r.error}),
+        "missing": sorted({r.asked.video for r in records if r.error}),
     }
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
 from namm_mm.errors import UsageError
 from namm_mm.policies.base import Budget, LayerView, Observation, Selection
-from namm_mm.records import Answer, Inputs, Sample, Score
+from namm_mm.records import Agent, Answer, Inputs, Sample, Score
 from namm_mm.testing import ConformanceError, check_adapter, check_policy, check_task
 
 SAMPLES = NextNoteTask().samples("test", 3, seed=0)
@@ -104,10 +104,10 @@ def test_a_policy_without_a_selection_is_caught() -> None:
         check_policy(type("Bare", (), {"name": "bare", "score": Keys.score})())
 
 
-class MissesARole(MelodyAdapter):
+class MissesATokenType(MelodyAdapter):
     def prepare(self, sample: Sample) -> Inputs:
         inputs = super().prepare(sample)
-        return dataclasses.replace(inputs, roles=(*inputs.roles, inputs.roles[0]))
+        return dataclasses.replace(inputs, token_types=(*inputs.token_types, inputs.token_types[0]))
 
 
 class Trains(MelodyAdapter):
@@ -143,7 +143,7 @@ class NamesAnotherOption(MelodyAdapter):
 @pytest.mark.parametrize(
     ("mutant", "promise"),
     [
-        (MissesARole, "every token has a role"),
+        (MissesATokenType, "every token has a type"),
         (Trains, "evaluation mode"),
         (BypassesTheMemory, "a memory that evicts nothing changes no answer"),
         (RemembersTheLastSample, "the same sample gives the same answer again"),
@@ -171,12 +171,12 @@ class Agents(DecisionTransformerAdapter):
 
 
 @dataclass
-class Wrapped:
+class Wrapped(Agent):
     inner: Any
 
     @property
-    def roles(self) -> Any:
-        return self.inner.roles
+    def token_types(self) -> Any:
+        return self.inner.token_types
 
     def act(self, observations: Any, rewards: Any, alive: Any) -> Any:
         return self.inner.act(observations, rewards, alive)

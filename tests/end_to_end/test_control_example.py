@@ -19,7 +19,7 @@ def test_the_control_example_plays_and_says_what_was_kept(
     assert len(lines) == 4
     for line in lines:
         found = re.fullmatch(
-            r"Hopper-v5/test/\d+: return (\d+), (\d+) of (\d+) tokens, kept by role "
+            r"Hopper-v5/test/\d+: return (\d+), (\d+) of (\d+) tokens, kept by kind "
             r"\{'return': '\d+%', 'state': '\d+%', 'action': '\d+%'\}",
             line,
         )

@@ -13,7 +13,7 @@ import torch
 from synthetic_records import PROVENANCE, make_history, make_records, with_histories
 
 from namm_mm import report
-from namm_mm.records import Inputs, Sample
+from namm_mm.records import Inputs, Media, Sample
 from namm_mm.runs import RunInfo
 from namm_mm.runs.pictures import save_frames
 from namm_mm.tracking import open_run
@@ -46,10 +46,10 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frames = torch.linspace(-1, 1, 8).reshape(1, 8, 1, 1, 1).expand(1, 8, 3, 24, 24)
         sample = Sample("s000", "colour")
         inputs = Inputs({"pixel_values_videos": frames}, (), sample)
-        details = {"frames": save_frames(folder, "video", inputs)}
+        media = Media(frames=save_frames(folder, "video", inputs))
         for record in make_records(8):
             if record.task == "video_qa":
-                record = dataclasses.replace(record, details=details)
+                record = dataclasses.replace(record, media=media)
             if record.task != "offline_rl":
                 tracker.record(record)
     return report.render([folder])

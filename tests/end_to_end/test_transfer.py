@@ -83,10 +83,10 @@ def test_records_tell_what_was_kept_of_what(records: list[Record]) -> None:
             continue
         kinds = {"long_text": {"text"}, "offline_rl": {"return", "state", "action"}}
         expected = kinds.get(record.task, {"text", "frame"})
-        assert set(record.kept_by_role) == expected
-        assert all(0.0 <= part <= 1.0 for part in record.kept_by_role.values())
+        assert set(record.kept_by_kind) == expected
+        assert all(0.0 <= part <= 1.0 for part in record.kept_by_kind.values())
         if record.policy == "full":
-            assert set(record.kept_by_role.values()) == {1.0}
+            assert set(record.kept_by_kind.values()) == {1.0}
         if record.task == "video_qa":
             assert len(record.kept_by_index["frame"]) == 6
         assert record.provenance.config_hash
@@ -111,10 +111,10 @@ def test_the_run_folder_is_complete(ran: tuple[Path, str]) -> None:
 def test_watched_samples_keep_their_history(ran: tuple[Path, str], records: list[Record]) -> None:
     folder, _ = ran
     for task, form in (("long_text", "text"), ("video_qa", "frame"), ("offline_rl", "state")):
-        found = [r for r in pick(records, task=task) if r.details.get("history")]
+        found = [r for r in pick(records, task=task) if r.media.history]
         assert {r.policy for r in found} == set(POLICIES)
         for record in found:
-            history = of_record(record.details, folder)
+            history = of_record(record, folder)
             assert history is not None
             assert record.memory is not None
             assert bool(history.pieces) == (task != "offline_rl")
@@ -122,7 +122,7 @@ def test_watched_samples_keep_their_history(ran: tuple[Path, str], records: list
             assert len(history.seen) == record.memory.updates
             assert form in history.kinds
             kept = float(history.kept()[history.kind == history.kinds.index(form)].mean())
-            assert kept == pytest.approx(record.kept_by_role[form], abs=1e-3)
+            assert kept == pytest.approx(record.kept_by_kind[form], abs=1e-3)
     assert 'data-what="layer"' in (folder / "report.html").read_text()
 
 

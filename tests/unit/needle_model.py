@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from namm_mm.records import Answer, Inputs, Role, Sample, Score
+from namm_mm.records import Answer, Inputs, Sample, Score, TokenType
 
 FILLERS, NEEDLES = 16, 8
 QUESTION = FILLERS + NEEDLES
@@ -77,7 +77,7 @@ class NeedleAdapter:
 
     def prepare(self, sample: Sample) -> Inputs:
         ids = torch.tensor([[int(word) for word in sample.context.split()]])
-        return Inputs({"input_ids": ids}, (Role("text"),) * ids.shape[1], sample)
+        return Inputs({"input_ids": ids}, (TokenType("text"),) * ids.shape[1], sample)
 
     def continuation(self, sample: Sample, text: str) -> list[int]:
         return [int(text)]
@@ -85,7 +85,7 @@ class NeedleAdapter:
     def answer(self, inputs: Inputs, memory: Any) -> Answer:
         with torch.no_grad():
             logits = self._model(**inputs.tensors, use_cache=True, logits_to_keep=1).logits
-        return Answer(str(int(logits[0, -1].argmax())), tokens=len(inputs.roles) + 1)
+        return Answer(str(int(logits[0, -1].argmax())), tokens=len(inputs.token_types) + 1)
 
 
 @dataclass(frozen=True)

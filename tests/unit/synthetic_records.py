@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from namm_mm.records import Inputs, MemoryUse, Provenance, Record, Sample
+from namm_mm.records import Inputs, Media, MemoryUse, Provenance, Record, Sample
 from namm_mm.runs.history import History, save
 from namm_mm.runs.pictures import save_frames
 
@@ -64,7 +64,7 @@ def make_record(**changes: Any) -> Record:
         metric="accuracy",
         answer="48213",
         memory=MemoryUse(256, 2, (256.0,) * LAYERS, 256.0, 256.0, 65536, 65536),
-        kept_by_role={"text": 1.0},
+        kept_by_kind={"text": 1.0},
         kept_by_index={},
         seconds=0.5,
         first_token_seconds=0.2,
@@ -119,7 +119,7 @@ def make_records(samples: int = 20, *, run: str = PROVENANCE.run, seed: int = 0)
                             round(256 * min(seen, final + 64)),
                             round(256 * final),
                         ),
-                        kept_by_role={} if broken else dict.fromkeys(kinds, final / seen),
+                        kept_by_kind={} if broken else dict.fromkeys(kinds, final / seen),
                         kept_by_index={}
                         if broken
                         else {
@@ -177,10 +177,11 @@ def with_histories(records: list[Record], folder: Path, samples: tuple[str, ...]
         if record.sample in samples and not record.error:
             history = make_history(record.task, keep_all=record.policy == "full")
             name = f"{record.task}-{record.sample}-{record.policy}"
-            details = {**record.details, "history": save(history, folder, name)}
+            media = Media(history=save(history, folder, name))
             if record.task == "video_qa":
                 inputs = Inputs({"pixel_values_videos": frames}, (), Sample(record.sample, ""))
-                details["frames"] = save_frames(folder, "video", inputs)
-            record = dataclasses.replace(record, details=details)
+                frames_file = save_frames(folder, "video", inputs)
+                media = dataclasses.replace(media, frames=frames_file)
+            record = dataclasses.replace(record, media=media)
         found.append(record)
     return found

@@ -97,8 +97,8 @@ def test_the_composed_model_computes_what_was_trained(
     )
     adapter.load()
     inputs = adapter.prepare(sample)
-    frames = inputs.roles.count(inputs.roles[-1])
-    assert sum(role.kind == "frame" for role in inputs.roles) == 4 * FRAMES, frames
+    frames = inputs.token_types.count(inputs.token_types[-1])
+    assert sum(one.kind == "frame" for one in inputs.token_types) == 4 * FRAMES, frames
     answer = adapter.answer(inputs, None)
     model = bundled[1].eval()
     with torch.no_grad():

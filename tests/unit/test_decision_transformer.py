@@ -22,7 +22,7 @@ from namm_mm.errors import RunError, UsageError
 from namm_mm.memory import attach
 from namm_mm.policies import create
 from namm_mm.policies.base import Budget
-from namm_mm.records import Role
+from namm_mm.records import TokenType
 
 STATE, ACTION, SCALE, TARGET = 5, 2, 100.0, 30.0
 
@@ -108,7 +108,7 @@ def test_streaming_gives_the_actions_of_one_full_forward(
         with attach(adapter.backbone, create("full"), interval=4) as memory:
             agent = adapter.agent(3, memory, target_return=TARGET)
             actions = drive(agent, observations, rewards)
-            assert memory.usage(row=2).seen == len(agent.roles) == 12 * 3 - 1
+            assert memory.usage(row=2).seen == len(agent.token_types) == 12 * 3 - 1
     else:
         actions = drive(adapter.agent(3, None, target_return=TARGET), observations, rewards)
     expected = full_forward(adapter, observations, rewards, actions)
@@ -191,16 +191,16 @@ def test_a_timestep_beyond_the_table_takes_its_last_entry(tmp_path: Path) -> Non
     )
 
 
-def test_roles_name_every_token_in_the_order_fed(adapter: DecisionTransformerAdapter) -> None:
+def test_token_types_name_every_token_in_the_order_fed(adapter: DecisionTransformerAdapter) -> None:
     agent = adapter.agent(2, None, target_return=TARGET)
-    assert not agent.roles
+    assert not agent.token_types
     drive(agent, *episode(steps=2, rows=2))
-    assert agent.roles == (
-        Role("return", 0),
-        Role("state", 0),
-        Role("action", 0),
-        Role("return", 1),
-        Role("state", 1),
+    assert agent.token_types == (
+        TokenType("return", 0),
+        TokenType("state", 0),
+        TokenType("action", 0),
+        TokenType("return", 1),
+        TokenType("state", 1),
     )
 
 

@@ -112,7 +112,7 @@ def test_candidates_that_generate_together_say_what_each_says_alone(
     generation: Any = adapter.backbone.generation_config
     prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[0]
     task: Any = Listening()
-    length = len(prompt.inputs.roles)
+    length = len(prompt.inputs.token_types)
     interval = next(n for n in range(96, 160, 16) if n - length % n in range(8, 20))
     started = replace(namm, interval=interval)  # an update comes while they speak
     scorer = TaskScore(adapter, Conditions(started, Threshold(90), storage), task)

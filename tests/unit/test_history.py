@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from synthetic_records import make_record
 
 from namm_mm import attach, policy
 from namm_mm.errors import RunError
 from namm_mm.memory.watch import Update
 from namm_mm.policies.base import Budget, Policy
-from namm_mm.records import Role
+from namm_mm.records import Media, TokenType
 from namm_mm.runs import history
 from namm_mm.testing.tiny import tiny_llama
 
 TOKENS, INTERVAL, BUDGET = 70, 16, 9
-ROLES = [Role("frame", token // 10) if token < 60 else Role("text") for token in range(TOKENS)]
+TOKEN_TYPES = [
+    TokenType("frame", token // 10) if token < 60 else TokenType("text") for token in range(TOKENS)
+]
 
 
 def bounded(name: str) -> Policy:
@@ -43,7 +46,7 @@ def test_a_history_tells_what_the_memory_held_at_every_update(storage: str) -> N
         attach(model, bounded("h2o"), interval=INTERVAL, storage=storage, watcher=both) as memory,
     ):
         model(ids())
-    found = recorder.history(memory, ROLES)
+    found = recorder.history(memory, TOKEN_TYPES)
     assert found.seen == (16, 32, 48, 64)
     assert len(seen) == 4 * memory.layers
     for update in seen:
@@ -72,7 +75,7 @@ def test_each_row_of_a_batch_has_its_own_history() -> None:
     ):
         model(ids(2), attention_mask=mask)
     for row, tokens in ((0, TOKENS), (1, TOKENS - 20)):
-        found = recorder.history(memory, ROLES[:tokens], row)
+        found = recorder.history(memory, TOKEN_TYPES[:tokens], row)
         assert found.seen == tuple(range(16, tokens + 1, 16))
         for head, kept in enumerate(memory.kept(0, row)):
             assert np.flatnonzero(found.kept(None, 0, head) == 1).tolist() == kept.tolist()
@@ -82,7 +85,7 @@ def test_the_full_cache_has_a_history_without_updates() -> None:
     model, recorder = tiny_llama().eval(), history.Recorder()
     with torch.no_grad(), attach(model, policy("full"), watcher=recorder) as memory:
         model(ids())
-    found = recorder.history(memory, ROLES)
+    found = recorder.history(memory, TOKEN_TYPES)
     assert found.seen == ()
     assert found.kept().tolist() == [1.0] * TOKENS
 
@@ -102,7 +105,7 @@ def test_a_history_comes_back_from_its_file_and_is_small(tmp_path: Path) -> None
         attach(model, bounded("recency"), interval=INTERVAL, watcher=recorder) as memory,
     ):
         model(ids())
-    found = recorder.history(memory, ROLES, pieces=("a", " b"), rewards=(1.0, 2.0), seed=3)
+    found = recorder.history(memory, TOKEN_TYPES, pieces=("a", " b"), rewards=(1.0, 2.0), seed=3)
     name = history.save(found, tmp_path, "video/a clip.mp4-match:namm")
     assert name == "history/video_a_clip.mp4-match_namm.npz"
     assert (tmp_path / name).stat().st_size < 6000
@@ -113,8 +116,8 @@ def test_a_history_comes_back_from_its_file_and_is_small(tmp_path: Path) -> None
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-50])
     with pytest.raises(RunError, match="is no history"):
         history.read(tmp_path / name)
-    assert history.of_record({"history": name}, tmp_path) is None
-    assert history.of_record({"history": "../../elsewhere.npz"}, tmp_path) is None
+    for path in (name, "../../elsewhere.npz", ""):
+        assert history.of_record(make_record(media=Media(history=path)), tmp_path) is None
 
 
 def test_of_a_large_model_evenly_spaced_layers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,4 +129,4 @@ def test_of_a_large_model_evenly_spaced_layers_are_kept(monkeypatch: pytest.Monk
         model(ids())
     heads = len(memory.kept(0))
     monkeypatch.setattr(history, "ENTRIES", 2 * heads * TOKENS)
-    assert recorder.history(memory, ROLES).layers == (0, 2)
+    assert recorder.history(memory, TOKEN_TYPES).layers == (0, 2)

@@ -20,7 +20,7 @@ from namm_mm.adapters.video.frames import FramePreprocessor, read_preprocessor
 from namm_mm.adapters.video.kinds import KINDS
 from namm_mm.errors import RunError, UsageError
 from namm_mm.policies import Budget
-from namm_mm.records import Role, Sample
+from namm_mm.records import Sample, TokenType
 from namm_mm.tasks.video_qa.encode import write_mp4
 
 FRAMES = 5
@@ -75,18 +75,18 @@ def test_placeholders_are_as_many_as_the_real_processor_makes(model_type: str, e
     assert ours.total(7) == text.count("<video>")
 
 
-def test_every_token_has_the_role_of_its_frame(adapter: LlavaVideoAdapter, sample: Sample) -> None:
+def test_every_token_has_the_type_of_its_frame(adapter: LlavaVideoAdapter, sample: Sample) -> None:
     inputs = adapter.prepare(sample)
     ids = inputs.tensors["input_ids"][0]
-    assert len(inputs.roles) == len(ids)
+    assert len(inputs.token_types) == len(ids)
     video = (ids == adapter.loaded.video_token).nonzero()[:, 0].tolist()
     layout = adapter.loaded.layout(inputs.tensors["pixel_values_videos"][0])
     assert layout.tokens_per_frame >= 4
-    frames = [inputs.roles[at] for at in video[: len(video) - layout.trailing]]
-    assert frames == [Role("frame", i // layout.tokens_per_frame) for i in range(len(frames))]
+    frames = [inputs.token_types[at] for at in video[: len(video) - layout.trailing]]
+    assert frames == [TokenType("frame", i // layout.tokens_per_frame) for i in range(len(frames))]
     assert frames[-1].index == FRAMES - 1
     rest = set(range(len(ids))) - set(video[: len(frames)])
-    assert {inputs.roles[at] for at in rest} == {Role("text")}
+    assert {inputs.token_types[at] for at in rest} == {TokenType("text")}
 
 
 def test_the_answer_is_that_of_one_plain_forward(
@@ -108,7 +108,7 @@ def test_generating_says_what_generate_says(adapter: LlavaVideoAdapter, sample: 
     writer.use(adapter.loaded)
     inputs = adapter.prepare(sample)
     output = adapter.loaded.model.generate(**inputs.tensors, max_new_tokens=9, do_sample=False)
-    text = adapter.tokenizer.decode(output[0, len(inputs.roles) :], skip_special_tokens=True)
+    text = adapter.tokenizer.decode(output[0, len(inputs.token_types) :], skip_special_tokens=True)
     answer = writer.answer(inputs, None)
     assert answer.text == text.strip()
     assert answer.token_seconds > 0
@@ -123,7 +123,7 @@ def test_the_memory_forgets_frames_and_the_answer_notices(
     inputs = adapter.prepare(sample)
     with attach(found.backbone, policy("full"), interval=8) as memory:
         full = found.answer(inputs, memory)
-        assert memory.usage().seen in range(len(inputs.roles), len(inputs.roles) + 6)
+        assert memory.usage().seen in range(len(inputs.token_types), len(inputs.token_types) + 6)
     alone = found.answer(inputs, None)
     assert full.text == alone.text
     assert full.log_probabilities == pytest.approx(alone.log_probabilities, abs=1e-3)
@@ -234,5 +234,5 @@ def test_processor_settings_are_read_from_the_checkpoint(tmp_path: Path, sample:
     path.write_text(json.dumps({"patch_size": 16, "num_additional_image_tokens": 0}))
     found = LlavaVideoAdapter(model=str(tmp_path), frames=2, device="cpu")
     found.load()
-    roles = found.prepare(sample).roles
-    assert sum(role.kind == "frame" for role in roles) == 2 * (32 // 16) ** 2
+    token_types = found.prepare(sample).token_types
+    assert sum(token_type.kind == "frame" for token_type in token_types) == 2 * (32 // 16) ** 2

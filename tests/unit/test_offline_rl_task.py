@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from namm_mm.errors import UsageError
-from namm_mm.records import Role
+from namm_mm.records import Agent, TokenType
 from namm_mm.tasks.base import ActingTask, Episode
 from namm_mm.tasks.offline_rl import OfflineRlTask
 from namm_mm.tasks.offline_rl.environments import ENVIRONMENTS, make_environment
 
 
-class Constant:
+class Constant(Agent):
     """An agent that always does the same, and remembers what it was shown."""
 
     def __init__(self, actions: Any) -> None:
@@ -27,7 +27,7 @@ class Constant:
         return self.actions
 
     @property
-    def roles(self) -> tuple[Role, ...]:
+    def token_types(self) -> tuple[TokenType, ...]:
         return ()
 
 

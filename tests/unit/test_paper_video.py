@@ -70,7 +70,7 @@ def test_a_cell_runs_on_a_tiny_model_and_a_tiny_benchmark(
     assert "longvideobench, full: " in capsys.readouterr().out
     joined = json.loads((tmp_path / "whole" / "benchmark.json").read_text())
     assert joined == {"longvideobench": table}
-    pictures = {record["details"].get("frames") for record in records} - {None}
+    pictures = {record["media"]["frames"] for record in records} - {""}
     assert pictures
     assert all((tmp_path / "whole" / picture).is_file() for picture in pictures)
     assert "shard" not in (tmp_path / "whole" / "config.yaml").read_text()

@@ -19,7 +19,7 @@ from synthetic_records import PROVENANCE, make_history, make_record, make_record
 from namm_mm import report
 from namm_mm.console.table import result_table
 from namm_mm.errors import RunError, UsageError
-from namm_mm.records import Inputs, MemoryUse, Record, Sample
+from namm_mm.records import Asked, Inputs, Media, MemoryUse, Record, Sample
 from namm_mm.report import html, markdown, pictures
 from namm_mm.report.build import build
 from namm_mm.results import plots
@@ -91,7 +91,7 @@ def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
 def test_figures_are_valid_and_carry_their_numbers_as_tables(tmp_path: Path) -> None:
     made = make_report(tmp_path, make_records(6))
     found = figures(made)
-    assert len(found) == 3 + 3 + 4 + 1 + 2  # cache, layers, index kinds, roles, families
+    assert len(found) == 3 + 3 + 4 + 1 + 2  # cache, layers, index kinds, token_types, families
     for figure in found:
         go.Figure(figure.plot)  # raises on an unknown property
         json.dumps(figure.plot, allow_nan=False)
@@ -113,14 +113,14 @@ def test_text_from_records_cannot_break_the_page(tmp_path: Path) -> None:
 
 
 def test_single_samples_show_what_was_asked_and_what_each_policy_kept(tmp_path: Path) -> None:
-    details = {"question": "Which </script> colour?", "options": ["red", "blue"], "right": "red"}
+    asked = Asked("Which </script> colour?", ("red", "blue"), "red")
     records = [
         make_record(
             policy=policy,
             sample=f"s{index:02d}",
             answer="blue",
             value=0.0,
-            details=details,
+            asked=asked,
             kept_by_index={"frame": [1.0, kept, 0.25]},
         )
         for policy, kept in (("full", 1.0), ("namm", 0.5))
@@ -160,8 +160,8 @@ def test_frames_are_pictured_as_the_model_got_them(tmp_path: Path) -> None:
 
     kept: dict[str, Any] = {"kept_by_index": {"frame": [1.0, 0.5, 0.0]}}
     records = [
-        make_record(sample="a", details={"frames": name}, **kept),
-        make_record(sample="b", details={"frames": "../../outside.jpg"}, **kept),
+        make_record(sample="a", media=Media(name), **kept),
+        make_record(sample="b", media=Media("../../outside.jpg"), **kept),
         make_record(sample="c", **kept),
     ]
     made = make_report(tmp_path, records)

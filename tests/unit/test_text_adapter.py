@@ -17,7 +17,7 @@ from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.errors import RunError, UsageError
 from namm_mm.memory import attach
 from namm_mm.policies import Budget, create
-from namm_mm.records import MemoryUse, Role, Sample
+from namm_mm.records import MemoryUse, Sample, TokenType
 from namm_mm.testing import check_adapter
 from namm_mm.testing.tiny import TINY
 
@@ -64,7 +64,7 @@ def test_likelihood_agrees_with_generating(llama: str, budget: int | None) -> No
         assert scoring.answer(scoring.prepare(right), memory).text == right.answer
         assert settled(memory.usage()) == settled(used)
         assert scoring.answer(scoring.prepare(wrong), memory).text != wrong.answer
-    assert answer.tokens == len(scoring.prepare(right).roles) + 20
+    assert answer.tokens == len(scoring.prepare(right).token_types) + 20
     assert answer.first_token_seconds > 0
     assert answer.token_seconds > 0
 
@@ -81,7 +81,7 @@ def answer_text(adapter: TextAdapter, policy: Any) -> str:
         output = adapter.backbone.generate(  # type: ignore[operator]
             **inputs.tensors, max_new_tokens=20, do_sample=False
         )
-    text: str = adapter.tokenizer.decode(output[0, len(inputs.roles) :])
+    text: str = adapter.tokenizer.decode(output[0, len(inputs.token_types) :])
     return text
 
 
@@ -95,7 +95,7 @@ def test_options_are_scored_as_if_each_were_alone(llama: str, protocol: str) -> 
         inputs = adapter.prepare(CHOICE)
         answer = adapter.answer(inputs, memory)
         use, kept = memory.usage(), memory.kept(0)
-        assert use.seen == len(inputs.roles)
+        assert use.seen == len(inputs.token_types)
         alone = []
         for option in CHOICE.options:
             ids = [CHARACTERS.index(c) for c in " " + option]
@@ -103,7 +103,7 @@ def test_options_are_scored_as_if_each_were_alone(llama: str, protocol: str) -> 
             output = adapter.backbone(**inputs.tensors)
             logits = [output.logits[0, -1]]
             for step in ids[:-1]:
-                mask = torch.ones(1, len(inputs.roles) + len(logits), dtype=torch.int64)
+                mask = torch.ones(1, len(inputs.token_types) + len(logits), dtype=torch.int64)
                 output = adapter.backbone(
                     input_ids=torch.tensor([[step]]),
                     attention_mask=mask,
@@ -135,7 +135,7 @@ def test_long_prompts_lose_their_middle(llama: str) -> None:
     adapter = loaded(llama, max_length=40, max_new_tokens=9)
     whole = SAMPLE.context + SAMPLE.question.rstrip()
     inputs = adapter.prepare(SAMPLE)
-    assert inputs.roles == (Role("text"),) * 31
+    assert inputs.token_types == (TokenType("text"),) * 31
     text = adapter.tokenizer.decode(inputs.tensors["input_ids"][0])
     assert text == whole[:15] + whole[-16:]
 

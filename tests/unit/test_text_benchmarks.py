@@ -170,12 +170,12 @@ def test_a_benchmark_runs_with_its_own_lengths_and_a_longer_context(
     sample = by_family(task)["passkey"]
     inputs = adapter.prepare(sample)
     answer = adapter.answer(inputs, None)
-    assert 1 <= answer.tokens - len(inputs.roles) <= 6
+    assert 1 <= answer.tokens - len(inputs.token_types) <= 6
     long = replace(sample, question="word " * 6000)
     room = 4 * own.max_position_embeddings - 6
-    assert len(adapter.prepare(long).roles) == room
-    assert len(plain.prepare(long).roles) == own.max_position_embeddings - 6
+    assert len(adapter.prepare(long).token_types) == room
+    assert len(plain.prepare(long).token_types) == own.max_position_embeddings - 6
     again = TextAdapter(str(tiny / "text"), crop="text", **common)  # type: ignore[arg-type]
     again.load()
     cropped = again.prepare(long)
-    assert abs(len(cropped.roles) - own.max_position_embeddings + 6) <= 2
+    assert abs(len(cropped.token_types) - own.max_position_embeddings + 6) <= 2

@@ -15,10 +15,11 @@ from typing import Any
 
 import benchmark_folders
 import pytest
+from synthetic_records import make_record
 
 from namm_mm.errors import RunError, UsageError
 from namm_mm.experiment.benchmarks import save_table
-from namm_mm.records import FRAME_MARK, Answer, Record
+from namm_mm.records import FRAME_MARK, Answer, Asked, Record
 from namm_mm.tasks.base import AnsweringTask
 from namm_mm.tasks.longvideobench import LongVideoBenchTask
 from namm_mm.tasks.longvideobench.subtitles import frame_moments, interleave
@@ -50,12 +51,17 @@ def mme(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def record(task: Any, sample: Any, reply: str | None, policy: str = "full") -> Record:
     """The record of a reply; of None, that of a sample that failed."""
     score = task.score(sample, Answer(reply)) if reply is not None else None
-    blank: dict[str, Any] = dict.fromkeys(Record.__dataclass_fields__, "")
-    blank |= {"policy": policy, "budget": "full", "sample": sample.id, "memory": None}
-    blank |= {"value": score.value if score else None, "metric": score.metric if score else ""}
-    blank |= {"error": "" if score else "no such video", "provenance": None}
-    details = {"video": sample.video.name, **(score.details if score else {})}
-    return Record(**{**blank, "details": details})
+    return make_record(
+        policy=policy,
+        budget="full",
+        sample=sample.id,
+        value=score.value if score else None,
+        metric=score.metric if score else "",
+        error="" if score else "no such video",
+        asked=Asked(video=sample.video.name),
+        details=score.details if score else {},
+        memory=None,
+    )
 
 
 # -- replies --------------------------------------------------------------------------------------

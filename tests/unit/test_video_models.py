@@ -20,7 +20,7 @@ from namm_mm.adapters.video.frames import SIGLIP, read_preprocessor
 from namm_mm.adapters.video.kinds import KINDS, model_type_of
 from namm_mm.errors import RunError, UsageError
 from namm_mm.policies import Budget
-from namm_mm.records import FRAME_MARK, Role, Sample
+from namm_mm.records import FRAME_MARK, Sample, TokenType
 from namm_mm.tasks.video_qa.encode import write_mp4
 
 
@@ -277,8 +277,8 @@ def test_text_between_frames_stands_between_their_tokens(
     word = adapter.tokenizer.convert_tokens_to_ids("red")
     ids = inputs.tensors["input_ids"][0].tolist()
     at = ids.index(word)
-    assert inputs.roles[at - 1] == Role("frame", 0)
-    assert inputs.roles[at + 1] == Role("frame", 1)
+    assert inputs.token_types[at - 1] == TokenType("frame", 0)
+    assert inputs.token_types[at + 1] == TokenType("frame", 1)
     assert ids.count(adapter.loaded.video_token) == layout.total(3)
     assert adapter.answer(inputs, None).option in range(3)
     with torch.no_grad():

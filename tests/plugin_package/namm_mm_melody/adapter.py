@@ -1,11 +1,11 @@
-"""Melodies: a GPT-2 over notes. A token is one note, and its role is the bar that it is in."""
+"""Melodies: a GPT-2 over notes. A token is one note; its type is the bar that it is in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.records import Answer, Inputs, Role, Sample
+from namm_mm.records import Answer, Inputs, Sample, TokenType
 
 if TYPE_CHECKING:
     from namm_mm.memory import Memory
@@ -47,12 +47,12 @@ class MelodyAdapter:
         self._model.eval()
 
     def prepare(self, sample: Sample) -> Inputs:
-        """One token and one role for every note."""
+        """Return one token and one token type for each note."""
         import torch
 
         ids = torch.tensor([[NOTES.index(note) for note in sample.context.split()]])
-        roles = tuple(Role("bar", at // PER_BAR) for at in range(ids.shape[1]))
-        return Inputs({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, roles, sample)
+        types = tuple(TokenType("bar", at // PER_BAR) for at in range(ids.shape[1]))
+        return Inputs({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, types, sample)
 
     def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
         """Choose the most probable option; the memory is attached already."""
@@ -64,4 +64,4 @@ class MelodyAdapter:
         options = inputs.sample.options
         chances = tuple(float(scores[NOTES.index(option)]) for option in options)
         best = max(range(len(options)), key=chances.__getitem__)
-        return Answer(options[best], best, chances, tokens=len(inputs.roles))
+        return Answer(options[best], best, chances, tokens=len(inputs.token_types))

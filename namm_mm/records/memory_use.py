@@ -1,0 +1,84 @@
+"""What the cache of one row held: :class:`MemoryUse` at the end, :class:`Trace` at each update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STORAGES = ("shared", "per_head")
+"""Whether the heads of a layer keep equally many tokens, or each its own number."""
+
+PROTOCOLS = ("streaming", "prune_after_prefill")
+"""Whether a memory evicts at every interval, or once after the prompt."""
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """What the cache of one row held.
+
+    Attributes
+    ----------
+    seen
+        Real tokens that the row has processed (padding excluded).
+    updates
+        Number of eviction rounds.
+    kept_by_layer
+        Tokens kept at the end, mean over heads, for each layer.
+    tokens_peak, tokens_final
+        Cached tokens, mean over layers and heads: the largest at any time, and at the end.
+    bytes_peak, bytes_final
+        Allocated bytes of keys, values, positions and policy state over all layers.
+    """
+
+    seen: int
+    updates: int
+    kept_by_layer: tuple[float, ...]
+    tokens_peak: float
+    tokens_final: float
+    bytes_peak: int
+    bytes_final: int
+
+    @property
+    def kept_fraction(self) -> float | None:
+        """Tokens in the cache at the end, as a part of those seen; None where none were seen."""
+        return self.tokens_final / self.seen if self.seen else None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How many tokens one row kept, at every update, in every layer and head.
+
+    This is what ``match`` budgets replay: a baseline that follows a trace holds the same number of
+    tokens as the traced run at every moment, in every layer.
+
+    Attributes
+    ----------
+    sizes
+        ``sizes[update][layer][head]``: tokens kept right after that update.
+    """
+
+    sizes: tuple[tuple[tuple[int, ...], ...], ...] = ()
+
+    def at(self, update: int, layer: int) -> tuple[int, ...] | None:
+        """Sizes per head right after `update` in `layer`; past the end, those of the last."""
+        if not self.sizes:
+            return None
+        return self.sizes[min(update, len(self.sizes) - 1)][layer]
+
+    def even_heads(self) -> Trace:
+        """As many tokens in every layer, the same for all of its heads (to within one token)."""
+        return Trace(
+            tuple(tuple(_even(sum(layer), len(layer)) for layer in update) for update in self.sizes)
+        )
+
+    def even_layers(self) -> Trace:
+        """As many tokens in all, the same for all layers and heads (to within one token)."""
+        spread = []
+        for update in self.sizes:
+            sizes = iter(_even(sum(map(sum, update)), sum(map(len, update))))
+            spread.append(tuple(tuple(next(sizes) for _ in layer) for layer in update))
+        return Trace(tuple(spread))
+
+
+def _even(total: int, parts: int) -> tuple[int, ...]:
+    share, rest = divmod(total, parts)
+    return tuple(share + (index < rest) for index in range(parts))

@@ -1,0 +1,96 @@
+"""A question before and after an adapter prepared it: :class:`Sample` and :class:`Inputs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FRAME_MARK = "<image>"
+"""Stands in a sample's `prompt` where the model is to see a frame of the video."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenType:
+    """What one token is: its kind, and which one of that kind.
+
+    Attributes
+    ----------
+    kind
+        ``text``, ``frame``, ``return``, ``state`` or ``action``. A third-party modality may name
+        its own kinds.
+    index
+        0 for text, the frame number for a frame, the timestep for return, state and action.
+    """
+
+    kind: str
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question of a task, or one environment seed. Holds no tensors and knows no model.
+
+    Attributes
+    ----------
+    id
+        Stable and unique within the task: records of different policies are paired by it.
+    family
+        The group that tables break down by: a question family, or an environment.
+    context
+        Text that comes before the question (empty where there is none).
+    question
+        What is asked; for a video, asked after the frames.
+    options
+        Texts to choose from. Empty means: generate an answer.
+    answer
+        The right answer: the text of one of `options`, or the text to generate.
+    video
+        The file to look at, if any.
+    prompt
+        The whole of what the model is told, options included, where a benchmark prescribes the
+        words; empty lets the adapter word context, question and options. With a
+        :data:`FRAME_MARK` for each frame, text and frames alternate; without, the video is first.
+    seed
+        Seed of the sample itself (an environment seed, or that of the generator).
+    metadata
+        What the task needs to score the answer, or keeps for its own tables (JSON values only).
+    """
+
+    id: str
+    family: str
+    context: str = ""
+    question: str = ""
+    options: tuple[str, ...] = ()
+    answer: str = ""
+    video: Path | None = None
+    prompt: str = ""
+    seed: int = 0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A sample as the model takes it.
+
+    Attributes
+    ----------
+    tensors
+        Keyword arguments of the model's forward, batch of one, on the model's device.
+    token_types
+        One for each token of the sequence, in order.
+    sample
+        The sample that was prepared.
+    details
+        What the preparation found and the record keeps, such as the number of frames (JSON values
+        only).
+    """
+
+    tensors: Mapping[str, Tensor]
+    token_types: tuple[TokenType, ...]
+    sample: Sample
+    details: Mapping[str, Any] = field(default_factory=dict)
