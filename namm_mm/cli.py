@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from namm_mm import __version__
-from namm_mm.commands.compose import _parse
+from namm_mm.commands.call import read_call
 from namm_mm.errors import NammError, UsageError, message
 
 VERBS = {
@@ -93,4 +93,4 @@ def _dispatch(given: list[str]) -> int:
     if {"-h", "--help"} & set(rest):
         print(f"namm-mm {verb}: {VERBS[verb]}\n\n{str(command.__doc__).strip()}")
         return 0
-    return int(command.main(_parse(rest, command.OPTIONS)))
+    return int(command.main(read_call(rest, command.OPTIONS)))

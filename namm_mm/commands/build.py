@@ -25,7 +25,7 @@ from namm_mm.errors import UsageError, message
 from namm_mm.registry.registry import Registry, build
 
 if TYPE_CHECKING:
-    from namm_mm.commands.compose import Call
+    from namm_mm.commands.call import Call
 
 OPTIONS: dict[str, bool] = {}
 

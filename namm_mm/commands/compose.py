@@ -1,92 +1,54 @@
-"""What a verb was called with, and the configuration that Hydra composes from it."""
+"""The configuration that Hydra composes from the words of a command line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from namm_mm.commands import cells
+from namm_mm.commands.overrides import (
+    Override,
+    hydra_words,
+    read_overrides,
+    refuse_misspelled_groups,
+)
 from namm_mm.errors import UsageError, message
 
 CONFIGS = "namm_mm.configs"
 
-
-@dataclass(frozen=True)
-class Call:
-    """What a verb was called with.
-
-    Attributes
-    ----------
-    words
-        Arguments that are neither flags nor options.
-    options
-        ``--name VALUE`` and ``--flag`` (value ``""``), without the dashes.
-    """
-
-    words: tuple[str, ...]
-    options: Mapping[str, str]
-
-    def compose(self, name: str) -> dict[str, Any]:
-        """Compose the configuration `name` with the words as overrides."""
-        folder = self.options.get("configs")
-        return compose(name, self.words, Path(folder) if folder else None)
+TAKES: Mapping[str, tuple[str, ...]] = {
+    "transfer": ("experiment", "execution", *cells.PARTS),
+    "evaluate": ("adapter", "task", "policy", "execution"),
+    "evolve": ("evolution", "execution"),
+}
+"""The configuration groups that a verb chooses from."""
 
 
-def _parse(given: Sequence[str], known: Mapping[str, bool]) -> Call:
-    """Split words from options; `known` maps an option's name to whether it takes a value."""
-    words: list[str] = []
-    options: dict[str, str] = {}
-    rest = iter(given)
-    for word in rest:
-        if not word.startswith("--"):
-            words.append(word)
-            continue
-        name, equals, value = word[2:].partition("=")
-        if name not in known:
-            raise UsageError(
-                message(
-                    "unknown option",
-                    given=word,
-                    expected="a known option, or KEY=VALUE" if known else "KEY=VALUE",
-                    valid=[f"--{option}" for option in (*known, "debug", "help")],
-                )
-            )
-        if known[name] and not equals:
-            value = next(rest, "")
-        if known[name] and not value:
-            raise UsageError(message("incomplete option", given=word, expected="a value after it"))
-        options[name] = value
-    return Call(tuple(words), options)
-
-
-def compose(name: str, overrides: Sequence[str], folder: Path | None = None) -> dict[str, Any]:
+def compose(name: str, words: Sequence[str], folder: Path | None = None) -> dict[str, Any]:
     """Compose a primary configuration and overrides into a plain mapping.
 
     Parameters
     ----------
     name
         ``transfer``, ``evolve`` or ``evaluate``.
-    overrides
+    words
         Hydra's grammar: ``group=option`` and ``key.of.a.value=value``. Unknown keys pass, so that
-        the settings can name all of them at once, with the nearest right one.
+        the settings can name all of them at once, with the nearest known ones. ``transfer`` also
+        takes ``cells=[NAME,...]`` and ``adapter=NAME task=NAME``, and what it sets for all cells
+        reaches all of them (:mod:`namm_mm.commands.cells`).
     folder
         A user's own configurations, laid out like ours and searched too.
 
     Raises
     ------
     UsageError
-        What cannot be read as an override, or an option that a group does not have.
+        What cannot be read as an override, an option that a group does not have, or a setting that
+        has no effect.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_module
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     if folder is not None and not folder.is_dir():
         raise UsageError(
             message(
@@ -95,19 +57,66 @@ def compose(name: str, overrides: Sequence[str], folder: Path | None = None) -> 
                 expected="a folder laid out like configs/: experiment/NAME.yaml and so on",
             )
         )
-    words = [_override(word, groups(folder)) for word in overrides]
+    overrides = read_overrides(words)
+    _refuse_other_groups(name, overrides, folder)
+    if name != "transfer":
+        return _composed(name, overrides, folder)
+    overrides, chosen = cells.without_choice(cells.of_one_cell(overrides))
+    config = before = _composed(name, overrides, folder)
+    if any(map(cells.policies_of, overrides)):
+        others = [o for o in overrides if not cells.policies_of(o)]
+        before = _composed(name, others, folder)
+    if chosen is not None:
+        config = cells.choose(config, chosen, overrides)
+    return cells.reach(config, overrides, before)
+
+
+def _refuse_other_groups(name: str, overrides: Sequence[Override], folder: Path | None) -> None:
+    known, taken = groups(folder), TAKES[name]
+    for override in overrides:
+        group = override.key
+        if group in known and group not in taken and override.mark != "~":
+            many = {"policy": "policies=[NAME,...] chooses policies in every cell."}
+            raise UsageError(
+                message(
+                    f"`namm-mm {name}` has no {group} to choose",
+                    given=override.text,
+                    expected=f"one of {', '.join(f'{taken_one}=NAME' for taken_one in taken)}",
+                    then=many.get(group, "") if name == "transfer" else "",
+                )
+            )
+
+
+def _composed(name: str, overrides: Sequence[Override], folder: Path | None) -> dict[str, Any]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    known = groups(folder)
+    words = hydra_words(overrides, known)
     if folder is not None:
         words.append(f"hydra.searchpath=[file://{folder.resolve()}]")
     try:
         with initialize_config_module(CONFIGS, version_base="1.3"):
             config = hydra_compose(name, overrides=words)
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         if missing := re.search(r"delete from config\. '(.+?)' does not exist", str(error)):
-            others = [word for word in overrides if not word.startswith("~")]
-            _refuse_to_delete(missing[1], compose(name, others, folder))
+            others = [o for o in overrides if o.mark != "~"]
+            _refuse_to_delete(missing[1], _composed(name, others, folder))
         _refuse(error, name)
-    return _tracker({str(key): value for key, value in dict(plain).items()})  # type: ignore[arg-type]
+    refuse_misspelled_groups(overrides, _keys(name), {g: known[g] for g in TAKES[name]})
+    return _tracker({str(key): value for key, value in plain.items()})
+
+
+def _keys(name: str) -> set[str]:
+    """The keys that the primary configuration itself has."""
+    import yaml
+
+    text = (files(CONFIGS) / f"{name}.yaml").read_text(encoding="utf-8")
+    return set(yaml.safe_load(text)) - {"defaults"}
 
 
 def _tracker(config: dict[str, Any]) -> dict[str, Any]:
@@ -172,36 +181,8 @@ def _options(folder: Path | None) -> Iterator[tuple[str, str]]:
                     yield group.name, name
 
 
-def _override(word: str, known: Mapping[str, tuple[str, ...]]) -> str:
-    """Check one override and say it so that Hydra accepts keys that are not there yet."""
-    key, equals, value = word.partition("=")
-    bare = key.lstrip("+~")
-    if not bare or (not equals and not key.startswith("~")):
-        raise UsageError(
-            message(
-                "not a setting",
-                given=word,
-                expected="KEY=VALUE, such as experiment=pocket or cells.text.limit=4",
-            )
-        )
-    group = bare.partition("@")[0]
-    if group not in known:
-        return word if key != bare else f"++{word}"
-    if equals and not value.startswith(("[", "{")) and value not in known[group]:
-        raise UsageError(
-            message(
-                f"unknown {group}",
-                given=value,
-                expected=f"one of the files in configs/{group}",
-                valid=known[group],
-                then="`namm-mm list` shows what is installed.",
-            )
-        )
-    return word
-
-
 def named_files(group: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
-    """Yield name and file of each option of a configuration group: ``pocket``, ``scale/text``."""
+    """Yield name and file of each option of a configuration group: ``pocket``, ``mine/text``."""
     for file in sorted(group.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
             yield prefix + file.name.removesuffix(".yaml"), file

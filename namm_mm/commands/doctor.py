@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from namm_mm.errors import UsageError, message
 
 if TYPE_CHECKING:
-    from namm_mm.commands.compose import Call
+    from namm_mm.commands.call import Call
 
 OPTIONS: dict[str, bool] = {}
 STYLES = {"ok": "green", "missing": "yellow", "broken": "bold red"}

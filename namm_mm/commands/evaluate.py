@@ -19,19 +19,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from namm_mm.commands.compose import compose
 from namm_mm.commands.planning import PLAN_OPTIONS, print_plan
 from namm_mm.commands.running import run_and_report
 from namm_mm.experiment.reading import from_evaluation
 
 if TYPE_CHECKING:
-    from namm_mm.commands.compose import Call
+    from namm_mm.commands.call import Call
 
 OPTIONS = {"configs": True, "show": False, **PLAN_OPTIONS}
 
 
 def main(call: Call) -> int:
     """Run the verb."""
-    settings = from_evaluation(call.compose("evaluate"))
+    settings = from_evaluation(compose("evaluate", call.words, call.configs))
     if "plan" in call.options:
         return print_plan(settings, call.options)
     return run_and_report(settings, "eval", show="show" in call.options)

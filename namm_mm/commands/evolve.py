@@ -22,8 +22,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from namm_mm.commands.compose import compose
+
 if TYPE_CHECKING:
-    from namm_mm.commands.compose import Call
+    from namm_mm.commands.call import Call
 
 OPTIONS = {"configs": True, "show": False, "anyway": False}
 
@@ -37,7 +39,7 @@ def main(call: Call) -> int:
     from namm_mm.evolution.reading import from_mapping
     from namm_mm.experiment import new_folder
 
-    settings = from_mapping(call.compose("evolve"))
+    settings = from_mapping(compose("evolve", call.words, call.configs))
     if "show" in call.options:
         import yaml
 

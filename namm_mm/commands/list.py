@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from namm_mm.errors import UsageError, message
 
 if TYPE_CHECKING:
-    from namm_mm.commands.compose import Call
+    from namm_mm.commands.call import Call
 
 OPTIONS: dict[str, bool] = {}
 KINDS = ("adapter", "task", "policy", "NAMM", "model", "experiment", "evolution")

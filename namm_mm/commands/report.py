@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from namm_mm.errors import UsageError, message
 
 if TYPE_CHECKING:
-    from namm_mm.commands.compose import Call
+    from namm_mm.commands.call import Call
 
 OPTIONS = {"output": True, "kind": True, "merge": True, "by-family": False}
 

@@ -2,15 +2,20 @@
 
   namm-mm transfer                                  the pocket experiment
   namm-mm transfer experiment=NAME                  another one; `namm-mm list` shows them
-  namm-mm transfer limit=4                          at most four samples in every cell
+  namm-mm transfer 'cells=[text,video]'             some cells of it; '~cells.video' leaves one out
+  namm-mm transfer adapter=text task=long_text      one cell, without an experiment
+  namm-mm transfer limit=4 seeds=[0,1]              at most four samples in every cell, two seeds
   namm-mm transfer 'policies=[full,namm,h2o]' 'budgets=[match:namm,fraction:0.25]'
   namm-mm transfer cells.text.interval=64 cells.text.adapter.model=FOLDER
   namm-mm transfer checkpoint=FILE.safetensors      another NAMM, in all cells
-  namm-mm transfer '~cells.video'                   without one cell
   namm-mm transfer shard=1/4                        every fourth sample: one process for each GPU
-  namm-mm transfer folder=FOLDER                    go on with a run that was stopped there
+  namm-mm transfer folder=FOLDER                    resume a run that was stopped there
   namm-mm transfer execution=ray execution.workers=4 execution.gpus_per_worker=1
                                                     samples in workers, here or on a Ray cluster
+
+policies, budgets, interval, storage, protocol, split and limit reach every cell. A policy given by
+its bare name has the options and the budget that the experiment gives it in that cell; {name: namm}
+has none of them. Interval and storage are those of the NAMM where nothing names them.
 
 Options:
   --configs FOLDER   search a folder of your own configurations too
@@ -19,28 +24,35 @@ Options:
   --gpu NAME         plan for another device: h100, a100, l4, rtx4090 ..., or several: h100x4
   --json             the plan as JSON
 
-A shard goes on with OUTPUT/NAME/shard-I-of-N; `namm-mm report RUN RUN --merge FOLDER` joins them.
+A shard resumes OUTPUT/NAME/shard-I-of-N; `namm-mm report RUN RUN --merge FOLDER` joins them.
 The run folder is OUTPUT/NAME/TIME (output=runs): records.jsonl, config.yaml, report.html, wandb/.
 W&B stays offline unless WANDB_MODE=online or wandb=online.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
+from namm_mm.commands.compose import compose
+from namm_mm.commands.effects import unreached
+from namm_mm.commands.overrides import read_overrides
 from namm_mm.commands.planning import PLAN_OPTIONS, print_plan
 from namm_mm.commands.running import run_and_report
 from namm_mm.experiment.reading import from_mapping
 
 if TYPE_CHECKING:
-    from namm_mm.commands.compose import Call
+    from namm_mm.commands.call import Call
 
 OPTIONS = {"configs": True, "show": False, **PLAN_OPTIONS}
 
 
 def main(call: Call) -> int:
-    """Run the verb."""
-    settings = from_mapping(call.compose("transfer"))
+    """Run the verb and return its exit code."""
+    config = compose("transfer", call.words, call.configs)
+    settings = from_mapping(config)
+    for note in unreached(settings, read_overrides(call.words), config):
+        sys.stderr.write(f"namm-mm: note: {note}\n")
     if "plan" in call.options:
         return print_plan(settings, call.options)
     return run_and_report(settings, "transfer", show="show" in call.options)

@@ -9,7 +9,9 @@ from typing import Any
 
 from namm_mm.errors import NammError, UsageError
 from namm_mm.execution import settings as execution
+from namm_mm.experiment import check
 from namm_mm.experiment.settings import (
+    INTERVAL,
     OWN_BUDGET,
     WANDB_MODES,
     WINDOW,
@@ -18,7 +20,9 @@ from namm_mm.experiment.settings import (
     PolicySettings,
     Shard,
 )
+from namm_mm.policies import create
 from namm_mm.policies.base import KeepAll, Threshold
+from namm_mm.policies.namm import NammPolicy
 from namm_mm.records import PROTOCOLS, STORAGES
 from namm_mm.registry.reader import Reader
 from namm_mm.tasks.base import SPLITS
@@ -37,11 +41,19 @@ EXPERIMENT_KEYS = (
 )
 
 
-CELL_DEFAULTS = ("policies", "budgets", "storage", "protocol")
+CELL_DEFAULTS = ("policies", "budgets", "interval", "storage", "protocol", "split")
 """What a cell may leave to the experiment."""
 
 
-CELL_KEYS = ("adapter", "task", "interval", "split", "limit", *CELL_DEFAULTS)
+CELL_KEYS = ("adapter", "task", "limit", *CELL_DEFAULTS)
+
+EVALUATION_KEYS = (
+    *(key for key in EXPERIMENT_KEYS if key != "cells"),
+    *(key for key in CELL_KEYS if key not in ("policies", "budgets")),
+    "policy",
+    "budget",
+)
+"""What an evaluation takes: one cell with one policy."""
 
 
 def from_mapping(data: Mapping[str, Any]) -> ExperimentSettings:
@@ -60,9 +72,11 @@ def from_mapping(data: Mapping[str, Any]) -> ExperimentSettings:
     UsageError
         One message for all problems: unknown keys and names, wrong values, impossible combinations.
     """
-    from namm_mm.experiment import check as validation
+    return _settings(data, [])
 
-    reader = Reader(data, "")
+
+def _settings(data: Mapping[str, Any], problems: list[str]) -> ExperimentSettings:
+    reader = Reader(data, "", problems)
     reader.allow((*EXPERIMENT_KEYS, *CELL_DEFAULTS))
     cells = reader.mapping("cells", expected="at least one cell")
     settings = ExperimentSettings(
@@ -75,9 +89,9 @@ def from_mapping(data: Mapping[str, Any]) -> ExperimentSettings:
         cells=tuple(_cell(name, cell, reader) for name, cell in cells.items()),
         execution=execution.read(reader),
     )
-    problems = [*reader.problems, *validation.problems(settings)]
-    if problems:
-        raise UsageError(listed(problems))
+    found = [*problems, *check.problems(settings)]
+    if found:
+        raise UsageError(listed(found))
     return settings
 
 
@@ -87,27 +101,35 @@ def from_evaluation(data: Mapping[str, Any]) -> ExperimentSettings:
     Parameters
     ----------
     data
-        As for :func:`from_mapping`, with the keys of the only cell beside those of the experiment,
-        and ``policy`` and ``budget`` for ``policies`` and ``budgets``.
+        Keys of :data:`EVALUATION_KEYS`. ``budget`` holds for the policy whatever its own rule is;
+        ``own`` or nothing leaves it that rule.
+
+    Raises
+    ------
+    UsageError
+        One message for all problems.
     """
-    data = dict(data)
-    cell: dict[str, Any] = {
-        key: data.pop(key) for key in ("adapter", "task", "interval", "split") if key in data
-    }
-    if "policy" in data:
-        cell["policies"] = [_with_checkpoint(data.pop("policy"), data.pop("checkpoint", None))]
-    if (budget := data.pop("budget", None)) is not None:
-        cell["budgets"] = [budget]
+    reader = Reader(data, "")
+    reader.allow(EVALUATION_KEYS)
+    rest = {key: value for key, value in reader.data.items() if key in EVALUATION_KEYS}
+    cell: dict[str, Any] = {key: rest.pop(key) for key in ("adapter", "task") if key in rest}
+    policy = rest.pop("policy", None)
+    extra = {key: rest.pop(key, None) for key in ("budget", "checkpoint")}
+    if isinstance(policy, Mapping) and policy.get("budget") is not None and extra["budget"]:
+        reader.problem("budget", extra["budget"], "one budget: policy.budget is given, too")
+    if policy is not None:
+        cell["policies"] = [_evaluated(policy, extra)]
     task = cell.get("task")
     name = task.get("name") if isinstance(task, Mapping) else task
-    return from_mapping({"name": "evaluate", **data, "cells": {str(name): cell}})
+    return _settings({"name": "evaluate", **rest, "cells": {str(name): cell}}, reader.problems)
 
 
-def _with_checkpoint(policy: Any, checkpoint: Any) -> Any:
-    """Of one policy alone, the experiment's checkpoint is an option like any other."""
-    if checkpoint is None or not isinstance(policy, Mapping):
+def _evaluated(policy: Any, extra: Mapping[str, Any]) -> Any:
+    """The policy of an evaluation as one mapping: budget and checkpoint are options like others."""
+    found = {"name": policy} if isinstance(policy, str) else policy
+    if not isinstance(found, Mapping):
         return policy
-    return {**policy, "checkpoint": checkpoint}
+    return {**found, **{key: value for key, value in extra.items() if value is not None}}
 
 
 def _shard(reader: Reader) -> Shard | None:
@@ -140,13 +162,15 @@ def _cell(name: str, data: Any, parent: Reader) -> CellSettings:
     inherited = {key: parent.data[key] for key in CELL_DEFAULTS if parent.data.get(key) is not None}
     reader.data = inherited | {k: v for k, v in reader.data.items() if v is not None}
     limits = [r.integer("limit", None, minimum=1) for r in (reader, parent)]
+    policies = _policies(reader, parent.data.get("checkpoint"))
+    interval, storage = preferences(policies)
     return CellSettings(
         name=name,
         adapter=reader.choice("adapter"),
         task=reader.choice("task"),
-        policies=_policies(reader, parent.data.get("checkpoint")),
-        interval=reader.integer("interval", 128, minimum=1) or 128,
-        storage=reader.one_of("storage", STORAGES, "shared"),
+        policies=policies,
+        interval=reader.integer("interval", interval, minimum=1) or interval,
+        storage=reader.one_of("storage", STORAGES, storage),
         protocol=reader.one_of("protocol", PROTOCOLS, "streaming"),
         split=reader.one_of("split", SPLITS, "test"),
         limit=min((limit for limit in limits if limit is not None), default=None),
@@ -178,9 +202,31 @@ def _policies(reader: Reader, checkpoint: Any) -> tuple[PolicySettings, ...]:
 
 def _brings_its_rule(name: str, options: Mapping[str, Any]) -> bool:
     """Whether a policy needs no budget: it keeps everything, or has a threshold."""
-    from namm_mm.policies import create
-
     try:
         return isinstance(create(name, **options).selection, KeepAll | Threshold)
-    except NammError:  # said by the validation, with all other problems
+    except NammError:  # the check of the settings says it, with all other problems
         return True
+
+
+def preferences(policies: Iterable[PolicySettings]) -> tuple[int, str]:
+    """Interval and storage of a cell that names none: those that its policies were made for.
+
+    Returns
+    -------
+    tuple
+        The first interval and the first storage that a policy of the cell asks for;
+        :data:`INTERVAL` tokens and ``shared`` where none does.
+    """
+    intervals: list[int] = []
+    storages: list[str] = []
+    for settings in policies:
+        try:
+            policy = create(settings.name, **settings.options)
+        except NammError:  # the check of the settings says it
+            continue
+        if settings.budget.startswith("pool:"):
+            storages.append("per_head")
+        if isinstance(policy, NammPolicy):
+            intervals.append(policy.network.interval)
+            storages.append(str(policy.network.card.get("storage", "shared")))
+    return next(iter(intervals), INTERVAL), next(iter(storages), "shared")

@@ -16,6 +16,9 @@ from typing import Any
 from namm_mm.execution.settings import SERIAL, ExecutionSettings
 from namm_mm.registry.reader import Choice
 
+INTERVAL = 512
+"""Tokens between two evictions where no policy of a cell asks for others; the paper's number."""
+
 WANDB_MODES = ("offline", "online", "disabled")
 
 WINDOW = "window"
@@ -59,7 +62,7 @@ class CellSettings:
     adapter: Choice
     task: Choice
     policies: tuple[PolicySettings, ...]
-    interval: int = 128
+    interval: int = INTERVAL
     storage: str = "shared"
     protocol: str = "streaming"
     split: str = "test"

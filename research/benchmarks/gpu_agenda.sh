@@ -42,4 +42,4 @@ step refine 580 "$python" -c 'import sys; from namm_mm.cli import main; sys.exit
   out="$refinement" device=cuda minutes="${MINUTES:-8}"
 records=${RECORDS:-$out/pocket_general}
 step records 580 "$python" -c 'import sys; from namm_mm.cli import main; sys.exit(main())' transfer \
-  experiment=pocket_general folder="$records" wandb=disabled
+  --configs research/configs experiment=pocket_general folder="$records" wandb=disabled

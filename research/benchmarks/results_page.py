@@ -1,6 +1,6 @@
 """Make docs/results.md, with its plots, from records: the numbers of record.
 
-    namm-mm transfer experiment=pocket_full checkpoint=FILE
+    namm-mm transfer --configs research/configs experiment=pocket_full checkpoint=FILE
 In `research/`:
 
     python benchmarks/results_page.py RUN_FOLDER ...     keep their records, then write the page;

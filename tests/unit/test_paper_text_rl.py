@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 
 from namm_mm.cli import main
-from namm_mm.commands.compose import groups
+from namm_mm.commands.compose import compose, groups
 from namm_mm.runs import read_records
 
-PREFIXES = ("paper_rl", "paper_text", "scale/text", "scale/rl")
+PREFIXES = ("paper_rl", "paper_text", "scale_text", "scale_rl")
 NAMES = [name for name in groups()["experiment"] if name.startswith(PREFIXES)]
 
 
 def test_every_published_control_model_has_a_cell() -> None:
     from namm_mm.adapters.control.statistics import STATE_STATISTICS
 
-    cells = {name.partition("/")[2] for name in NAMES if name.startswith("paper_rl/")}
-    assert cells == {name.replace("-", "_") for name in STATE_STATISTICS}
+    cells = compose("transfer", ["experiment=paper_rl"])["cells"]
+    assert set(cells) == {name.replace("-", "_") for name in STATE_STATISTICS}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_cell_can_be_planned(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    gpu = "h100" if "70b" not in name or "4bit" in name else "h100x4"
+    gpu = "h100x4" if name == "paper_text_70b" else "h100"
     assert main(["transfer", f"experiment={name}", "--plan", "--json", f"--gpu={gpu}"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["fits"]
@@ -42,7 +42,8 @@ def test_a_published_control_cell_runs_on_a_tiny_model(
 ) -> None:
     monkeypatch.chdir(tiny)
     words = [
-        "experiment=paper_rl/hopper_medium",
+        "experiment=paper_rl",
+        "cells=[hopper_medium]",
         "cells.hopper_medium.adapter.model=control",
         "cells.hopper_medium.task.max_steps=20",
         "checkpoint=namm.safetensors",

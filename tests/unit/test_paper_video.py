@@ -14,7 +14,7 @@ from namm_mm.commands.compose import compose, groups
 from namm_mm.experiment import run
 from namm_mm.experiment.reading import from_mapping
 
-VIDEO = [name for name in groups()["experiment"] if name.startswith(("paper_video", "scale/video"))]
+VIDEO = [name for name in groups()["experiment"] if name.startswith(("paper_video", "scale_video"))]
 
 
 @pytest.mark.parametrize("name", VIDEO)
@@ -35,7 +35,8 @@ def test_a_cell_runs_on_a_tiny_model_and_a_tiny_benchmark(
     video_checkpoints.save_checkpoint(tmp_path / "model", "llava_next_video")
     benchmark_folders.save_longvideobench(tmp_path / "lvb")
     words = [
-        "experiment=paper_video/longvideobench",
+        "experiment=paper_video",
+        "cells=[longvideobench]",
         "cells.longvideobench.adapter.model=model",
         "cells.longvideobench.adapter.device=cpu",
         "cells.longvideobench.adapter.dtype=float32",
