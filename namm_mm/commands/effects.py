@@ -12,6 +12,7 @@ from namm_mm.policies import create
 from namm_mm.policies.base import KeepAll
 
 NAMM = "namm"
+NOTHING = "it evicts nothing"
 
 
 def unreached(
@@ -56,10 +57,11 @@ def _budgets(settings: ExperimentSettings, override: Override) -> Iterator[str]:
             message(
                 "this setting has no effect: no policy takes it",
                 given=override.text,
-                expected=f"policies without a budget of their own, beside {_and(others)}",
+                expected=f"a policy without a budget of its own; here are {_and(others)}",
                 then=ADVICE,
             )
         )
+    others.pop(f"full ({NOTHING})", None)  # nobody expects it to take a budget
     if others:
         told = [f"{who} in {_and(cells)}" for who, cells in others.items()]
         yield f"{override.text} holds for {_and(reached)}, and not for {_and(told)}. {ADVICE}"
@@ -74,7 +76,7 @@ def _reason(policy: PolicySettings, given: Collection[str]) -> str:
         return "" if policy.budget in given else f"its own budget {policy.budget}"
     selection = create(policy.name, **policy.options).selection
     if isinstance(selection, KeepAll) and policy.name != WINDOW:
-        return "it evicts nothing"
+        return NOTHING
     if policy.name == WINDOW:
         return "its sizes are tokens:N"
     return "" if OWN_BUDGET in given else f"its own budget {selection.describe()}"

@@ -114,9 +114,9 @@ def _refuse_option(group: str, value: str, groups: Groups) -> NoReturn:
     if instead := moved(group, value):
         raise UsageError(
             message(
-                f"this {group} is called otherwise now",
+                f"this {group} has moved",
                 given=value,
-                expected="a name of today",
+                expected="its new name",
                 then=instead,
             )
         )
