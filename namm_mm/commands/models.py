@@ -18,7 +18,7 @@ from namm_mm.errors import UsageError, message
 from namm_mm.models import fetched
 
 if TYPE_CHECKING:
-    from namm_mm.commands.compose import Call
+    from namm_mm.commands.call import Call
 
 OPTIONS: dict[str, bool] = {"accept": False}
 
