@@ -6,7 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from namm_mm.results.statistics import mean_interval, newcombe, paired_difference, wilson
+from namm_mm.results.significance import holm, paired_p_value, sign_test
+from namm_mm.results.statistics import (
+    STUDENT,
+    mean_interval,
+    newcombe,
+    paired_difference,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +44,93 @@ def test_bootstrap_covers_the_true_mean_about_95_times_in_100() -> None:
         assert found is not None
         covered += found.low <= 3.0 <= found.high
     assert 0.90 <= covered / 300 <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [  # scipy.stats.bootstrap(method="BCa", n_resamples=200_000)
+        ([0.2, 0.4, 0.5, 0.9, 1.3, 2.8, 3.1, 7.5], 0.9625, 4.5375),
+        (
+            [3.1, 2.9, 3.4, 3.3, 2.8, 3.0, 3.6, 3.2, 2.7, 3.05, 3.15, 2.95],
+            2.97083,
+            3.25,
+        ),
+    ],
+)
+def test_below_thirty_values_the_interval_is_that_of_bca(
+    values: list[float], low: float, high: float
+) -> None:
+    found = mean_interval(values)
+    assert found is not None
+    scale = found.high - found.low
+    assert found.low == pytest.approx(low, abs=0.02 * scale)
+    assert found.high == pytest.approx(high, abs=0.03 * scale)
+
+
+def test_from_thirty_values_on_the_interval_is_the_percentile_bootstrap() -> None:
+    values = np.random.default_rng(5).exponential(size=30)
+    found = mean_interval(values)
+    draws = np.random.default_rng(0).integers(30, size=(2000, 30))
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx(
+        tuple(np.percentile(values[draws].mean(1), (2.5, 97.5)))
+    )
+
+
+def test_where_bca_is_not_defined_student_stands_in() -> None:
+    found = mean_interval([2.0, 2.0, 2.0])  # resampling gives 2.0 and nothing else
+    assert found is not None
+    assert (found.low, found.high) == (2.0, 2.0)
+    two = mean_interval([1.0, 3.0], resamples=10)
+    assert two is not None
+    assert two.low < 1.01
+    # scipy.stats.t.ppf(0.975, [1, 9, 28])
+    assert (STUDENT[0], STUDENT[8], STUDENT[27]) == (12.706, 2.262, 2.048)
+    assert len(STUDENT) == 28
+
+
+@pytest.mark.parametrize(
+    ("differences", "p_value", "tolerance"),
+    [  # scipy.stats.permutation_test(permutation_type="samples"), all flips
+        ([0.3, -0.1, 0.7, 0.2, 0.05, 0.9, -0.4, 0.6, 0.15, 0.35], 0.060546875, 1e-12),
+        ([1, 0, 0, -1, 1, 1, 0, 1, 1, 0, 0, 1, 1, -1], 0.1796875, 1e-12),
+        (
+            [0.3, -0.1, 0.7, 0.2, 0.05, 0.9, -0.4, 0.6, 0.15, 0.35, 0.11, -0.22, 0.41, 0.08, -0.3],
+            0.0684814453125,
+            0.006,
+        ),
+        ([0.0, 0.0], 1.0, 0.0),
+    ],
+)
+def test_the_paired_test_flips_signs(
+    differences: list[float], p_value: float, tolerance: float
+) -> None:
+    found = paired_p_value(np.array(differences, dtype=np.float64))
+    assert found == pytest.approx(p_value, abs=tolerance)
+
+
+def test_for_right_or_wrong_scores_the_paired_test_is_mcnemars() -> None:
+    assert sign_test(9, 11) == pytest.approx(0.0654296875)  # scipy.stats.binomtest(9, 11)
+    assert sign_test(5, 10) == 1.0
+    right = {f"s{i}": 1.0 for i in range(11)}
+    other = {f"s{i}": float(i >= 9) for i in range(11)}
+    found = paired_difference(right, other)
+    assert found is not None
+    assert found.p_value == pytest.approx(sign_test(9, 9))
+
+
+def test_many_pairs_are_tested_as_flips_would_test_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(2).normal(0.04, 1.0, size=2500)
+    normal = paired_p_value(values)
+    monkeypatch.setattr("namm_mm.results.significance.NORMAL", 10**9)
+    assert paired_p_value(values) == pytest.approx(normal, abs=0.01)
+
+
+def test_holm_adjusts_by_how_many_comparisons_are_left() -> None:
+    # statsmodels.stats.multitest.multipletests(method="holm")
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 def test_pairing_removes_what_samples_have_in_common() -> None:
