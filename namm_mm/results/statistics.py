@@ -165,7 +165,7 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
 
 
 def newcombe(first: NDArray[np.float64], second: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the interval of the difference of two paired proportions, from their 0/1 values (n,)."""
+    """Return the interval of the difference of two paired proportions, from 0/1 values (n,)."""
     n = first.size
     rates = float(first.mean()), float(second.mean())
     (low1, high1), (low2, high2) = (wilson(rate, n) for rate in rates)
