@@ -1,4 +1,4 @@
-"""Evolution of a parameter vector: strategies that propose candidates and learn what is fit."""
+"""Evolution of a NAMM with CMA-ES: the strategies, the fitness, the stages and the loop."""
 
 from namm_mm.evolution.cma_es import CmaEs
 from namm_mm.evolution.sep_cma import SepCma

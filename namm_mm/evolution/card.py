@@ -9,7 +9,7 @@ from namm_mm.evolution.start import LICENCE
 from namm_mm.runs import provenance
 
 if TYPE_CHECKING:
-    from namm_mm.evolution.stages import EvolutionSettings, StageSettings
+    from namm_mm.evolution.settings import EvolutionSettings, StageSettings
     from namm_mm.evolution.state import Position
     from namm_mm.namm import Namm
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def evolved_card(
     settings: EvolutionSettings, position: Position, start: Namm, model: str
 ) -> dict[str, Any]:
-    """Say how the best NAMM of a run was made, and what it was before.
+    """Return the card of the best NAMM of a run.
 
     Parameters
     ----------
     position
-        Where the run is.
+        The position of the run.
     start
-        What it began with.
+        The NAMM that the search started from.
     model
         Name of the language model.
     """
@@ -52,9 +52,9 @@ def evolved_card(
         "scores": {
             "validation prompts": stages[-1].validation_prompts,
             "validation fitness": position.best_fitness,
-            "part of the tokens kept": round(position.best_kept, 4),
+            "fraction of the tokens kept": round(position.best_kept, 4),
             "validation fitness of the start": position.start_fitness,
-            "part of the tokens kept by the start": round(position.start_kept, 4),
+            "fraction of the tokens kept by the start": round(position.start_kept, 4),
         },
     }
     if "statistics" in start.card:
@@ -69,6 +69,6 @@ def _training(stage: StageSettings) -> str:
     return (
         f"{stage.strategy}, population {stage.population}, parameters: {stage.subspace}, sigma "
         f"{stage.sigma:g} ({stage.steps} steps), {stage.prompts} prompts a generation, fitness "
-        f"{stage.fitness}, price {stage.price:g} beyond {stage.allowance:g}, {stage.budget}; "
-        f"{averaged}{what}"
+        f"{stage.fitness}, penalty {stage.penalty:g} beyond {stage.free_fraction:g}, "
+        f"{stage.budget}; {averaged}{what}"
     )

@@ -1,19 +1,21 @@
-"""What can be known to be wrong with an evolution before any model loads."""
+"""Checks of an evolution that need no loaded model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from namm_mm.adapters import ADAPTERS
 from namm_mm.errors import NammError, message
 from namm_mm.evolution import fitness
-from namm_mm.evolution.search import FITTED, indices
-from namm_mm.evolution.stages import EvolutionSettings, StageSettings
+from namm_mm.evolution.search_space import FITTED, indices
+from namm_mm.evolution.settings import EvolutionSettings, StageSettings
 from namm_mm.evolution.start import check_start
 from namm_mm.execution import settings as execution
 from namm_mm.experiment import check as validation
 from namm_mm.namm.params import LAYOUTS
 from namm_mm.policies import budgets
 from namm_mm.registry.reader import Choice
+from namm_mm.tasks import TASKS
 from namm_mm.tasks.base import is_acting
 
 
@@ -38,13 +40,11 @@ def problems(settings: EvolutionSettings) -> Iterator[str]:
             yield message(
                 f"{where}steps",
                 given=stage.steps,
-                expected="plain: from zero there is nothing to fit steps to",
+                expected="plain: a start of zeros has no scores to fit steps to",
             )
 
 
 def _adapter_problems(choice: Choice) -> Iterator[str]:
-    from namm_mm.adapters import ADAPTERS
-
     if not choice.name:
         return
     built = validation.try_build(ADAPTERS, choice)
@@ -54,7 +54,7 @@ def _adapter_problems(choice: Choice) -> Iterator[str]:
         yield message(
             "adapter",
             given=choice.name,
-            expected="one that answers: a NAMM is evolved on questions, and only moved to control",
+            expected="an adapter that answers questions: a NAMM is evolved on text",
         )
     elif not hasattr(type(built), "continuation"):
         yield message(
@@ -66,14 +66,12 @@ def _adapter_problems(choice: Choice) -> Iterator[str]:
 
 
 def _stage_problems(stage: StageSettings) -> Iterator[str]:
-    from namm_mm.tasks import TASKS
-
     if stage.task.name:
         built = validation.try_build(TASKS, stage.task)
         if isinstance(built, str):
             yield f"task: {built}"
         elif is_acting(built):
-            yield message("task", given=stage.task.name, expected="one that asks questions")
+            yield message("task", given=stage.task.name, expected="a task that asks questions")
     try:
         if budgets.matched_policy(stage.budget) is not None or stage.budget == "full":
             yield message(
@@ -89,7 +87,11 @@ def _stage_problems(stage: StageSettings) -> Iterator[str]:
         yield message(
             "prompts", given=stage.prompts, expected=f"at most the pool of {stage.pool} prompts"
         )
-    if stage.floor is not None and stage.fitness != fitness.LIKELIHOOD:
-        yield message("floor", given=stage.floor, expected="nothing: ratios have no floor")
-    if stage.price and stage.allowance >= 1:
-        yield message("allowance", given=stage.allowance, expected="a part of the tokens, below 1")
+    if stage.loss_clip is not None and stage.fitness != fitness.LIKELIHOOD:
+        yield message(
+            "loss_clip", given=stage.loss_clip, expected="nothing: ratios are not clipped"
+        )
+    if stage.penalty and stage.free_fraction >= 1:
+        yield message(
+            "free_fraction", given=stage.free_fraction, expected="a fraction of the tokens, below 1"
+        )

@@ -1,9 +1,9 @@
 """CMA-ES with a full covariance and negative weights: the search that NAMM was published with.
 
-The algorithm of Hansen's tutorial (arXiv 1604.00772), maximising. Decompositions are the cost: at
-4,172 parameters one takes half a minute of a CPU, while the covariance moves by a millionth per
-generation. So they are done when 10 % of it may have changed, as the tutorial recommends, or every
-generation for the published numbers.
+The algorithm is that of Hansen's tutorial (arXiv 1604.00772); it maximises. The decomposition of
+the covariance is expensive: at 4,172 parameters it takes half a minute of a CPU, while the
+covariance changes by a millionth per generation. It is therefore repeated only when up to 10 % of
+the covariance may have changed, as the tutorial recommends, or in every generation, as published.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import torch
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
-from namm_mm.evolution.rates import full_rates
-from namm_mm.evolution.strategy import GaussianStrategy, check_state
+from namm_mm.evolution.strategy import Strategy, check_state
+from namm_mm.evolution.strategy_parameters import full_parameters
 
 SMALLEST_EIGENVALUE = 1e-20
 OFFICIAL_SHIFT = 1e-6
 
 
-class CmaEs(GaussianStrategy):
+class CmaEs(Strategy):
     """Covariance matrix adaptation.
 
     Parameters
     ----------
     mean
-        (n,) where to start.
+        (n,) start of the search.
     sigma
-        Step size to start with; published: 0.065.
+        First step size; published: 0.065.
     population_size
         Candidates per generation; published: 32.
     seed
-        Of the samples.
+        Seed of the samples.
     eigen_interval
-        Generations between two decompositions of the covariance; None chooses by its rates.
+        Generations between two decompositions; None takes the interval of the tutorial.
     first_shift
-        Added to every entry of the covariance that the first generation is drawn from, and of
-        that alone; the official trainer adds 1e-6.
+        Is added to every entry of the covariance for the first generation only; the official
+        trainer adds 1e-6.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class CmaEs(GaussianStrategy):
         eigen_interval: int | None = None,
         first_shift: float = 0.0,
     ) -> None:
-        rates = full_rates(mean.numel(), population_size)
-        super().__init__(mean, sigma, rates, seed)
+        constants = full_parameters(mean.numel(), population_size)
+        super().__init__(mean, sigma, constants, seed)
         if eigen_interval is not None and eigen_interval < 1:
             raise UsageError(
                 message("wrong eigen_interval", given=eigen_interval, expected="None, or 1 or more")
             )
-        self.eigen_interval = eigen_interval or rates.lazy_interval
+        self.eigen_interval = eigen_interval or constants.lazy_interval
         size = self._mean.numel()
         self.first_shift = first_shift
         self._covariance = torch.eye(size).to(self._mean)
-        # Without axes the covariance is the identity, and there is nothing to decompose.
+        # Without axes the covariance is the identity: nothing is to be decomposed.
         self._axes: Tensor | None = None
         self._scales: Tensor | None = None
         self._decomposed = 0 if first_shift == 0.0 else -self.eigen_interval
@@ -70,7 +70,7 @@ class CmaEs(GaussianStrategy):
     def official(
         cls, mean: Tensor, sigma: float = 0.065, population_size: int = 32, *, seed: int = 0
     ) -> CmaEs:
-        """As the official trainer runs it: decomposed every generation, the first one shifted."""
+        """Return the search of the official trainer: a decomposition in every generation."""
         return cls(
             mean, sigma, population_size, seed=seed, eigen_interval=1, first_shift=OFFICIAL_SHIFT
         )
@@ -82,12 +82,12 @@ class CmaEs(GaussianStrategy):
 
     @property
     def condition(self) -> float:
-        """Ratio of the covariance's extreme eigenvalues, at its last decomposition."""
+        """Ratio of the extreme eigenvalues, at the last decomposition; 1 before the first one."""
         if self._scales is None:
             return 1.0
         return float((self._scales.max() / self._scales.min()) ** 2)
 
-    def _prepare(self) -> None:
+    def _decompose(self) -> None:
         if self._generation - self._decomposed < self.eigen_interval:
             return
         covariance = (self._covariance + self._covariance.T) / 2
@@ -113,15 +113,15 @@ class CmaEs(GaussianStrategy):
     def _adapt(self, keep: float, weights: Tensor, steps: Tensor) -> None:
         vectors = torch.cat([self._path_c[None], steps])
         factors = torch.cat(
-            [torch.full_like(weights[:1], self.rates.c_1), self.rates.c_mu * weights]
+            [torch.full_like(weights[:1], self.constants.c_1), self.constants.c_mu * weights]
         )
         self._covariance.mul_(keep).addmm_((vectors * factors[:, None]).T, vectors)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that is needed to go on, under the names of the official trainer.
+        """Return the whole state, under the names of the official trainer.
 
-        Besides those of :meth:`GaussianStrategy.state`, ``decomposed`` (generation of the last
-        decomposition) is ours; ``sample_B`` and ``sample_D`` are its axes and scales.
+        ``sample_B`` and ``sample_D`` are the axes and scales of the last decomposition. The
+        official trainer has no ``decomposed``, the generation of that decomposition.
         """
         state = super().state()
         state["C"] = self._covariance.clone()
@@ -131,12 +131,12 @@ class CmaEs(GaussianStrategy):
         return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state, ours or one of the official trainer."""
+        """Continue from a state of this class or of the official trainer."""
         check_state(state, {"C": self._covariance.shape})
         super().load(state)
         self._covariance = state["C"].to(self._mean, copy=True)
         self._axes = self._scales = None
-        if "decomposed" not in state:  # not ours: decompose anew
+        if "decomposed" not in state:  # a state of the official trainer: decompose again
             self._decomposed = self._generation - self.eigen_interval
             return
         self._decomposed = int(state["decomposed"])

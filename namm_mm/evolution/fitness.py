@@ -1,7 +1,7 @@
-"""From what candidates did to one number each; higher is better.
+"""Fitness: one number for each candidate from what it did to the answers; higher is better.
 
-Answers are compared with those of the full cache on the same prompts, and every task counts alike
-however many prompts it has. Nothing rewards a small cache unless a price is set, as published.
+Answers are compared with those of the full cache on the same prompts. Every task has the same
+weight, however many prompts it has. A small cache is rewarded only where a penalty is set.
 """
 
 from __future__ import annotations
@@ -21,36 +21,37 @@ KINDS = (LIKELIHOOD, RATIO)
 
 @dataclass(frozen=True)
 class Fitness:
-    """The rule.
+    """How fitness is computed.
 
     Attributes
     ----------
     kind
         ``likelihood``: log-probability of the right answer minus that with the full cache, in nats
-        per token of the answer; 0 is parity. ``ratio``: score divided by the score of the full
-        cache, as published; 1 is parity.
-    price
-        Taken off for keeping the whole prompt beyond `allowance`, in proportion below; 0 is off.
-    allowance
-        Part of the tokens that may be kept for nothing, as a mean over layers and prompts.
-    floor
-        Of ``likelihood``: a prompt counts for at most so many nats below the full cache; None has
-        no end. What is lost beyond is lost anyway, and its size is chance.
+        per token of the answer; 0 is the full cache. ``ratio``: score divided by the score of the
+        full cache, as published; 1 is the full cache.
+    penalty
+        Is subtracted for a candidate that keeps all tokens; a candidate that keeps fewer pays in
+        proportion to what it keeps beyond `free_fraction`. 0 is no penalty, as published.
+    free_fraction
+        Fraction of the tokens that has no penalty, as a mean over layers and prompts.
+    loss_clip
+        Of ``likelihood``: the loss of a prompt against the full cache is clipped at so many nats;
+        None does not clip. Losses beyond are lost answers, and their size is noise.
     """
 
     kind: str = LIKELIHOOD
-    price: float = 0.0
-    allowance: float = 0.0
-    floor: float | None = None
+    penalty: float = 0.0
+    free_fraction: float = 0.0
+    loss_clip: float | None = None
 
     def __call__(self, generation: Outcomes) -> Tensor:
-        """(candidate,) float64."""
+        """Return the fitness: (candidate,) float64."""
         tasks = list(self.by_task(generation).values())
-        costs = self.price * (generation.kept - self.allowance).clamp_min(0.0)
-        return torch.stack(tasks).mean(0) - costs
+        penalties = self.penalty * (generation.kept - self.free_fraction).clamp_min(0.0)
+        return torch.stack(tasks).mean(0) - penalties
 
     def by_task(self, generation: Outcomes) -> dict[str, Tensor]:
-        """Fitness on each task, without the price: (candidate,) float64.
+        """Return the fitness on each task, without the penalty: (candidate,) float64.
 
         Raises
         ------
@@ -60,41 +61,45 @@ class Fitness:
         found = {}
         for task in dict.fromkeys(generation.tasks):
             mine = torch.tensor([name == task for name in generation.tasks])
-            values = generation.values[:, mine].mean(1)
-            full = generation.references[mine].mean()
+            values, references = generation.values[:, mine], generation.references[mine]
             if self.kind == LIKELIHOOD:
-                gaps = generation.values[:, mine] - generation.references[mine]
-                if self.floor is not None:
-                    gaps = gaps.clamp_min(-self.floor)
-                found[task] = gaps.mean(1)
-                continue
-            if float(full) == 0.0:
-                raise RunError(
-                    message(
-                        f"the full cache scores nothing on {task!r}",
-                        given=f"a mean score of 0 on {int(mine.sum())} prompts",
-                        expected="a score above 0 to divide by",
-                        then="Take more prompts, leave this task out, or fitness=likelihood.",
-                    )
-                )
-            found[task] = values / full
+                differences = values - references
+                if self.loss_clip is not None:
+                    differences = differences.clamp_min(-self.loss_clip)
+                found[task] = differences.mean(1)
+            else:
+                found[task] = values.mean(1) / _full_score(task, references)
         return found
+
+
+def _full_score(task: str, references: Tensor) -> Tensor:
+    full = references.mean()
+    if float(full) == 0.0:
+        raise RunError(
+            message(
+                f"the full cache scores nothing on {task!r}",
+                given=f"a mean score of 0 on {len(references)} prompts",
+                expected="a score above 0 to divide by",
+                then="Take more prompts, leave this task out, or set fitness=likelihood.",
+            )
+        )
+    return full
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """All candidates on all prompts of a generation.
+    """What all candidates reached on all prompts of a generation.
 
     Attributes
     ----------
     values
-        (candidate, prompt) float64.
+        (candidate, prompt) float64: score or log-probability.
     references
-        (prompt,) float64: those of the full cache.
+        (prompt,) float64: the same with the full cache.
     tasks
         Task of each prompt.
     kept_by_layer
-        (candidate, layer) float64: part of the tokens kept, mean over prompts.
+        (candidate, layer) float64: fraction of the tokens kept, mean over prompts.
     """
 
     values: Tensor
@@ -114,5 +119,5 @@ class Outcomes:
 
     @property
     def kept(self) -> Tensor:
-        """(candidate,) part of the tokens kept, mean over layers and prompts."""
+        """(candidate,) fraction of the tokens kept, mean over layers and prompts."""
         return self.kept_by_layer.mean(1)

@@ -1,18 +1,17 @@
-"""Evolve a NAMM: ask, evaluate, tell, and now and then try the mean on prompts that never change.
+"""The loop of an evolution: ask, evaluate, tell; validate the mean on fixed prompts.
 
 ::
 
-    outcome = run(stages.from_mapping({...}))
-    outcome.namm        # the best mean by validation, ready for `checkpoint=`
+    outcome = run(from_mapping({...}), Path("runs/my-evolution"))
+    outcome.namm        # the best mean by validation, for `checkpoint=`
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,42 +20,41 @@ import torch
 from torch import Tensor
 
 from namm_mm import execution
-from namm_mm.evolution.bench import Evaluator, make_evaluator
+from namm_mm.adapters import ADAPTERS
+from namm_mm.evolution import run_folder
 from namm_mm.evolution.card import evolved_card
-from namm_mm.evolution.claim import claim
-from namm_mm.evolution.search import SearchSpace
-from namm_mm.evolution.stage_run import Measured, StageRun
-from namm_mm.evolution.stages import EvolutionSettings, StageSettings
-from namm_mm.evolution.start import make_start
-from namm_mm.evolution.state import STATE, Position, State, trim
+from namm_mm.evolution.evaluator import Evaluator, make_evaluator
+from namm_mm.evolution.run_folder import BEST, JOURNAL, START, RunFolder
+from namm_mm.evolution.search_space import SearchSpace
+from namm_mm.evolution.settings import EvolutionSettings, StageSettings
+from namm_mm.evolution.stage import Stage
+from namm_mm.evolution.start import start_of_run
+from namm_mm.evolution.state import Position, State
 from namm_mm.execution.progress import Progress, Silent
 from namm_mm.namm import Namm
-from namm_mm.namm import load as load_namm
-from namm_mm.namm.checkpoint import save as save_namm
+from namm_mm.registry.registry import build
 from namm_mm.runs import Journal, RunInfo, Tracker, provenance
 from namm_mm.tracking import open_run
 
-START, BEST = "start.safetensors", "best.safetensors"
 STATE_EVERY = 100  # generations between two copies of the whole state among the artifacts
-JOURNAL, GENERATIONS, VALIDATIONS = "evaluations.jsonl", "generations.jsonl", "validations.jsonl"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave.
+    """The result of a run.
 
     Attributes
     ----------
     folder
         The run folder.
     namm
-        The best mean of the last stage by validation, as a NAMM file.
+        File of the best mean of the last stage by validation.
     position
         How far the run is.
     finished
-        Whether all generations are done; else the same settings go on with it.
+        Whether all generations are done; otherwise the same settings continue the run.
     places
-        Where to look, in words.
+        Where the results are, in words.
     """
 
     folder: Path
@@ -73,7 +71,7 @@ def run(
     progress: Progress | None = None,
     anyway: bool = False,
 ) -> Outcome:
-    """Run all stages, or go on with the run that is in `folder`.
+    """Run all stages, or continue the run that is in `folder`.
 
     Parameters
     ----------
@@ -82,9 +80,9 @@ def run(
     folder
         The run folder.
     progress
-        Is told how it goes.
+        Is told how the run goes.
     anyway
-        Go on although the settings are not those that the run was started with.
+        Continue a run although its settings were other ones.
 
     Raises
     ------
@@ -94,7 +92,7 @@ def run(
         The model cannot be loaded, or the disk is full. The state before is kept.
     """
     progress = progress or Silent()
-    claim(folder, settings, anyway=anyway, progress=progress)
+    run_folder.prepare(folder, settings, anyway=anyway, progress=progress)
     origin = provenance.collect(settings.config_hash, _device(settings))
     info = RunInfo(
         experiment=settings.name,
@@ -109,14 +107,14 @@ def run(
         closing(_Evolution(settings, folder, progress, tracker, journal)) as evolution,
     ):
         finished = evolution.run()
-        place, position = folder / BEST, evolution.state.position
-        evolution.keep_best()  # once more: now its card knows how long the search went on
+        position = evolution.state.position
+        evolution.keep_best()  # once more: now the card has the final number of generations
         if finished:
-            evolution.keep_state()
+            evolution.files.keep_state(position)
         summary = {"best": position.best_fitness, "start": position.start_fitness}
         tracker.finish("ok", {**summary, "generations": position.total, "finished": finished})
         places = dict(tracker.places)
-    return Outcome(folder, place, position, finished, places)
+    return Outcome(folder, folder / BEST, position, finished, places)
 
 
 def _device(settings: EvolutionSettings) -> str:
@@ -125,7 +123,7 @@ def _device(settings: EvolutionSettings) -> str:
 
 
 class _Evolution:
-    """A run: its state on disk, and the stage that goes on."""
+    """A run: its state on disk, and the current stage."""
 
     def __init__(
         self,
@@ -135,21 +133,17 @@ class _Evolution:
         tracker: Tracker,
         journal: Journal,
     ) -> None:
-        from namm_mm.adapters import ADAPTERS
-        from namm_mm.registry.registry import build
-
-        self.settings, self.folder = settings, folder
-        self.progress, self.tracker = progress, tracker
+        self.settings, self.folder, self.progress = settings, folder, progress
         self.began = time.monotonic()
         self.adapter = build(ADAPTERS, settings.adapter.name, settings.adapter.options)
         progress.say(f"loading {self.adapter.model_name}")
         self.adapter.load()
         self.state = State.load(folder) or State(Position(), {})
         self.before = self.state.position.seconds
-        position = self.state.position
-        trim(folder / GENERATIONS, position.total)
-        trim(folder / VALIDATIONS, position.total + (position.validated == position.generation))
-        self.start = self._start()
+        self.files = RunFolder(folder, tracker, self.state.position)
+        self.start = start_of_run(
+            folder / START, settings.start, self.adapter, settings.stages[0].task, settings.seed
+        )
         self.evaluator = Evaluator(self.adapter, settings.stages, self.start)
         self.execution = execution.start(
             settings.execution,
@@ -158,14 +152,15 @@ class _Evolution:
             here=self.evaluator,
             progress=progress,
         )
-        self.write_best()  # a file that a kill left half written is made again
+        if self.state.best is not None:  # a kill may have left half of the file
+            self.files.write_best(self._best(self.state.best))
 
     def close(self) -> None:
-        """Let go of the workers."""
+        """Stop the workers."""
         self.execution.close()
 
     def run(self) -> bool:
-        """Run what is left; return whether all is done."""
+        """Run the generations that are left; return whether all are done."""
         stages = self.settings.stages
         while True:
             index = self.state.position.stage
@@ -174,20 +169,22 @@ class _Evolution:
                 return done
             self._next_stage(stages[index], stages[index + 1], index + 1)
 
-    def _run_stage(self, stage: StageSettings, index: int) -> bool:
-        self.stage = stage
-        self.at_work = self._stage_run(index)
-        self.space = self._space(index, self.start.parameters)
-        self.strategy = self.at_work.strategy(len(self.space.index), self.settings.seed + index)
+    def _run_stage(self, settings: StageSettings, index: int) -> bool:
+        self.stage = self._stage(index)
+        path = self.files.space(index)
+        if not path.is_file():
+            self.stage.space(self.start.parameters).save(path)
+        self.space = SearchSpace.load(path)
+        self.strategy = self.stage.strategy(len(self.space.index))
         if self.state.strategy:
             self.strategy.load(self.state.strategy)
-        left = stage.generations - self.state.position.generation
-        self.progress.begin(stage.name, left, "generations")
+        left = settings.generations - self.state.position.generation
+        self.progress.begin(settings.name, left, "generations")
         while True:
             here = self.state.position
-            last = here.generation >= stage.generations
+            last = here.generation >= settings.generations
             if here.validated != here.generation and (
-                last or here.generation % stage.validate_every == 0
+                last or here.generation % settings.validate_every == 0
             ):
                 self._validate()
             if last:
@@ -195,83 +192,50 @@ class _Evolution:
             self._generation()
             self.progress.advance()
             if self.state.position.total % STATE_EVERY == 0:
-                self.keep_state()
+                self.files.keep_state(self.state.position)
             if self._out_of_time():
                 done = self.state.position.total
-                self.progress.say(f"stopped after {done} generations: time is over")
+                self.progress.say(f"stopped after {done} generations: the time limit is reached")
                 return False
 
     def _generation(self) -> None:
         began = time.monotonic()
         number = self.state.position.generation
         points = self.strategy.ask()
-        batch = self.at_work.draw(number)
-
-        def on_done(count: int) -> None:
-            self.progress.detail(f"generation {number + 1}, prompt {count} of {len(batch)}")
-
-        measured = self.at_work.evaluate(batch, self.space.vectors(points), on_done)
-        self.strategy.tell(measured.fitness)
-        self._note(measured, time.monotonic() - began)
-        position = self.state.position
-        recent = self._recent()
-        self.state = State(position, self.strategy.state(), self.state.best, recent).at(
-            generation=number + 1, total=position.total + 1, seconds=self._seconds()
+        batch = self.stage.draw(number)
+        measured = self.stage.evaluate(
+            batch, self.space.vectors(points), self._count(f"generation {number + 1}", len(batch))
         )
+        self.strategy.tell(measured.fitness)
+        position, name = self.state.position, self.stage.settings.name
+        seconds = time.monotonic() - began
+        self.files.generation(position.total, name, measured, self.strategy, seconds)
+        self.state = State(
+            position, self.strategy.state(), self.state.best, self._recent_means()
+        ).at(generation=number + 1, total=position.total + 1, seconds=self._seconds())
         self.state.save(self.folder)
 
-    def _recent(self) -> Tensor | None:
-        """The last means, with this one, as many as are averaged."""
-        if not self.stage.average:
+    def _recent_means(self) -> Tensor | None:
+        """The last means and the current one, as many as are averaged."""
+        count = self.stage.settings.average
+        if not count:
             return None
         mean = self.strategy.mean[None].clone()
         before = self.state.recent
-        return mean if before is None else torch.cat([before, mean])[-self.stage.average :]
-
-    def _note(self, measured: Measured, seconds: float) -> None:
-        values = measured.fitness
-        kept = measured.outcomes.kept_by_layer
-        note: dict[str, Any] = {
-            "fitness/best": float(values.max()),
-            "fitness/mean": float(values.mean()),
-            "fitness/std": float(values.std()),
-            "search/sigma": self.strategy.sigma,
-            "search/condition": self.strategy.condition,
-            "kept/mean": float(kept.mean()),
-            "seconds": round(seconds, 2),
-            "tokens_per_second": round(measured.tokens / max(measured.seconds, 1e-9), 1),
-        }
-        total = self.state.position.total
-        by_layer = kept.mean(0).tolist()
-        line = {**note, "kept/by_layer": [round(part, 4) for part in by_layer]}
-        self._line(GENERATIONS, {"generation": total, "stage": self.stage.name, **line})
-        curves = {f"kept/layer_{index:02d}": part for index, part in enumerate(by_layer)}
-        self.tracker.log({**note, **curves}, axis="gen", at=total)
+        return mean if before is None else torch.cat([before, mean])[-count:]
 
     def _validate(self) -> None:
-        """Try the mean, and that of the last means, on the fixed prompts; keep what is best."""
+        """Validate the mean and the average of the last means, and keep the best one so far."""
         position, recent = self.state.position, self.state.recent
         points = [self.strategy.mean]
         if recent is not None and len(recent) > 1:
             points.append(recent.mean(0))
         vectors = self.space.vectors(torch.stack(points))
-        batch = self.at_work.fixed.all()
-
-        def on_done(count: int) -> None:
-            self.progress.detail(f"validation, prompt {count} of {len(batch)}")
-
-        measured = self.at_work.evaluate(batch, vectors, on_done)
+        batch = self.stage.validation.all()
+        measured = self.stage.evaluate(batch, vectors, self._count("validation", len(batch)))
+        self.files.validation(position.total, self.stage.settings.name, measured)
         which = int(measured.fitness.argmax())
         value, kept = float(measured.fitness[which]), float(measured.outcomes.kept[which])
-        note = {
-            "validation/fitness": float(measured.fitness[0]),
-            "validation/kept": float(measured.outcomes.kept[0]),
-            **{f"validation/{task}": float(v[0]) for task, v in measured.by_task.items()},
-        }
-        if len(points) > 1:
-            note["validation/average"] = float(measured.fitness[1])
-        self._line(VALIDATIONS, {"generation": position.total, "stage": self.stage.name, **note})
-        self.tracker.log(note, axis="gen", at=position.total)
         changes: dict[str, Any] = {"validated": position.generation, "seconds": self._seconds()}
         if position.validated < 0:
             changes |= {"start_fitness": value, "start_kept": kept}
@@ -285,79 +249,40 @@ class _Evolution:
         if better:
             self.keep_best()
         words = "the best so far" if better else f"the best has {position.best_fitness:.4f}"
-        whose = " of the last means' average" if which else ""
+        whose = " of the average of the last means" if which else ""
         self.progress.say(
             f"generation {position.total}: validation fitness {value:.4f}{whose}, {kept:.1%} kept; "
             f"{words}"
         )
 
-    # -- between stages and processes --------------------------------------------------------
+    def _count(self, what: str, prompts: int) -> Callable[[int], None]:
+        """Return what tells the progress how many prompts are done."""
+        return lambda count: self.progress.detail(f"{what}, prompt {count} of {prompts}")
 
     def _next_stage(self, old: StageSettings, new: StageSettings, index: int) -> None:
-        """Carry the whole search on where the stages search alike, else start from its mean."""
+        """Continue the search where both stages search alike; otherwise start from its mean."""
         same = ("strategy", "subspace", "steps", "population")
         carried = all(getattr(old, name) == getattr(new, name) for name in same)
         mean = self.space.vectors(self.strategy.mean[None])[0]
-        if carried:
-            self.space.save(self.folder / _space_name(index))
-        else:
-            self._stage_run(index).space(mean).save(self.folder / _space_name(index))
+        space = self.space if carried else self._stage(index).space(mean)
+        space.save(self.files.space(index))
         fresh = Position(stage=index, total=self.state.position.total, seconds=self._seconds())
         self.state = State(fresh, self.strategy.state() if carried else {})
         self.state.save(self.folder)
 
-    def _stage_run(self, index: int) -> StageRun:
-        return StageRun(index, self.settings.seed, self.evaluator, self.execution)
+    def _stage(self, index: int) -> Stage:
+        return Stage(index, self.settings.seed, self.evaluator, self.execution)
 
-    def _space(self, index: int, origin: Tensor) -> SearchSpace:
-        path = self.folder / _space_name(index)
-        if not path.is_file():
-            self.at_work.space(origin).save(path)
-        return SearchSpace.load(path)
-
-    def _start(self) -> Namm:
-        """The start as it was when the run began; made now if this is when."""
-        path = self.folder / START
-        if path.is_file() and path.with_suffix(".json").is_file():
-            return load_namm(path)
-        from namm_mm.registry.registry import build
-        from namm_mm.tasks import TASKS
-
-        first, given = self.settings.stages[0].task, self.settings.start
-        samples = build(TASKS, first.name, first.options).samples(
-            "train", given.statistics_prompts, self.settings.seed
-        )
-        namm = make_start(given, self.adapter, samples)
-        save_namm(namm, path)
-        return namm
-
-    # -- what is left behind -----------------------------------------------------------------
-
-    def card(self) -> dict[str, Any]:
-        """Say how the best NAMM was made."""
-        return evolved_card(self.settings, self.state.position, self.start, self.adapter.model_name)
-
-    def write_best(self) -> None:
-        """Write the best NAMM so far and its card."""
-        if self.state.best is not None:
-            best = replace(self.start, parameters=self.state.best, card=self.card())
-            save_namm(best, self.folder / BEST)
+    def _best(self, vector: Tensor) -> Namm:
+        """Return the NAMM of a vector, with its card."""
+        name = self.adapter.model_name
+        card = evolved_card(self.settings, self.state.position, self.start, name)
+        return replace(self.start, parameters=vector, card=card)
 
     def keep_best(self) -> None:
         """Write the best NAMM so far, and give the trackers a copy with its card."""
-        self.write_best()
-        paths = [self.folder / BEST, (self.folder / BEST).with_suffix(".json")]
-        self.tracker.artifact("namm", paths, "model", self.card())
-
-    def keep_state(self) -> None:
-        """Give the trackers a copy of the whole state, from which the search can go on."""
-        paths = [self.folder / STATE, *sorted(self.folder.glob("space-*.safetensors"))]
-        about = {"about": "the whole state of an evolution", **asdict(self.state.position)}
-        self.tracker.artifact("evolution-state", paths, "state", about)
-
-    def _line(self, name: str, values: Mapping[str, Any]) -> None:
-        with (self.folder / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        if self.state.best is not None:
+            self.files.keep_best(self._best(self.state.best))
 
     def _seconds(self) -> float:
         return self.before + time.monotonic() - self.began
@@ -365,7 +290,3 @@ class _Evolution:
     def _out_of_time(self) -> bool:
         limit = self.settings.minutes
         return limit is not None and time.monotonic() - self.began > 60 * limit
-
-
-def _space_name(index: int) -> str:
-    return f"space-{index + 1}.safetensors"

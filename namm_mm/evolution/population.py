@@ -1,4 +1,4 @@
-"""A policy that is many: every row of the batch is scored by a NAMM of its own."""
+"""A policy for a population: every row of the batch is scored by another NAMM."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SCORERS: Mapping[str, Callable[..., Scorer]] = {"bam": Bam, "mlp": Mlp, "linear
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Candidates side by side: row ``i`` forgets as ``vectors[i]`` says.
+    """All candidates of a generation: the NAMM ``vectors[i]`` evicts tokens of row ``i``.
 
     Attributes
     ----------
     namm
-        What candidates share: layout, statistics, spectrogram.
+        What the candidates share: layout, statistics, spectrogram.
     vectors
         (candidate, parameter) float32, on the device of the model.
     selection
@@ -43,7 +43,7 @@ class Population:
 
     def __post_init__(self) -> None:
         split: list[dict[str, Tensor]] = [self.namm.layout.split(v) for v in self.vectors]
-        # (candidate, 1, ...): one candidate for each row, the same one for all of its heads.
+        # (candidate, 1, ...): one candidate for each row and all of its heads.
         parts: dict[str, Any] = {}
         for name, shape in self.namm.layout.shapes.items():
             stacked = torch.stack([part[name] for part in split])
@@ -52,11 +52,11 @@ class Population:
 
     @property
     def spectrogram(self) -> Spectrogram:
-        """The observation that all candidates share."""
+        """The spectrogram that all candidates share."""
         return self.namm.spectrogram
 
     def score(self, view: LayerView) -> Tensor:
-        """Score each row with its own candidate."""
+        """Return the scores (row, kv_head, slot), each row by its own candidate."""
         count, asked = len(self.vectors), view.positions.shape[0]
         rows = view.rows or tuple(range(asked))
         if len(rows) != asked or max(rows, default=0) >= count:
@@ -70,7 +70,7 @@ class Population:
         namm = self.namm.to(view.positions.device)
         observed = namm.features(view.statistics["spectrogram"], view.age)
         scorer = self.scorer
-        if rows != tuple(range(count)):  # some have ended, and the others go on
+        if rows != tuple(range(count)):  # some rows have ended
             names = [part.name for part in fields(scorer)]  # type: ignore[arg-type]
             parts = {name: getattr(scorer, name)[list(rows)] for name in names}
             scorer = type(scorer)(**parts)

@@ -1,4 +1,4 @@
-"""Prompts of a task: tokenised once, drawn anew for every generation, and a fixed batch."""
+"""Prompts of a task: each is tokenised once; every generation draws some of them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A sample as the model takes it.
+    """A tokenised sample.
 
     Attributes
     ----------
     inputs
-        The tokens of the prompt, and the sample they come from.
+        The tokens of the prompt, and its sample.
     answer
         Tokens of the right answer.
     digest
@@ -35,17 +35,17 @@ class Prompt:
 
     @property
     def family(self) -> str:
-        """The task that it counts for: fitness is a mean over tasks."""
+        """The task that the prompt counts for: fitness is a mean over tasks."""
         return self.inputs.sample.family
 
 
 class Tokenized:
-    """Samples of one task as prompts, each made once.
+    """Makes prompts of samples, each once.
 
     Parameters
     ----------
     adapter
-        Loaded, with a ``continuation(sample, text)`` that tokenises answers.
+        A loaded adapter with a method ``continuation(sample, text)`` that tokenises answers.
     """
 
     def __init__(self, adapter: Any) -> None:
@@ -53,8 +53,8 @@ class Tokenized:
         self._made: dict[tuple[str, str], Prompt] = {}
 
     def prompt(self, sample: Sample) -> Prompt:
-        """Tokenise a sample, the first time that it is asked for."""
-        key = (sample.id, sample.context)  # tasks of other lengths use the same names
+        """Return the prompt of a sample; it is tokenised the first time."""
+        key = (sample.id, sample.context)  # tasks with other lengths use the same ids
         if key not in self._made:
             inputs = self.adapter.prepare(sample)
             answer = tuple(self.adapter.continuation(sample, sample.answer))
@@ -72,7 +72,7 @@ class Prompts:
     tokenized
         Makes them.
     samples
-        What to ask.
+        The samples of the split.
     """
 
     def __init__(self, tokenized: Tokenized, samples: Sequence[Sample]) -> None:
@@ -81,14 +81,14 @@ class Prompts:
         self._tokenized = tokenized
 
     def all(self) -> list[Prompt]:
-        """Every prompt, in the order of the task."""
+        """Return every prompt, in the order of the task."""
         return [self.prompt(sample) for sample in self.samples]
 
     def draw(self, count: int, generation: int, seed: str) -> list[Prompt]:
-        """Draw `count` prompts for a generation, without repetition and evenly from all families.
+        """Return `count` prompts for a generation, without repetition, evenly from all families.
 
-        Where the families do not divide `count`, the rest goes round with the generations. The same
-        arguments always draw the same prompts.
+        Where `count` is not a multiple of the number of families, other families get one prompt
+        more in the next generation. The same arguments always draw the same prompts.
         """
         random = Random(f"{seed} {generation}")
         chosen = []
@@ -100,7 +100,7 @@ class Prompts:
         return [self.prompt(sample) for sample in chosen]
 
     def prompt(self, sample: Sample) -> Prompt:
-        """The prompt of a sample."""
+        """Return the prompt of a sample."""
         return self._tokenized.prompt(sample)
 
 
@@ -112,21 +112,21 @@ def load(
     per_draw: int,
     seed: int,
 ) -> Prompts:
-    """Take the samples of a split.
+    """Return the prompts of a split.
 
     Parameters
     ----------
     adapter
-        Loaded, or what makes its prompts.
+        A loaded adapter, or the :class:`Tokenized` of one.
     size
-        How many; None takes all that there are.
+        Number of samples; None takes all samples of the split.
     per_draw
-        How many are drawn at once.
+        Number of prompts of one draw.
 
     Raises
     ------
     UsageError
-        The task has fewer than `size`, or too few of a family for a draw.
+        The task has fewer samples than `size`, or too few of a family for a draw.
     """
     samples = task.samples(split, size, seed)
     if size is not None and len(samples) < size:

@@ -1,7 +1,6 @@
-"""What candidates do to a model's answers: one unit of work is one prompt with all candidates.
+"""Score candidates on one prompt: all candidates of a generation run in one batch.
 
-Candidates of a generation run together, as rows of one batch: see
-:mod:`namm_mm.evolution.together`.
+See :mod:`namm_mm.evolution.batched_candidates`.
 """
 
 from __future__ import annotations
@@ -9,14 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from namm_mm.evolution import together
+from namm_mm.evolution import batched_candidates
 from namm_mm.evolution.population import Population
 from namm_mm.evolution.prompts import Prompt
 from namm_mm.execution.base import Result
@@ -24,44 +25,15 @@ from namm_mm.memory import attach
 from namm_mm.namm import Namm
 from namm_mm.policies.base import Selection
 from namm_mm.policies.namm import NammPolicy
-from namm_mm.records import Answer
+from namm_mm.records import Answer, MemoryUse
 
 if TYPE_CHECKING:
+    from namm_mm.memory import Memory
     from namm_mm.records import Inputs
     from namm_mm.tasks.base import AnsweringTask
 
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """One prompt for some candidates, or with the full cache.
-
-    Attributes
-    ----------
-    key
-        Hash of all that the result depends on.
-    vectors
-        (candidate, parameter) float32; None asks for the full cache.
-    """
-
-    key: str
-    prompt: Prompt
-    vectors: Tensor | None = None
-
-
-class Scorer(Protocol):
-    """Does evaluations. A result holds ``values`` (candidate) and ``kept`` (candidate, layer)."""
-
-    def unit(self, prompt: Prompt, vectors: Tensor | None = None) -> Evaluation:
-        """Make the unit of work of a prompt."""
-        ...
-
-    def __call__(self, unit: Evaluation) -> Result:
-        """Do it.
-
-        ``kept`` are the parts of the tokens that are cached at the end; the result also holds
-        ``tokens``, over all candidates, and ``seconds``.
-        """
-        ...
+Kept = list[list[float]]
+"""Fraction of the tokens that each layer holds at the end, by candidate."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +43,7 @@ class Conditions:
     Attributes
     ----------
     namm
-        What they share: statistics, spectrogram, interval.
+        What the candidates share: statistics, spectrogram, interval.
     selection
         The rule that turns scores into kept tokens.
     storage
@@ -83,7 +55,7 @@ class Conditions:
     storage: str = "shared"
 
     def describe(self) -> Mapping[str, Any]:
-        """Plain values, for a key."""
+        """Return plain values for a key."""
         namm = self.namm
         found = {
             "selection": self.selection.describe(),
@@ -95,7 +67,17 @@ class Conditions:
         return {**found, "relative": True} if namm.relative else found
 
 
-class _Keyed:
+class Scorer(ABC):
+    """Scores candidates on one prompt.
+
+    Parameters
+    ----------
+    adapter
+        A loaded adapter.
+    conditions
+        How candidates are run.
+    """
+
     kind: str
 
     def __init__(self, adapter: Any, conditions: Conditions) -> None:
@@ -109,79 +91,84 @@ class _Keyed:
             "device": weights.device.type,
         }
 
-    def unit(self, prompt: Prompt, vectors: Tensor | None = None) -> Evaluation:
-        """See :class:`Scorer`."""
+    def key(self, prompt: Prompt, vectors: Tensor | None = None) -> str:
+        """Return the hash of everything that the result of :meth:`score` depends on."""
         content: dict[str, Any] = {**self._model, "prompt": prompt.digest}
         if vectors is not None:
             content |= {**self.conditions.describe(), "vectors": digest(vectors)}
         text = json.dumps(content, sort_keys=True)
-        return Evaluation(hashlib.sha256(text.encode()).hexdigest()[:32], prompt, vectors)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def score(self, prompt: Prompt, vectors: Tensor | None = None) -> Result:
+        """Run a prompt.
+
+        Parameters
+        ----------
+        vectors
+            (candidate, parameter) float32; None runs the full cache.
+
+        Returns
+        -------
+        Result
+            ``values`` (candidate), ``kept`` (candidate, layer): the fraction of the tokens that is
+            cached at the end, ``tokens`` over all candidates, and ``seconds``.
+        """
+        start = time.perf_counter()
+        with torch.no_grad():
+            values, kept, tokens = self._run(prompt, vectors)
+        seconds = round(time.perf_counter() - start, 3)
+        return {"values": values, "kept": kept, "tokens": tokens, "seconds": seconds}
+
+    @abstractmethod
+    def _run(self, prompt: Prompt, vectors: Tensor | None) -> tuple[list[float], Kept, int]:
+        """Return the value and the kept fractions of each candidate, and the tokens of all."""
+
+    def _attached(self, vectors: Tensor, device: torch.device) -> AbstractContextManager[Memory]:
+        """Return the memory of all candidates in one batch, as a context manager."""
+        namm, selection = self.conditions.namm, self.conditions.selection
+        policy = Population(namm, vectors.to(device), selection)
+        storage = self.conditions.storage
+        return attach(self.adapter.backbone, policy, interval=namm.interval, storage=storage)
 
 
-class Likelihood(_Keyed):
-    """Log-probability of the right answer, teacher-forced: a mean over its tokens, in nats.
+class Likelihood(Scorer):
+    """Log-probability of the right answer, teacher-forced: the mean over its tokens, in nats.
 
-    Smoother than a score, and all it takes is the prompt. Needs a causal language model.
-
-    Parameters
-    ----------
-    adapter
-        A loaded text adapter.
-    conditions
-        How candidates are run.
+    It is smoother than a score and needs only one pass over the prompt. The adapter's model is a
+    causal language model.
     """
 
     kind = "likelihood"
 
-    def __call__(self, unit: Evaluation) -> Result:
-        """See :class:`Scorer`."""
-        model, prompt = self.adapter.backbone, unit.prompt
+    def _run(self, prompt: Prompt, vectors: Tensor | None) -> tuple[list[float], Kept, int]:
         asked = prompt.inputs.tensors["input_ids"]
         answer = torch.tensor([prompt.answer], device=asked.device)
         tokens = torch.cat([asked, answer[:, :-1]], dim=1)
-        kept: list[list[float]] = []
-        start = time.perf_counter()
-        with torch.no_grad():
-            if unit.vectors is None:
-                rows = 1
-                logits = model(
-                    input_ids=tokens, use_cache=False, logits_to_keep=answer.shape[1]
-                ).logits
-            else:
-                rows = len(unit.vectors)
-                logits, kept = self._evicting(tokens, answer.shape[1], unit.vectors)
-            found = logits.float().log_softmax(-1)
-            values = found.gather(2, answer[..., None].expand(rows, -1, -1))[..., 0].mean(1)
-        return {
-            "values": values.tolist(),
-            "kept": kept,
-            "tokens": rows * tokens.shape[1],
-            "seconds": round(time.perf_counter() - start, 3),
-        }
-
-    def _evicting(
-        self, tokens: Tensor, answers: int, vectors: Tensor
-    ) -> tuple[Tensor, list[list[float]]]:
-        """Logits (candidate, answer, vocabulary), and the parts kept."""
-        namm, rows = self.conditions.namm, len(vectors)
-        policy = Population(namm, vectors.to(tokens.device), self.conditions.selection)
-        model, storage = self.adapter.backbone, self.conditions.storage
-        with attach(model, policy, interval=namm.interval, storage=storage) as held:
-            logits = together.prefill(model, held, tokens, rows, answers)
-            kept = [kept_parts(held.usage(row)) for row in range(rows)]
-        return logits, kept
+        model, length = self.adapter.backbone, answer.shape[1]
+        kept: Kept = []
+        if vectors is None:
+            rows = 1
+            logits = model(input_ids=tokens, use_cache=False, logits_to_keep=length).logits
+        else:
+            rows = len(vectors)
+            with self._attached(vectors, tokens.device) as memory:
+                logits = batched_candidates.prefill(model, memory, tokens, rows, length)
+                kept = kept_by_row(memory, rows)
+        log_probabilities = logits.float().log_softmax(-1)
+        chosen = log_probabilities.gather(2, answer[..., None].expand(rows, -1, -1))
+        return chosen[..., 0].mean(1).tolist(), kept, rows * tokens.shape[1]
 
 
-class TaskScore(_Keyed):
+class TaskScore(Scorer):
     """The task's own score of the adapter's answer, as published.
 
-    Candidates generate in one batch; where the adapter answers in another way, one answers after
-    the other.
+    Candidates decode in one batch where the adapter decodes greedily; otherwise they answer one
+    after the other.
 
     Parameters
     ----------
     adapter
-        Loaded; any that answers.
+        A loaded adapter that answers.
     conditions
         How candidates are run.
     task
@@ -197,65 +184,57 @@ class TaskScore(_Keyed):
             getattr(adapter, "answering", getattr(adapter, "answer_by", ""))
         )
 
-    def __call__(self, unit: Evaluation) -> Result:
-        """See :class:`Scorer`."""
-        start = time.perf_counter()
-        if unit.vectors is not None and len(unit.vectors) > 1 and together.generates(self.adapter):
-            values, kept, tokens = self._side_by_side(unit.prompt.inputs, unit.vectors)
-        else:
-            vectors = (None,) if unit.vectors is None else tuple(unit.vectors)
-            values, kept, tokens = self._one_by_one(unit.prompt.inputs, vectors)
-        seconds = round(time.perf_counter() - start, 3)
-        return {"values": values, "kept": kept, "tokens": tokens, "seconds": seconds}
+    def _run(self, prompt: Prompt, vectors: Tensor | None) -> tuple[list[float], Kept, int]:
+        if vectors is None:
+            return self._one_by_one(prompt.inputs, (None,))
+        if len(vectors) > 1 and batched_candidates.generates(self.adapter):
+            return self._batched(prompt.inputs, vectors)
+        return self._one_by_one(prompt.inputs, tuple(vectors))
 
-    def _side_by_side(
-        self, inputs: Inputs, vectors: Tensor
-    ) -> tuple[list[float], list[list[float]], int]:
-        namm, rows = self.conditions.namm, len(vectors)
-        asked = inputs.tensors["input_ids"]
-        policy = Population(namm, vectors.to(asked.device), self.conditions.selection)
-        model, storage = self.adapter.backbone, self.conditions.storage
-        with (
-            torch.no_grad(),
-            attach(model, policy, interval=namm.interval, storage=storage) as held,
-        ):
-            texts, lengths = together.generate(self.adapter, held, asked, inputs.sample, rows)
-            kept = [kept_parts(held.usage(row)) for row in range(rows)]
+    def _batched(self, inputs: Inputs, vectors: Tensor) -> tuple[list[float], Kept, int]:
+        asked, rows = inputs.tensors["input_ids"], len(vectors)
+        with self._attached(vectors, asked.device) as memory:
+            texts, lengths = batched_candidates.generate(
+                self.adapter, memory, asked, inputs.sample, rows
+            )
+            kept = kept_by_row(memory, rows)
         values = [self.task.score(inputs.sample, Answer(text=text)).value for text in texts]
         return values, kept, sum(lengths)
 
     def _one_by_one(
         self, inputs: Inputs, vectors: Sequence[Tensor | None]
-    ) -> tuple[list[float], list[list[float]], int]:
+    ) -> tuple[list[float], Kept, int]:
         conditions = self.conditions
         values, kept, tokens = [], [], 0
         for vector in vectors:
             if vector is None:
                 answer = self.adapter.answer(inputs, None)
             else:
-                policy = NammPolicy(
-                    replace(conditions.namm, parameters=vector.cpu()),
-                    selection=conditions.selection,
-                )
+                candidate = replace(conditions.namm, parameters=vector.cpu())
+                policy = NammPolicy(candidate, selection=conditions.selection)
                 with attach(
                     self.adapter.backbone,
                     policy,
-                    interval=conditions.namm.interval,
+                    interval=candidate.interval,
                     storage=conditions.storage,
-                ) as held:
-                    answer = self.adapter.answer(inputs, held)
-                    kept.append(kept_parts(held.usage()))
+                ) as memory:
+                    answer = self.adapter.answer(inputs, memory)
+                    kept += kept_by_row(memory, 1)
             values.append(self.task.score(inputs.sample, answer).value)
             tokens += answer.tokens
         return values, kept, tokens
 
 
-def kept_parts(use: Any) -> list[float]:
-    """Part of the tokens that each layer still holds."""
+def kept_by_row(memory: Memory, rows: int) -> Kept:
+    """Return the fraction of the tokens that each layer holds, for each of the first `rows`."""
+    return [_kept_by_layer(memory.usage(row)) for row in range(rows)]
+
+
+def _kept_by_layer(use: MemoryUse) -> list[float]:
     return [round(kept / use.seen, 5) for kept in use.kept_by_layer]
 
 
 def digest(tensor: Tensor) -> str:
-    """Hash of the numbers of a tensor."""
+    """Return a hash of the numbers of a tensor."""
     content: Sequence[Any] = tensor.detach().cpu().contiguous().numpy().tobytes()
     return hashlib.sha256(bytes(content)).hexdigest()[:32]

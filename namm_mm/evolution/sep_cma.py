@@ -1,7 +1,7 @@
 """Separable CMA-ES: one variance per parameter, learned about n / 3 times as fast.
 
-With a few dozen candidates per generation a full covariance of 4,172 parameters hardly moves from
-the identity within a thousand generations. The diagonal does, and costs nothing (Ros and Hansen,
+With a few dozen candidates per generation a full covariance of 4,172 parameters hardly leaves the
+identity within a thousand generations. The diagonal adapts, and costs little (Ros and Hansen,
 A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity, 2008).
 """
 
@@ -12,31 +12,31 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from namm_mm.evolution.rates import separable_rates
-from namm_mm.evolution.strategy import GaussianStrategy, check_state
+from namm_mm.evolution.strategy import Strategy, check_state
+from namm_mm.evolution.strategy_parameters import separable_parameters
 
 SMALLEST_VARIANCE = 1e-20
 
 
-class SepCma(GaussianStrategy):
+class SepCma(Strategy):
     """CMA-ES with a diagonal covariance.
 
     Parameters
     ----------
     mean
-        (n,) where to start.
+        (n,) start of the search.
     sigma
-        Step size to start with.
+        First step size.
     population_size
         Candidates per generation.
     seed
-        Of the samples.
+        Seed of the samples.
     """
 
     def __init__(
         self, mean: Tensor, sigma: float = 0.065, population_size: int = 32, *, seed: int = 0
     ) -> None:
-        super().__init__(mean, sigma, separable_rates(mean.numel(), population_size), seed)
+        super().__init__(mean, sigma, separable_parameters(mean.numel(), population_size), seed)
         self._variance = torch.ones_like(self._mean)
 
     @property
@@ -46,10 +46,10 @@ class SepCma(GaussianStrategy):
 
     @property
     def condition(self) -> float:
-        """Ratio of the extreme variances."""
+        """Ratio of the largest and the smallest variance."""
         return float(self._variance.max() / self._variance.min())
 
-    def _prepare(self) -> None:
+    def _decompose(self) -> None:
         self._variance = self._variance.clamp_min(SMALLEST_VARIANCE)
 
     def _colour(self, noise: Tensor) -> Tensor:
@@ -62,16 +62,16 @@ class SepCma(GaussianStrategy):
         rank_mu = weights @ steps.square()
         self._variance = (
             keep * self._variance
-            + self.rates.c_1 * self._path_c.square()
-            + self.rates.c_mu * rank_mu
+            + self.constants.c_1 * self._path_c.square()
+            + self.constants.c_mu * rank_mu
         )
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that is needed to go on; ``C`` is the diagonal."""
+        """Return the whole state; ``C`` is the diagonal."""
         return {**super().state(), "C": self._variance.clone()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state of this strategy."""
+        """Continue from a state of this strategy."""
         check_state(state, {"C": self._variance.shape})
         super().load(state)
         self._variance = state["C"].to(self._mean, copy=True)

@@ -1,21 +1,33 @@
-"""The NAMM that a search starts from."""
+"""The NAMM that a search starts from: a checkpoint, or zeros with measured feature statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from namm_mm.errors import UsageError, message
+from namm_mm.evolution.settings import StartSettings
+from namm_mm.memory import attach
 from namm_mm.namm import Namm, load
+from namm_mm.namm.checkpoint import save
+from namm_mm.namm.features import ClippedStatistics, RunningStatistics
 from namm_mm.namm.params import LAYOUTS, Layout
 from namm_mm.namm.spectrogram import Spectrogram
+from namm_mm.policies.base import THRESHOLD as KEEP_AT_ZERO
+from namm_mm.policies.base import LayerView, Observation, Selection
+from namm_mm.registry.reader import Choice
+from namm_mm.registry.registry import build
+from namm_mm.tasks import TASKS
 
 if TYPE_CHECKING:
     from namm_mm.adapters.base import AnsweringAdapter
-    from namm_mm.evolution.stages import StartSettings
     from namm_mm.records import Sample
+    from namm_mm.tasks.base import AnsweringTask
 
 LICENCE = "Apache-2.0"
 
@@ -41,13 +53,19 @@ def check_start(settings: StartSettings) -> Layout:
 def make_start(
     settings: StartSettings, adapter: AnsweringAdapter, samples: Sequence[Sample]
 ) -> Namm:
-    """Load the start, or make one of zeros with statistics of the full cache on `samples`."""
+    """Return the checkpoint, or a BAM of zeros with the statistics of the full cache on `samples`.
+
+    Parameters
+    ----------
+    adapter
+        A loaded adapter.
+    samples
+        Training samples; a checkpoint does not use them.
+    """
     if settings.checkpoint is not None:
         return load(settings.checkpoint)
-    from namm_mm.evolution.measuring import measure
-
     spectrogram = Spectrogram(gamma=settings.gamma, relative=settings.relative)
-    statistics = measure(
+    statistics = measure_statistics(
         adapter, samples, spectrogram, settings.interval, clip=settings.statistics_clip
     )
     mean, variance = statistics.freeze()
@@ -69,3 +87,67 @@ def make_start(
             f"{statistics.count} spectra",
         },
     )
+
+
+def start_of_run(
+    path: Path, settings: StartSettings, adapter: AnsweringAdapter, task: Choice, seed: int
+) -> Namm:
+    """Return the start of a run from its file; a new run makes it and writes the file.
+
+    Parameters
+    ----------
+    task
+        The task of the first stage, whose training samples are measured.
+    seed
+        Seed of the samples.
+    """
+    if path.is_file() and path.with_suffix(".json").is_file():
+        return load(path)
+    built: AnsweringTask = build(TASKS, task.name, task.options)
+    namm = make_start(settings, adapter, built.samples("train", settings.statistics_prompts, seed))
+    save(namm, path)
+    return namm
+
+
+@dataclass
+class _StatisticsPolicy:
+    """A policy that keeps everything and pools the spectra that it sees."""
+
+    spectrogram: Spectrogram
+    statistics: RunningStatistics | ClippedStatistics
+    selection: Selection = KEEP_AT_ZERO
+    name: str = "statistics"
+    needs: Observation = field(default=Observation.SPECTROGRAM)
+
+    def score(self, view: LayerView) -> Tensor:
+        """Return 0 for every token, which keeps it, as the zero vector of the official trainer."""
+        spectrum = view.statistics["spectrogram"]
+        shown = self.spectrogram.read(spectrum, view.age)
+        self.statistics.add(shown[view.filled])
+        return spectrum.new_zeros(spectrum.shape[:-1])
+
+
+def measure_statistics(
+    adapter: AnsweringAdapter,
+    samples: Sequence[Sample],
+    spectrogram: Spectrogram,
+    interval: int,
+    *,
+    clip: float | None = None,
+) -> RunningStatistics | ClippedStatistics:
+    """Return the statistics of the spectra of a full cache, pooled over all updates of `samples`.
+
+    Parameters
+    ----------
+    interval
+        Tokens between two updates.
+    clip
+        The quantile of :class:`ClippedStatistics`; None pools all values, as published.
+    """
+    statistics = RunningStatistics() if clip is None else ClippedStatistics(clip)
+    policy = _StatisticsPolicy(spectrogram, statistics)
+    for sample in samples:
+        inputs = adapter.prepare(sample)
+        with torch.no_grad(), attach(adapter.backbone, policy, interval=interval) as memory:
+            adapter.answer(inputs, memory)
+    return statistics

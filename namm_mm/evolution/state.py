@@ -1,8 +1,8 @@
 """The whole state of an evolution in one file, replaced in one step.
 
-``state.safetensors`` holds the strategy's state and the best mean; its metadata says, as JSON,
-which stage and generation come next. A run killed at any moment goes on from it as if nothing had
-happened: what the killed generation had evaluated is in the journal.
+``state.safetensors`` holds the state of the strategy and the best mean. Its metadata holds, as
+JSON, which stage and generation come next. A run that is killed at any moment continues from this
+file as if it had not been interrupted: the evaluations of the killed generation are in the journal.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ class Position:
     Attributes
     ----------
     stage
-        Index of the stage that goes on.
+        Index of the current stage.
     generation
-        Generations done in that stage.
+        Finished generations of that stage.
     total
-        Generations done in all stages.
+        Finished generations of all stages.
     validated
-        Generation of this stage whose mean was validated last; -1 before the first time.
+        Generation of this stage whose mean was validated last; -1 before the first validation.
     best_generation, best_fitness, best_kept
         The best mean of this stage on the validation prompts.
     start_fitness, start_kept
-        The stage's start on the same prompts.
+        The start of the stage on the same prompts.
     seconds
-        Wall time spent so far, over all processes.
+        Wall time so far, over all processes.
     """
 
     stage: int = 0
@@ -60,7 +60,7 @@ class Position:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """All that is needed to go on.
+    """Everything that is needed to continue.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class State:
     best
         (parameter,) float32: the best mean of this stage; None before the first validation.
     recent
-        (generation, n) float64: the last means of this stage, where their average is tried too.
+        (generation, n) float64: the last means of this stage, where their average is validated too.
     """
 
     position: Position
@@ -78,7 +78,7 @@ class State:
     recent: Tensor | None = None
 
     def at(self, **changes: Any) -> State:
-        """The same state further on."""
+        """Return the same state with other fields of the position."""
         return replace(self, position=replace(self.position, **changes))
 
     def save(self, folder: Path) -> None:
@@ -91,7 +91,7 @@ class State:
 
     @classmethod
     def load(cls, folder: Path) -> State | None:
-        """Read the state of a run folder; None if it has none.
+        """Return the state of a run folder; None if it has none.
 
         Raises
         ------
@@ -109,7 +109,13 @@ class State:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], position: Mapping[str, Any]) -> None:
-    """Write a safetensors file so that a reader sees the old one or the new one, never half."""
+    """Write a safetensors file in one step: a reader sees the old file or the new one.
+
+    Raises
+    ------
+    RunError
+        The file cannot be written.
+    """
     content = save(
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
         metadata={"position": json.dumps(dict(position))},
@@ -128,8 +134,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], position: Mapping[s
         ) from error
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what :func:`write_tensors` wrote.
+def read_tensors(
+    path: Path, what: str = "the state of the run"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the position that :func:`write_tensors` wrote.
+
+    Parameters
+    ----------
+    what
+        Name of the content, for the message.
 
     Raises
     ------
@@ -143,25 +156,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except Exception as error:  # safetensors has its own
         raise RunError(
             message(
-                f"cannot read the state of the run ({type(error).__name__}: {error})",
+                f"cannot read {what} ({type(error).__name__}: {error})",
                 given=str(path),
                 expected="the file that this run wrote",
-                then="Begin anew in another folder.",
+                then="Start again in another folder.",
             )
         ) from error
-
-
-def trim(path: Path, total: int) -> None:
-    """Leave out lines of a ``.jsonl`` that a killed run wrote after its last whole state."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["generation"] < total:
-                kept.append(line)
-        except (ValueError, TypeError, KeyError):
-            continue
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    fresh.replace(path)

@@ -1,8 +1,8 @@
-"""What an evolution strategy is, and what CMA-ES and its separable form have in common.
+"""The base of CMA-ES and of its separable form.
 
 Both draw candidates from one Gaussian, move its mean to the best half, and adapt step size and
 covariance from two smoothed paths of the mean (Hansen, The CMA Evolution Strategy: A Tutorial,
-arXiv 1604.00772). They differ in how a covariance is held, sampled and updated.
+arXiv 1604.00772). They differ in how they store, sample and update the covariance.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
-from namm_mm.evolution.rates import Rates
+from namm_mm.evolution.strategy_parameters import StrategyParameters
 
 
 @dataclass(frozen=True, eq=False)
 class Best:
-    """The candidate with the highest fitness that was told so far.
+    """The candidate with the highest fitness so far.
 
-    Fitness of different generations compares only where they were scored on the same samples.
+    Attributes
+    ----------
+    member
+        (n,) float64.
+    fitness, generation
+        Fitness compares only between candidates on the same samples.
     """
 
     member: Tensor
@@ -32,66 +36,27 @@ class Best:
     generation: int
 
 
-class Strategy(Protocol):
+class Strategy(ABC):
     """Proposes candidates and learns from their fitness; higher is better.
 
-    ``ask``, evaluate, ``tell``, and so on. Saved between any two calls and loaded into a strategy
-    made with the same arguments, it goes on exactly as it would have.
-    """
-
-    @property
-    def population_size(self) -> int:
-        """Candidates per generation."""
-        ...
-
-    @property
-    def generation(self) -> int:
-        """Generations told so far."""
-        ...
-
-    @property
-    def mean(self) -> Tensor:
-        """(n,) centre of the search: what the search has found, in the presence of noise."""
-        ...
-
-    @property
-    def best(self) -> Best | None:
-        """The best single candidate; None before the first generation."""
-        ...
-
-    def ask(self) -> Tensor:
-        """Draw the candidates of the next generation: (population, n)."""
-        ...
-
-    def tell(self, fitness: Tensor) -> None:
-        """Learn from the fitness (population,) of the candidates asked for last."""
-        ...
-
-    def state(self) -> dict[str, Tensor]:
-        """Everything that is needed to go on, under the names of the official trainer."""
-        ...
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
-        ...
-
-
-class GaussianStrategy(ABC):
-    """The part that CMA-ES and separable CMA-ES share.
+    Call ``ask``, evaluate, call ``tell``, and repeat. A state that is loaded into a strategy with
+    the same arguments continues exactly as the saved strategy would have.
 
     Parameters
     ----------
     mean
-        (n,) where to start.
+        (n,) start of the search.
     sigma
-        Step size to start with, in units of the parameters.
-    rates
-        Weights and learning rates, for this n and population.
+        First step size, in units of the parameters.
+    constants
+        Weights and learning rates for this n and this population.
     seed
-        Of the samples.
+        Seed of the samples.
     """
 
-    def __init__(self, mean: Tensor, sigma: float, rates: Rates, seed: int) -> None:
+    def __init__(
+        self, mean: Tensor, sigma: float, constants: StrategyParameters, seed: int
+    ) -> None:
         if mean.ndim != 1 or mean.numel() < 2 or not bool(mean.isfinite().all()):
             raise UsageError(
                 message(
@@ -102,7 +67,7 @@ class GaussianStrategy(ABC):
             )
         if not (math.isfinite(sigma) and sigma > 0):
             raise UsageError(message("wrong sigma", given=sigma, expected="a step size above 0"))
-        self.rates = rates
+        self.constants = constants
         self._mean = mean.detach().to(torch.float64, copy=True)
         self._sigma = torch.tensor(sigma, dtype=torch.float64, device=mean.device)
         self._path_c = torch.zeros_like(self._mean)
@@ -115,7 +80,7 @@ class GaussianStrategy(ABC):
     @property
     def population_size(self) -> int:
         """Candidates per generation."""
-        return self.rates.population
+        return self.constants.population
 
     @property
     def generation(self) -> int:
@@ -124,7 +89,7 @@ class GaussianStrategy(ABC):
 
     @property
     def mean(self) -> Tensor:
-        """(n,) float64 centre of the search."""
+        """(n,) float64 centre of the search: its result where fitness is noisy."""
         return self._mean.clone()
 
     @property
@@ -137,17 +102,22 @@ class GaussianStrategy(ABC):
         """The best single candidate; None before the first generation."""
         return self._best
 
+    @property
+    @abstractmethod
+    def condition(self) -> float:
+        """Ratio of the largest and the smallest eigenvalue of the covariance."""
+
     def ask(self) -> Tensor:
         """Draw the candidates of the next generation: (population, n) float64."""
         shape = (self.population_size, self._mean.numel())
         # On the CPU, so that a seed gives the same candidates on every device.
         noise = torch.randn(shape, generator=self._random, dtype=torch.float64)
-        self._prepare()
+        self._decompose()
         self._asked = self._mean + self._sigma * self._colour(noise.to(self._mean.device))
         return self._asked.clone()
 
     def tell(self, fitness: Tensor, population: Tensor | None = None) -> None:
-        """Learn from the fitness of the candidates.
+        """Learn from the fitness of a generation.
 
         Parameters
         ----------
@@ -159,8 +129,8 @@ class GaussianStrategy(ABC):
         Raises
         ------
         UsageError
-            A fitness is NaN or infinite, sizes do not fit, or nothing was asked for. The strategy
-            is left as it was.
+            A fitness is NaN or infinite, a size is wrong, or there are no candidates. The strategy
+            does not change then.
         """
         candidates = self._asked if population is None else population
         if candidates is None:
@@ -168,7 +138,7 @@ class GaussianStrategy(ABC):
         fitness = fitness.detach().to(self._mean)
         candidates = candidates.detach().to(self._mean)
         self._check(fitness, candidates)
-        self._prepare()
+        self._decompose()
         order = fitness.argsort(descending=True, stable=True)
         self._remember(candidates[order[0]], float(fitness[order[0]]))
         self._learn((candidates[order] - self._mean) / self._sigma)
@@ -176,42 +146,42 @@ class GaussianStrategy(ABC):
 
     def _learn(self, steps: Tensor) -> None:
         """Move the distribution along the steps (population, n), best first, in units of sigma."""
-        rates, size = self.rates, self._mean.numel()
-        weights = rates.weights.to(self._mean)
+        constants, size = self.constants, self._mean.numel()
+        weights = constants.weights.to(self._mean)
         white = self._whiten(steps)
         chosen = weights.clamp_min(0.0)
         step = chosen @ steps
         self._mean = self._mean + self._sigma * step
-        self._path_sigma = (1 - rates.c_sigma) * self._path_sigma + math.sqrt(
-            rates.c_sigma * (2 - rates.c_sigma) * rates.mu_eff
+        self._path_sigma = (1 - constants.c_sigma) * self._path_sigma + math.sqrt(
+            constants.c_sigma * (2 - constants.c_sigma) * constants.mu_eff
         ) * (chosen @ white)
         length = self._path_sigma.norm()
-        growth = rates.c_sigma / rates.d_sigma * (length / rates.expected_norm - 1)
+        growth = constants.c_sigma / constants.d_sigma * (length / constants.expected_norm - 1)
         self._sigma = self._sigma * growth.exp()
         self._generation += 1
-        # A path that is too long comes from a step size far too small: then the path of the
-        # covariance waits, or the covariance would grow in one direction.
-        unbiased = length / math.sqrt(1 - (1 - rates.c_sigma) ** (2 * self._generation))
-        moving = float(unbiased) < (1.4 + 2 / (size + 1)) * rates.expected_norm
-        push = math.sqrt(rates.c_c * (2 - rates.c_c) * rates.mu_eff) if moving else 0.0
-        self._path_c = (1 - rates.c_c) * self._path_c + push * step
-        wait = 0.0 if moving else rates.c_c * (2 - rates.c_c)
-        keep = 1 + rates.c_1 * wait - rates.c_1 - rates.c_mu * float(weights.sum())
-        # Negative weights are scaled to steps of equal length, which keeps the covariance positive.
+        # A path that is too long means that the step size is far too small. The path of the
+        # covariance then stays, or the covariance would grow in one direction.
+        unbiased = length / math.sqrt(1 - (1 - constants.c_sigma) ** (2 * self._generation))
+        moving = float(unbiased) < (1.4 + 2 / (size + 1)) * constants.expected_norm
+        push = math.sqrt(constants.c_c * (2 - constants.c_c) * constants.mu_eff) if moving else 0.0
+        self._path_c = (1 - constants.c_c) * self._path_c + push * step
+        wait = 0.0 if moving else constants.c_c * (2 - constants.c_c)
+        keep = 1 + constants.c_1 * wait - constants.c_1 - constants.c_mu * float(weights.sum())
+        # Negative weights are scaled to steps of equal length: the covariance stays positive.
         scale = size / white.square().sum(1).clamp_min(1e-12)
         self._adapt(keep, torch.where(weights >= 0, weights, weights * scale), steps)
 
     @abstractmethod
-    def _prepare(self) -> None:
-        """Make the covariance ready for `_colour` and `_whiten`."""
+    def _decompose(self) -> None:
+        """Decompose the covariance for `_colour` and `_whiten`, where that is due."""
 
     @abstractmethod
     def _colour(self, noise: Tensor) -> Tensor:
-        """White noise (population, n) to noise of the covariance."""
+        """Return (population, n) noise with this covariance, from white noise."""
 
     @abstractmethod
     def _whiten(self, steps: Tensor) -> Tensor:
-        """Steps (population, n) to what they are for an identity covariance."""
+        """Return the steps (population, n) where the covariance is the identity."""
 
     @abstractmethod
     def _adapt(self, keep: float, weights: Tensor, steps: Tensor) -> None:
@@ -227,10 +197,7 @@ class GaussianStrategy(ABC):
             raise UsageError(
                 message(
                     "wrong size of a generation",
-                    given={
-                        "fitness": tuple(fitness.shape),
-                        "population": tuple(candidates.shape),
-                    },
+                    given=f"fitness {tuple(fitness.shape)}, population {tuple(candidates.shape)}",
                     expected=f"fitness {shape[:1]} and population {shape}",
                 )
             )
@@ -239,7 +206,7 @@ class GaussianStrategy(ABC):
             if bad:
                 raise UsageError(
                     message(
-                        f"{name} that is no number",
+                        f"{name} that is not a number",
                         given=f"{bad} NaN or infinite of {values.numel()}",
                         expected="finite numbers",
                         then="Give a failed candidate the lowest fitness of its generation.",
@@ -247,11 +214,11 @@ class GaussianStrategy(ABC):
                 )
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that is needed to go on, under the names of the official trainer.
+        """Return the whole state, under the names of the official trainer.
 
-        ``rng``, ``pending`` and ``best_generation`` are ours.
+        The official trainer has no ``rng``, ``pending`` and ``best_generation``.
         """
-        weights = self.rates.weights
+        weights = self.constants.weights
         state = {
             "mean": self._mean,
             "sigma": self._sigma,
@@ -260,7 +227,7 @@ class GaussianStrategy(ABC):
             "evo_path_sigma": self._path_sigma,
             "weights": weights,
             "weights_truncated": weights.clamp_min(0.0),
-            "mu_eff": torch.tensor(self.rates.mu_eff, dtype=torch.float64),
+            "mu_eff": torch.tensor(self.constants.mu_eff, dtype=torch.float64),
             "rng": self._random.get_state(),
             "pending": torch.tensor(self._asked is not None),
         }
@@ -273,19 +240,19 @@ class GaussianStrategy(ABC):
         return {name: value.detach().clone() for name, value in state.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state, ours or one of the official trainer.
+        """Continue from a state of this class or of the official trainer.
 
         Raises
         ------
         UsageError
-            Something is missing, not finite, or of another size than this strategy's.
+            A part is missing, is not finite, or has another size than this strategy.
         """
         size = self._mean.shape
         like = {"mean": size, "sigma": torch.Size(()), "g": torch.Size(())}
         like |= {"evo_path_c": size, "evo_path_sigma": size}
         check_state(state, like)
         if "weights" in state:
-            check_state(state, {"weights": self.rates.weights.shape})
+            check_state(state, {"weights": self.constants.weights.shape})
         self._mean = state["mean"].to(self._mean, copy=True)
         self._sigma = state["sigma"].to(self._mean, copy=True)
         self._path_c = state["evo_path_c"].to(self._mean, copy=True)
@@ -303,7 +270,7 @@ class GaussianStrategy(ABC):
 
 
 def check_state(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
-    """Raise `UsageError` unless these parts of a state exist, are finite, and have these shapes."""
+    """Raise `UsageError` unless the state has these parts, finite and with these shapes."""
     for name, shape in shapes.items():
         if name not in state:
             raise UsageError(
@@ -325,7 +292,7 @@ def check_state(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -
         if not bool(state[name].isfinite().all()):
             raise UsageError(
                 message(
-                    f"{name} in the state of an evolution is no number",
+                    f"{name} in the state of an evolution is not a number",
                     given="NaN or infinity",
                     expected="finite numbers",
                 )

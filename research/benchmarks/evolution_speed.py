@@ -65,7 +65,7 @@ def main() -> None:
                 begin = clock()
                 tokens, values = 0, []
                 for prompt in batch:
-                    found = [scorer(scorer.unit(prompt, group)) for group in groups]
+                    found = [scorer.score(prompt, group) for group in groups]
                     tokens += sum(result["tokens"] for result in found)
                     values += [value for result in found for value in result["values"]]
                 seconds = clock() - begin

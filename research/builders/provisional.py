@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from namm_mm.evolution.measuring import kept, measure
+from namm_mm.evolution.start import measure_statistics
 from namm_mm.namm.checkpoint import ASSETS, PREFIX, save
 from namm_mm.namm.spectrogram import Spectrogram
+from research.builders.kept_fraction import kept_fraction
 from research.gradients.handwritten import GAMMA, INTERVAL, PRICE, RECENCY, SHARE, provisional
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def build(
     samples = task.samples("train", prompts, seed=0)
     spectrogram = Spectrogram(gamma=GAMMA, relative=relative)
     clip = CLIP if relative else None
-    statistics = measure(adapter, samples, spectrogram, INTERVAL, clip=clip)
+    statistics = measure_statistics(adapter, samples, spectrogram, INTERVAL, clip=clip)
     mean, variance = statistics.freeze()
     price, share = (SHARE, " in equal shares") if relative else (PRICE, "")
     card: dict[str, object] = {
@@ -71,7 +72,7 @@ def build(
         "licence": "Apache-2.0",
     }
     say("measuring how much it keeps of them")
-    part = kept(adapter, samples, provisional(mean, variance, card, relative=relative))
+    part = kept_fraction(adapter, samples, provisional(mean, variance, card, relative=relative))
     card["scores"] = {"part of these prompts' tokens kept, shared storage": round(part, 3)}
     name = "relative" if relative else "provisional"
     path = out or ASSETS / f"{PREFIX}{name}.safetensors"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import STORAGES
+from research.builders.kept_fraction import kept_fraction
 
 if TYPE_CHECKING:
     from namm_mm.namm import Namm
@@ -62,7 +63,6 @@ def build(
         The file; its card lies beside it.
     """
     from namm_mm.adapters.text.adapter import TextAdapter
-    from namm_mm.evolution.measuring import kept
     from namm_mm.namm import load
     from namm_mm.namm.checkpoint import save
     from namm_mm.tasks.long_text.task import LongTextTask
@@ -80,7 +80,7 @@ def build(
     samples = task.samples("train", prompts, seed=0)
 
     def measure(bias: float) -> float:
-        found = kept(adapter, samples, shifted(start, bias), storage)
+        found = kept_fraction(adapter, samples, shifted(start, bias), storage)
         say(f"bias {bias:+.4f}: {found:.3f} kept")
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,10 +23,16 @@ from safetensors.torch import load_file
 from text_checkpoints import save as save_model
 
 from namm_mm.cli import main
+from namm_mm.commands.compose import compose
+from namm_mm.evolution import CmaEs, run_folder
+from namm_mm.evolution.reading import RENAMED, from_mapping
+from namm_mm.evolution.state import State
+from namm_mm.execution.progress import Silent
 from namm_mm.namm import load
 from namm_mm.namm.checkpoint import save
 from namm_mm.namm.network import Namm
 
+RESULTS = Path(__file__).parents[2] / "research" / "results"
 CONFIGS = str(Path(__file__).parent / "configs")
 COMMAND = ["evolve", "--configs", CONFIGS, "evolution=tiny"]
 
@@ -160,6 +167,45 @@ def test_a_changed_configuration_is_taken_when_told(place: Path) -> None:
     assert main(longer) == 2
     assert main([*longer, "--anyway"]) == 0
     assert len(lines(place / "longer" / "generations.jsonl")) == 2
+
+
+def test_a_run_of_an_earlier_version_is_continued(whole: Path, place: Path) -> None:
+    """Its config.yaml has the earlier names of the penalty; the results are those of one run."""
+    words = ["stages.first.penalty=0.5", "stages.first.free_fraction=0.2"]
+    words += ["stages.first.loss_clip=4.0", "~stages.second", "stages.first.generations=2"]
+    assert main([*COMMAND, *words, "folder=today"]) == 0
+    assert main([*COMMAND, *words, "folder=earlier", "minutes=0.00001"]) == 0
+    config = place / "earlier" / "config.yaml"
+    text = config.read_text()
+    for old, new in RENAMED.items():
+        assert f"{new}: " in text
+        text = text.replace(f"{new}: ", f"{old}: ")
+    config.write_text(text)
+    assert main([*COMMAND, *words, "folder=earlier"]) == 0
+    assert_same_run(place / "earlier", place / "today")
+    assert lines(place / "today" / "generations.jsonl") != lines(whole / "generations.jsonl")[:2]
+
+
+def test_an_earlier_name_is_answered_with_the_name_now(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(["+stages.first.price=3", "+stages.first.floor=4"], capsys, "refused")
+    assert "renamed key in stages.first: got 'price', expected its name now, 'penalty'" in said
+    assert "renamed key in stages.first: got 'floor', expected its name now, 'loss_clip'" in said
+
+
+@pytest.mark.parametrize("name", ["pure", "relative"])
+def test_a_committed_run_has_the_settings_of_its_configuration(name: str, tmp_path: Path) -> None:
+    """So that `namm-mm evolve evolution=NAME folder=COPY` continues it, without --anyway."""
+    folder = tmp_path / name
+    shutil.copytree(RESULTS / f"evolution_smollm2_{name}", folder)
+    settings = from_mapping(compose("evolve", [f"evolution=smollm2_{name}"]))
+    run_folder.prepare(folder, settings, anyway=False, progress=Silent())
+    state = State.load(folder)
+    assert state is not None
+    assert state.position.total == len(lines(folder / "generations.jsonl"))
+    stage = settings.stages[0]
+    strategy = CmaEs(torch.zeros(26), stage.sigma, stage.population)
+    strategy.load(state.strategy)
+    assert strategy.generation == state.position.generation
 
 
 def test_zeros_with_a_bias_keep_everything_at_first(place: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from namm_mm.evolution import CmaEs, SepCma
-from namm_mm.evolution.rates import full_rates, separable_rates
+from namm_mm.evolution.strategy_parameters import full_parameters, separable_parameters
 
 GOLDEN = Path(__file__).parent / "golden" / "golden_cma.npz"
 CONSTANTS = {"c_1": "c_1", "c_mu": "c_mu", "c_sigma": "c_sigma", "d_sigma": "d_sigma", "c_c": "c_c"}
@@ -39,7 +39,7 @@ def after(golden: dict[str, Tensor], generation: int, name: str) -> Tensor:
 
 
 def test_constants_are_the_official_ones(golden: dict[str, Tensor]) -> None:
-    rates = full_rates(12, 8)
+    rates = full_parameters(12, 8)
     for ours, theirs in CONSTANTS.items():
         assert getattr(rates, ours) == pytest.approx(float(golden[f"const.{theirs}"]), abs=1e-6)
     assert_near(rates.weights, golden["weights"])
@@ -83,8 +83,8 @@ def test_an_official_state_goes_on_as_recorded(golden: dict[str, Tensor], genera
 
 @pytest.mark.parametrize(("size", "population"), [(2, 4), (12, 8), (30, 13), (500, 32), (4172, 32)])
 def test_constants_are_those_of_cmaes(size: int, population: int) -> None:
-    full = full_rates(size, population)
-    diagonal = separable_rates(size, population)
+    full = full_parameters(size, population)
+    diagonal = separable_parameters(size, population)
     if size < 1000:  # the package builds an n x n matrix at once
         compare_constants(full, cmaes.CMA(np.zeros(size), 1.0, population_size=population))
     compare_constants(diagonal, cmaes.SepCMA(np.zeros(size), 1.0, population_size=population))

@@ -42,7 +42,7 @@ def evolve(folder: Path, bias: float, monkeypatch: pytest.MonkeyPatch) -> Seen:
         "sigma": 0.2,
         "prompts": 4,
         "pool": 16,
-        "price": 1.0,  # fitness: nats lost, and the part of the tokens kept
+        "penalty": 1.0,  # fitness: nats lost, and the fraction of the tokens kept
         "validation_prompts": 8,
         "validate_every": GENERATIONS,
     }

@@ -18,7 +18,7 @@ from namm_mm.errors import RunError, UsageError
 from namm_mm.evolution import prompts, reading
 from namm_mm.evolution.fitness import Fitness, Outcomes
 from namm_mm.evolution.scoring import Conditions, Likelihood, TaskScore
-from namm_mm.evolution.stages import StartSettings
+from namm_mm.evolution.settings import StartSettings
 from namm_mm.evolution.start import make_start
 from namm_mm.memory import attach
 from namm_mm.namm import Namm, load
@@ -68,7 +68,7 @@ def test_candidates_together_give_what_each_gives_alone(
     prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[0]
     scorer = Likelihood(adapter, Conditions(namm, Threshold(limit), storage))
     vectors = candidates(namm, 3)
-    together = scorer(scorer.unit(prompt, vectors))
+    together = scorer.score(prompt, vectors)
     assert len({tuple(kept) for kept in together["kept"]}) > 1, "all candidates forget alike"
     for index, vector in enumerate(vectors):
         policy = NammPolicy(replace(namm, parameters=vector), selection=Threshold(limit))
@@ -85,9 +85,9 @@ def test_the_reference_is_the_full_cache(adapter: TextAdapter, namm: Namm) -> No
     prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[1]
     scorer = Likelihood(adapter, Conditions(namm, Threshold()))
     expected = adapter.answer(prompt.inputs, None).log_probabilities[0] / len(prompt.answer)
-    assert scorer(scorer.unit(prompt))["values"] == pytest.approx([expected], abs=1e-4)
+    assert scorer.score(prompt)["values"] == pytest.approx([expected], abs=1e-4)
     keeps_all = torch.zeros(1, len(namm.parameters))
-    kept = scorer(scorer.unit(prompt, keeps_all))
+    kept = scorer.score(prompt, keeps_all)
     assert kept["values"] == pytest.approx([expected], abs=1e-4)
     assert kept["kept"] == [[1.0, 1.0]]
 
@@ -96,8 +96,8 @@ def test_a_task_score_is_that_of_the_task(adapter: TextAdapter, namm: Namm) -> N
     prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[0]
     scorer = TaskScore(adapter, Conditions(namm, Threshold()), TASK)
     expected = TASK.score(prompt.inputs.sample, adapter.answer(prompt.inputs, None)).value
-    assert scorer(scorer.unit(prompt))["values"] == [expected]
-    found = scorer(scorer.unit(prompt, torch.zeros(2, len(namm.parameters))))
+    assert scorer.score(prompt)["values"] == [expected]
+    found = scorer.score(prompt, torch.zeros(2, len(namm.parameters)))
     assert found["values"] == [expected, expected]
     assert found["kept"] == [[1.0, 1.0]] * 2
 
@@ -117,12 +117,12 @@ def test_candidates_that_generate_together_say_what_each_says_alone(
     started = replace(namm, interval=interval)  # an update comes while they speak
     scorer = TaskScore(adapter, Conditions(started, Threshold(90), storage), task)
     vectors = candidates(namm, 6)
-    scorer(scorer.unit(prompt, vectors))
+    scorer.score(prompt, vectors)
     assert len(set(task.heard)) > 1, "all candidates say the same"
     # From now on some answers end early: at a character in the middle of the first one.
     generation.eos_token_id = CHARACTERS.index(task.heard[0][2])
-    together = scorer(scorer.unit(prompt, vectors))
-    alone = [scorer(scorer.unit(prompt, vector[None])) for vector in vectors]
+    together = scorer.score(prompt, vectors)
+    alone = [scorer.score(prompt, vector[None]) for vector in vectors]
     first, batch, single = (task.heard[start : start + 6] for start in (0, 6, 12))
     assert batch == single
     assert [len(text) for text in batch] != [len(text) for text in first], "none ended early"
@@ -130,8 +130,8 @@ def test_candidates_that_generate_together_say_what_each_says_alone(
     assert together["tokens"] == sum(one["tokens"] for one in alone)
     # Where a model's own settings change greedy answers, each candidate answers by itself.
     generation.no_repeat_ngram_size = 1
-    monkeypatch.setattr("namm_mm.evolution.together.prefill", None)
-    scorer(scorer.unit(prompt, vectors))
+    monkeypatch.setattr("namm_mm.evolution.batched_candidates.prefill", None)
+    scorer.score(prompt, vectors)
     assert len(task.heard) == 24
 
 
@@ -146,7 +146,7 @@ def test_a_start_may_see_attention_relative_to_an_equal_share(adapter: TextAdapt
     assert float(relative.mean[0]) > 20 * float(plain.mean[0])
     prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[0]
     keys = {
-        Likelihood(adapter, Conditions(start, Threshold())).unit(prompt, candidates(start, 1)).key
+        Likelihood(adapter, Conditions(start, Threshold())).key(prompt, candidates(start, 1))
         for start in (plain, replace(plain, relative=True))
     }
     assert len(keys) == 2
@@ -166,21 +166,21 @@ def test_a_key_changes_with_all_that_a_result_depends_on(adapter: TextAdapter, n
     first, second = prompts.load(adapter, TASK, "train", 2, 1, 0).all()
     vectors = candidates(namm, 2)
     plain = Likelihood(adapter, Conditions(namm, Threshold()))
+    other_scorer = replace(namm, scorer="linear", parameters=torch.zeros(26))
     keys = {
-        plain.unit(first).key,
-        plain.unit(first, vectors).key,
-        plain.unit(second, vectors).key,
-        plain.unit(first, vectors + 1e-6).key,
-        Likelihood(adapter, Conditions(namm, Threshold(64))).unit(first, vectors).key,
-        Likelihood(adapter, Conditions(namm, Threshold(), "per_head")).unit(first, vectors).key,
-        Likelihood(adapter, Conditions(replace(namm, gamma=0.99), Threshold()))
-        .unit(first, vectors)
-        .key,
-        TaskScore(adapter, Conditions(namm, Threshold()), TASK).unit(first, vectors).key,
+        plain.key(first),
+        plain.key(first, vectors),
+        plain.key(second, vectors),
+        plain.key(first, vectors + 1e-6),
+        Likelihood(adapter, Conditions(namm, Threshold(64))).key(first, vectors),
+        Likelihood(adapter, Conditions(namm, Threshold(), "per_head")).key(first, vectors),
+        Likelihood(adapter, Conditions(replace(namm, gamma=0.99), Threshold())).key(first, vectors),
+        TaskScore(adapter, Conditions(namm, Threshold()), TASK).key(first, vectors),
+        Likelihood(adapter, Conditions(other_scorer, Threshold())).key(first, vectors),
     }
-    assert len(keys) == 8
+    assert len(keys) == 9
     again = Likelihood(adapter, Conditions(namm, Threshold()))
-    assert again.unit(first, vectors.clone()).key in keys
+    assert again.key(first, vectors.clone()) in keys
 
 
 def test_draws_are_even_over_families_and_the_same_again(adapter: TextAdapter) -> None:
@@ -220,13 +220,13 @@ def test_fitness_compares_with_the_full_cache_and_counts_tasks_alike() -> None:
     assert ratio.by_task(OUTCOMES)["b"].tolist() == [2.0, 0.5]
 
 
-def test_a_price_is_paid_beyond_the_allowance_alone() -> None:
-    free, priced = Fitness()(OUTCOMES), Fitness(price=10.0, allowance=0.5)(OUTCOMES)
-    assert (free - priced).tolist() == pytest.approx([0.0, 2.0])
+def test_the_penalty_counts_only_what_is_kept_beyond_the_free_fraction() -> None:
+    free, penalised = Fitness()(OUTCOMES), Fitness(penalty=10.0, free_fraction=0.5)(OUTCOMES)
+    assert (free - penalised).tolist() == pytest.approx([0.0, 2.0])
 
 
-def test_a_lost_prompt_counts_no_more_than_the_floor() -> None:
-    assert Fitness(floor=0.5)(OUTCOMES).tolist() == [(-0.25 - 0.5) / 2, 0.5]
+def test_a_loss_is_clipped() -> None:
+    assert Fitness(loss_clip=0.5)(OUTCOMES).tolist() == [(-0.25 - 0.5) / 2, 0.5]
 
 
 def test_a_ratio_to_nothing_is_refused() -> None:

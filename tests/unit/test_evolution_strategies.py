@@ -12,7 +12,7 @@ from torch import Tensor
 
 from namm_mm.errors import UsageError
 from namm_mm.evolution import CmaEs, SepCma
-from namm_mm.evolution.rates import full_rates
+from namm_mm.evolution.strategy_parameters import full_parameters
 
 Make = Callable[[Tensor], CmaEs | SepCma]
 
@@ -98,7 +98,7 @@ def test_a_fitness_that_is_no_number_is_refused_and_changes_nothing(make: Make, 
 def test_a_generation_of_another_size_is_refused(make: Make) -> None:
     strategy = make(torch.zeros(4))
     candidates = strategy.ask()
-    with pytest.raises(UsageError, match=r"'fitness': \(9,\).*expected fitness \(10,\)"):
+    with pytest.raises(UsageError, match=r"fitness \(9,\).*expected fitness \(10,\)"):
         strategy.tell(fitness_of(candidates)[:9])
     with pytest.raises(UsageError, match=r"population \(10, 4\)"):
         strategy.tell(fitness_of(candidates), candidates[:, :3])
@@ -151,7 +151,7 @@ def test_rotating_the_problem_rotates_the_full_search() -> None:
 
 
 def test_a_lazy_search_at_the_size_of_a_namm_decomposes_rarely() -> None:
-    rates = full_rates(4172, 32)
+    rates = full_parameters(4172, 32)
     assert rates.mu_eff == pytest.approx(9.179, abs=1e-3)
     assert rates.c_1 == pytest.approx(1.148e-7, rel=1e-3)
     assert rates.c_mu == pytest.approx(8.366e-7, rel=1e-3)

@@ -1,4 +1,8 @@
-"""Weights and learning rates of CMA-ES, from the number of parameters and the population."""
+"""The strategy parameters of CMA-ES: recombination weights and learning rates.
+
+Both follow from the number of parameters that are searched and the size of the population (Hansen,
+The CMA Evolution Strategy: A Tutorial, arXiv 1604.00772, table 1).
+"""
 
 from __future__ import annotations
 
@@ -14,23 +18,23 @@ ALPHA_COV = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class Rates:
-    """Constants of one run.
+class StrategyParameters:
+    """Constants of one search.
 
     Attributes
     ----------
     weights
-        (population,) float64, best candidate first; the positive ones sum to 1.
+        (population,) float64, best candidate first; the positive weights sum to 1.
     mu_eff
-        How many equally weighted candidates the positive weights are worth.
+        Variance-effective number of selected candidates (equation 8).
     c_1, c_mu
-        Rates of the covariance, for its path and for the steps.
+        Learning rates of the rank-one and the rank-mu update of the covariance.
     c_sigma, d_sigma
-        Rate and damping of the step size.
+        Learning rate and damping of the step size.
     c_c
-        Rate of the covariance's path.
+        Learning rate of the evolution path of the covariance.
     expected_norm
-        Length of a standard normal vector.
+        Expected length of a standard normal vector.
     """
 
     weights: Tensor
@@ -49,18 +53,19 @@ class Rates:
 
     @property
     def lazy_interval(self) -> int:
-        """Generations between two decompositions of the covariance, 10 % of its time scale.
+        """Generations between two decompositions of the covariance: 1 / (10 n (c_1 + c_mu)).
 
-        Hansen's tutorial, appendix B.2: 1 / (10 n (c_1 + c_mu)); n is known by the expected norm.
+        See appendix B.2 of the tutorial.
         """
         size = round(self.expected_norm**2)
         return max(1, int(1 / (10 * size * (self.c_1 + self.c_mu))))
 
 
-def full_rates(size: int, population: int) -> Rates:
-    """Rates of the full covariance with negative weights (tutorial, equations 49 to 58).
+def full_parameters(size: int, population: int) -> StrategyParameters:
+    """Return the parameters of a full covariance with negative weights (equations 49 to 58).
 
-    Half of the population is selected; these are the published NAMM's.
+    The better half of the population has positive weights. The published NAMM uses these
+    parameters.
     """
     _check(population)
     mu = population // 2
@@ -81,7 +86,7 @@ def full_rates(size: int, population: int) -> Rates:
     losses = -sum(w for w in raw if w < 0)
     weights = [w / gains if w >= 0 else negative * w / losses for w in raw]
     c_sigma = (mu_eff + 2) / (size + mu_eff + 5)
-    return Rates(
+    return StrategyParameters(
         weights=torch.tensor(weights, dtype=torch.float64),
         mu_eff=mu_eff,
         c_1=c_1,
@@ -93,8 +98,8 @@ def full_rates(size: int, population: int) -> Rates:
     )
 
 
-def separable_rates(size: int, population: int) -> Rates:
-    """Rates of a diagonal covariance, which may learn (n + 2) / 3 times as fast.
+def separable_parameters(size: int, population: int) -> StrategyParameters:
+    """Return the parameters of a diagonal covariance, which learns (n + 2) / 3 times as fast.
 
     Ros and Hansen, A Simple Modification in CMA-ES Achieving Linear Time and Space Complexity,
     PPSN 2008.
@@ -107,7 +112,7 @@ def separable_rates(size: int, population: int) -> Rates:
     c_mu = 2 / mu_eff / (size + math.sqrt(2)) ** 2
     c_mu += (1 - 1 / mu_eff) * min(1.0, (2 * mu_eff - 1) / ((size + 2) ** 2 + mu_eff))
     c_sigma = (mu_eff + 2) / (size + mu_eff + 3)
-    return Rates(
+    return StrategyParameters(
         weights=torch.tensor([*weights, *[0.0] * (population - mu)], dtype=torch.float64),
         mu_eff=mu_eff,
         c_1=ALPHA_COV / ((size + 1.3) ** 2 + mu_eff),

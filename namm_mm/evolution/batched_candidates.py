@@ -1,6 +1,7 @@
-"""Candidates in one batch: the part of a prompt before the first eviction runs once for all.
+"""Candidates in one batch: the prompt before the first eviction runs once for all of them.
 
-Up to there they cannot differ. A row's answer is the one that its candidate gives alone.
+Candidates cannot differ before that eviction. Each row gives the answer that its candidate gives
+alone.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def prefill(model: Any, memory: Memory, tokens: Tensor, rows: int, keep: int) -> Tensor:
-    """Run `tokens` (1, token) for `rows` candidates.
+    """Run the prompt `tokens` (1, token) for `rows` candidates.
 
     Returns
     -------
     Tensor
-        (row, `keep`, vocabulary): logits of the last tokens.
+        (row, `keep`, vocabulary): logits at the last `keep` tokens.
     """
     length = tokens.shape[1]
     shared = memory.interval - 1 if rows > 1 and memory.interval < length - keep else 0
@@ -40,7 +41,7 @@ def prefill(model: Any, memory: Memory, tokens: Tensor, rows: int, keep: int) ->
 
 
 def generates(adapter: Any) -> bool:
-    """Whether the adapter's answers are a language model's greedy ones, which rows can give."""
+    """Return whether the adapter decodes greedily, so that candidates can decode in one batch."""
     return (
         getattr(adapter, "answer_by", "") == "generate"
         and hasattr(adapter, "new_tokens")
@@ -51,12 +52,12 @@ def generates(adapter: Any) -> bool:
 def generate(
     adapter: Any, memory: Memory, tokens: Tensor, sample: Sample, rows: int
 ) -> tuple[list[str], list[int]]:
-    """Let `rows` candidates answer the prompt `tokens` (1, token) by generating.
+    """Let `rows` candidates answer the prompt `tokens` (1, token) by greedy decoding.
 
     Returns
     -------
     answers, lengths
-        Text of each, and how many tokens prompt and answer are together.
+        Text of each answer, and the number of tokens of prompt and answer together.
     """
     model = adapter.backbone
     logits = prefill(model, memory, tokens, rows, 1)[:, -1]

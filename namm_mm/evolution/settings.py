@@ -1,8 +1,4 @@
-"""What an evolution is, as frozen dataclasses: a start, and stages that build on each other.
-
-:func:`from_mapping` checks everything before any model loads and raises one
-:class:`~namm_mm.errors.UsageError` that lists every problem.
-"""
+"""Settings of an evolution, as frozen dataclasses: a start, and stages that follow each other."""
 
 from __future__ import annotations
 
@@ -20,27 +16,26 @@ STRATEGIES = ("cma", "cma_official", "sep_cma")
 
 @dataclass(frozen=True)
 class StartSettings:
-    """Where a search starts.
+    """The NAMM that a search starts from.
 
     Attributes
     ----------
     checkpoint
-        A bundled NAMM or a file, which brings gamma, interval and statistics; None starts with a
-        BAM of zeros.
+        A bundled NAMM or a file, which brings gamma, interval and statistics. None starts with a
+        BAM of zeros; the fields below apply only then.
     bias
-        Without a checkpoint: score of every token at the start. At the published 0 a first step of
-        a small population can evict everything; above 0 everything is kept at first.
+        Score of every token at the start. At 0, as published, the first step of a small population
+        can evict everything; above 0 everything is kept at first.
     gamma, interval
-        Without a checkpoint: the spectrogram's memory, and tokens between two updates.
+        Decay of the spectrogram, and tokens between two updates.
     statistics_prompts
-        Without a checkpoint: prompts of the first stage on which the features are measured, with
-        the full cache.
+        Prompts of the first stage on which the features are measured with the full cache.
     statistics_clip
-        Without a checkpoint: quantile at which the features are cut off before their mean and
-        variance are taken; None pools all of them, as published, and lets sinks set the scale.
+        Quantile at which the features are clipped before their mean and variance are taken. None
+        pools all values, as published; attention sinks then set the scale.
     relative
-        Without a checkpoint: see attention relative to an equal share, which looks alike in short
-        contexts and long ones, and not the published features.
+        Use attention relative to an equal share, which has the same scale in short and in long
+        contexts, instead of the published features.
     """
 
     checkpoint: str | None = None
@@ -54,40 +49,40 @@ class StartSettings:
 
 @dataclass(frozen=True)
 class StageSettings:
-    """One stage.
+    """One stage of an evolution.
 
     Attributes
     ----------
     task
-        Where prompts come from; its families count as tasks.
+        Source of the prompts; its families count as tasks.
     generations
-        How many.
+        Generations of the stage.
     strategy
-        ``cma`` (covariance decomposed when it has changed), ``cma_official`` (every generation, as
-        published) or ``sep_cma``.
+        ``cma`` (the covariance is decomposed when it has changed), ``cma_official`` (in every
+        generation, as published) or ``sep_cma``.
     subspace
-        Parameters that move: ``all``, ``output`` or ``score``.
+        Parameters that are searched: ``all``, ``output`` or ``score``.
     steps
-        ``plain``, as published, or ``fitted``: see :mod:`namm_mm.evolution.search`.
+        ``plain``, as published, or ``fitted``: see :mod:`namm_mm.evolution.search_space`.
     population, sigma
         Candidates per generation, and the first step size.
     prompts
-        Prompts per generation, the same for all candidates, spread over the families.
+        Prompts per generation, the same for all candidates, spread evenly over the families.
     pool
-        Training prompts to draw from; None takes all of the task.
-    fitness, price, allowance, floor
+        Training prompts to draw from; None takes all prompts of the task.
+    fitness, penalty, free_fraction, loss_clip
         See :class:`namm_mm.evolution.fitness.Fitness`.
     budget
-        ``threshold``, with a hard limit ``threshold:N``, or a budget of
+        ``threshold``, ``threshold:N`` with a hard limit, or a budget of
         :mod:`namm_mm.policies.budgets`.
     storage
         ``shared`` or ``per_head``.
     validation_prompts, validate_every
-        The mean is tried on a fixed batch at the start and every so many generations.
+        The mean is validated on so many fixed prompts, at the start and every so many generations.
     average
-        With it the average of so many last means is tried: a mean follows the prompts of its last
-        generations, and the average less so (Polyak and Juditsky 1992). 0 tries the mean alone, as
-        published.
+        The average of so many last means is validated too (Polyak and Juditsky 1992): a mean is
+        biased to the prompts of its last generations, and the average less so. 0 validates the
+        mean alone, as published.
     """
 
     name: str
@@ -101,9 +96,9 @@ class StageSettings:
     prompts: int = 64
     pool: int | None = None
     fitness: str = "likelihood"
-    price: float = 0.0
-    allowance: float = 0.0
-    floor: float | None = None
+    penalty: float = 0.0
+    free_fraction: float = 0.0
+    loss_clip: float | None = None
     budget: str = "threshold"
     storage: str = "shared"
     validation_prompts: int = 24
@@ -113,17 +108,17 @@ class StageSettings:
 
 @dataclass(frozen=True)
 class EvolutionSettings:
-    """All that a run needs to be made again.
+    """Everything that is needed to repeat a run.
 
     Attributes
     ----------
     output, folder
-        The run folder is `folder`, or a new ``OUTPUT/NAME/TIME``. A folder that holds a run is
-        gone on with.
+        The run folder is `folder`, or a new ``OUTPUT/NAME/TIME``. A run that is in the folder is
+        continued.
     minutes
-        Stop after the generation in which so many minutes are over; None never does.
+        The run stops after the generation in which so many minutes have passed; None has no limit.
     execution
-        What runs the evaluations; the numbers do not depend on it.
+        What runs the evaluations. The results do not depend on it.
     """
 
     name: str
@@ -138,7 +133,7 @@ class EvolutionSettings:
     execution: ExecutionSettings = field(default_factory=ExecutionSettings)
 
     def as_mapping(self) -> dict[str, Any]:
-        """Return plain values that :func:`from_mapping` reads back."""
+        """Return plain values that :func:`namm_mm.evolution.reading.from_mapping` reads."""
         stages = {}
         for stage in self.stages:
             plain = {key: value for key, value in asdict(stage).items() if key != "name"}
@@ -147,7 +142,7 @@ class EvolutionSettings:
                 "task": {"name": stage.task.name, **stage.task.options},
             }
         start = asdict(self.start)
-        if not self.start.relative:  # so that runs from before there was a choice go on
+        if not self.start.relative:  # runs from before this choice have no such key
             del start["relative"]
         return {
             "name": self.name,
@@ -164,7 +159,7 @@ class EvolutionSettings:
 
     @property
     def deciding(self) -> dict[str, Any]:
-        """What the numbers may depend on."""
+        """The values that the results may depend on."""
         elsewhere = ("output", "folder", "minutes", "wandb", "execution")
         return {key: value for key, value in self.as_mapping().items() if key not in elsewhere}
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from namm_mm.errors import RunError, UsageError
-from namm_mm.evolution.search import CENTRAL, Recorder, SearchSpace, fit, indices
+from namm_mm.evolution.search_space import CENTRAL, Recorder, SearchSpace, fit_steps, indices
 from namm_mm.execution import Serial
 from namm_mm.namm import load
 from namm_mm.namm.params import LAYOUTS
@@ -60,13 +60,13 @@ def test_point_zero_is_the_origin_and_only_the_subspace_moves(tmp_path: Path) ->
 def test_a_fitted_step_moves_scores_by_their_spread() -> None:
     namm, seen = load("provisional"), watched()
     index = indices(namm.layout, "score")
-    basis = fit(namm, index, seen)
-    scores, slopes = seen.slopes(namm, index)
+    basis = fit_steps(namm, index, seen)
+    scores, gradients = seen.gradients(namm, index)
     low, high = torch.quantile(scores, torch.tensor([CENTRAL, 1 - CENTRAL]).double())
     central = (scores >= low) & (scores <= high)
     ends = torch.quantile(scores[central], torch.tensor([0.16, 0.84]).double())
     spread = (ends[1] - ends[0]) / 2
-    moved = (slopes[central] @ basis).square().mean(0).sqrt() / spread
+    moved = (gradients[central] @ basis).square().mean(0).sqrt() / spread
     assert float(moved.max()) == pytest.approx(1.0, abs=1e-3)
     assert int((moved > 0.5).sum()) >= 8  # the weaker directions are held back
 
@@ -74,9 +74,9 @@ def test_a_fitted_step_moves_scores_by_their_spread() -> None:
 def test_nothing_can_be_fitted_to_equal_scores() -> None:
     namm = dataclasses.replace(load("provisional"), parameters=torch.zeros(4172))
     with pytest.raises(RunError, match="scores all tokens alike"):
-        fit(namm, indices(namm.layout, "score"), watched())
+        fit_steps(namm, indices(namm.layout, "score"), watched())
     with pytest.raises(RunError, match="met no eviction"):
-        fit(namm, indices(namm.layout, "score"), Recorder(NammPolicy(namm)))
+        fit_steps(namm, indices(namm.layout, "score"), Recorder(NammPolicy(namm)))
 
 
 class Unit:
