@@ -22,7 +22,7 @@ for sample in track(samples, "prompts", console=Console(stderr=True)):
     inputs = adapter.prepare(sample)
     trace = None
     for name in names:
-        matched = {} if trace is None else {"selection": Budget(trace=trace, matched="match:namm")}
+        matched = {} if trace is None else {"budget": Budget(trace=trace, matched="match:namm")}
         chosen = policy(name, **matched)
         with attach(adapter.backbone, chosen, interval=64, storage="per_head") as memory:
             score = task.score(sample, adapter.answer(inputs, memory))

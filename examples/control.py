@@ -12,7 +12,7 @@ task = OfflineRlTask("Hopper-v5", max_steps=200)  # of 1000, to be done in secon
 samples = task.samples("test", limit=4, seed=0)
 
 # 60 tokens, the size of the published window, of which the newest 16 stay whatever their scores
-chosen = policy("namm", selection=Threshold(limit=60), recents=16)
+chosen = policy("namm", budget=Threshold(limit=60), recents=16)
 with attach(adapter.backbone, chosen, interval=48, storage="per_head") as memory:
     agent = adapter.agent(len(samples), memory, target_return=task.target_return())
     for episode in task.play(samples, agent):

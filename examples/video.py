@@ -18,7 +18,7 @@ if len(sys.argv) > 2:  # video.py CLIP.mp4 "Which shape appeared first?" circle 
 inputs = adapter.prepare(sample)
 
 half = Budget(fraction=0.5, pooled=True)  # in every layer, wherever its heads want it
-namm = policy("namm", selection=half)
+namm = policy("namm", budget=half)
 with attach(adapter.backbone, namm, interval=64, storage="per_head") as memory:
     answer = adapter.answer(inputs, memory)
 

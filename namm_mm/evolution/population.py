@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,14 +14,14 @@ from namm_mm.namm import Namm
 from namm_mm.namm.bam import Bam
 from namm_mm.namm.mlp import Linear, Mlp
 from namm_mm.namm.network import Scorer
-from namm_mm.namm.spectrogram import Spectrogram
-from namm_mm.policies.base import THRESHOLD, LayerView, Observation, Selection
+from namm_mm.observations.spectrogram import SpectrogramOf
+from namm_mm.policies.base import THRESHOLD, AnyBudget, LayerView, Policy
 
 _SCORERS: Mapping[str, Callable[..., Scorer]] = {"bam": Bam, "mlp": Mlp, "linear": Linear}
 
 
 @dataclass(frozen=True, eq=False)
-class Population:
+class Population(Policy):
     """All candidates of a generation: the NAMM ``vectors[i]`` evicts tokens of row ``i``.
 
     Attributes
@@ -30,18 +30,16 @@ class Population:
         What the candidates share: layout, statistics, spectrogram.
     vectors
         (candidate, parameter) float32, on the device of the model.
-    selection
-        The rule that turns scores into kept tokens.
     """
 
+    name: ClassVar[str] = "population"
     namm: Namm
     vectors: Tensor
-    selection: Selection = THRESHOLD
-    name: str = "population"
-    needs: Observation = Observation.SPECTROGRAM
+    budget: AnyBudget = field(default=THRESHOLD, kw_only=True)
     scorer: Scorer = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Cut the vectors into the matrices of the scorers."""
         split: list[dict[str, Tensor]] = [self.namm.layout.split(v) for v in self.vectors]
         # (candidate, 1, ...): one candidate for each row and all of its heads.
         parts: dict[str, Any] = {}
@@ -51,9 +49,9 @@ class Population:
         object.__setattr__(self, "scorer", _SCORERS[self.namm.scorer](**parts))
 
     @property
-    def spectrogram(self) -> Spectrogram:
+    def needs(self) -> SpectrogramOf:
         """The spectrogram that all candidates share."""
-        return self.namm.spectrogram
+        return SpectrogramOf(self.namm.spectrogram)
 
     def score(self, view: LayerView) -> Tensor:
         """Return the scores (row, kv_head, slot), each row by its own candidate."""

@@ -126,7 +126,7 @@ class Scorer(ABC):
     def _attached(self, vectors: Tensor, device: torch.device) -> AbstractContextManager[Memory]:
         """Return the memory of all candidates in one batch, as a context manager."""
         namm, selection = self.conditions.namm, self.conditions.selection
-        policy = Population(namm, vectors.to(device), selection)
+        policy = Population(namm, vectors.to(device), budget=selection)
         storage = self.conditions.storage
         return attach(self.adapter.backbone, policy, interval=namm.interval, storage=storage)
 
@@ -211,7 +211,7 @@ class TaskScore(Scorer):
                 answer = self.adapter.answer(inputs, None)
             else:
                 candidate = replace(conditions.namm, parameters=vector.cpu())
-                policy = NammPolicy(candidate, selection=conditions.selection)
+                policy = NammPolicy(candidate, budget=conditions.selection)
                 with attach(
                     self.adapter.backbone,
                     policy,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,8 +21,8 @@ from namm_mm.evolution.state import read_tensors, write_tensors
 from namm_mm.namm import Namm
 from namm_mm.namm.network import SCORERS
 from namm_mm.namm.params import Layout
-from namm_mm.namm.spectrogram import Spectrogram
-from namm_mm.policies.base import LayerView, Observation, Selection
+from namm_mm.observations.spectrogram import SpectrogramOf
+from namm_mm.policies.base import LayerView, Policy, Selection
 from namm_mm.policies.namm import NammPolicy
 
 PLAIN, FITTED = "plain", "fitted"
@@ -137,8 +138,8 @@ def fit_steps(namm: Namm, index: Tensor, seen: Recorder) -> Tensor:
     return steps
 
 
-@dataclass
-class Recorder:
+@dataclass(frozen=True)
+class Recorder(Policy):
     """Runs the policy of a NAMM and records its observations, of another head at each update.
 
     Parameters
@@ -147,9 +148,8 @@ class Recorder:
         Decides what stays.
     """
 
+    name: ClassVar[str] = "recorder"
     policy: NammPolicy
-    name: str = "recorder"
-    needs: Observation = Observation.SPECTROGRAM
     views: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
 
     @property
@@ -158,9 +158,9 @@ class Recorder:
         return self.policy.selection
 
     @property
-    def spectrogram(self) -> Spectrogram:
-        """The spectrogram of the policy."""
-        return self.policy.spectrogram
+    def needs(self) -> SpectrogramOf:
+        """What the policy needs."""
+        return self.policy.needs
 
     def score(self, view: LayerView) -> Tensor:
         """Return the scores of the policy."""
@@ -170,7 +170,7 @@ class Recorder:
         age = view.age[:1, head : head + 1, :length]
         lengths = view.lengths[:1, head : head + 1]
         self.views.append((spectrum.cpu().clone(), age.cpu().clone(), lengths.cpu().clone()))
-        return self.policy.score(view)
+        return self.policy.protected_scores(view)
 
     def gradients(self, namm: Namm, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores (token,) and their gradients (token, n), by finite differences.

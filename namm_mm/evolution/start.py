@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,8 +18,9 @@ from namm_mm.namm.checkpoint import save
 from namm_mm.namm.features import ClippedStatistics, RunningStatistics
 from namm_mm.namm.params import LAYOUTS, Layout
 from namm_mm.namm.spectrogram import Spectrogram
+from namm_mm.observations.spectrogram import SpectrogramOf
 from namm_mm.policies.base import THRESHOLD as KEEP_AT_ZERO
-from namm_mm.policies.base import LayerView, Observation, Selection
+from namm_mm.policies.base import AnyBudget, LayerView, Policy
 from namm_mm.registry.reader import Choice
 from namm_mm.registry.registry import build
 from namm_mm.tasks import TASKS
@@ -109,15 +110,19 @@ def start_of_run(
     return namm
 
 
-@dataclass
-class _StatisticsPolicy:
+@dataclass(frozen=True)
+class _StatisticsPolicy(Policy):
     """A policy that keeps everything and pools the spectra that it sees."""
 
+    name: ClassVar[str] = "statistics"
     spectrogram: Spectrogram
     statistics: RunningStatistics | ClippedStatistics
-    selection: Selection = KEEP_AT_ZERO
-    name: str = "statistics"
-    needs: Observation = field(default=Observation.SPECTROGRAM)
+    budget: AnyBudget = field(default=KEEP_AT_ZERO, kw_only=True)
+
+    @property
+    def needs(self) -> SpectrogramOf:
+        """The spectrogram to pool."""
+        return SpectrogramOf(self.spectrogram)
 
     def score(self, view: LayerView) -> Tensor:
         """Return 0 for every token, which keeps it, as the zero vector of the official trainer."""

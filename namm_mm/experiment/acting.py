@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.experiment.cell import Cell, Result, Stopwatch
 from namm_mm.experiment.watching import keep, watched
-from namm_mm.policies.window import reencodes
 from namm_mm.records import Agent, Answer, Media, Record, Sample, TokenType, Trace
 from namm_mm.runs.history import Recorder
 
@@ -114,7 +113,7 @@ def _play(
 ) -> Iterator[tuple[Record, int, Trace]]:
     watch = Stopwatch()
     policy = cell.policy(settings, traces)
-    closely = watched(cell, len(samples)) if not reencodes(policy) else range(0)
+    closely = watched(cell, len(samples)) if not policy.reencodes else range(0)
     recorder = Recorder() if closely else None
     with _seated(cell, policy, len(samples), recorder) as (acting, memory, holder):
         agent = TimedAgent(acting)
@@ -167,7 +166,7 @@ def _seated(
 ) -> Iterator[tuple[Agent, Memory | None, Memory | ReencodingAgent]]:
     """An agent, its memory if it has one, and what tells what was held."""
     target = cell.task.target_return()
-    if reencodes(policy):
+    if policy.reencodes:
         tokens = getattr(policy.selection, "tokens", None)
         window: ReencodingAgent = cell.adapter.window_agent(
             environments, tokens, target_return=target

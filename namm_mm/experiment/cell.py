@@ -104,8 +104,8 @@ class Cell:
         if "seed" not in settings.options and hasattr(policy, "seed"):
             policy = dataclasses.replace(policy, seed=self.seed)
         if settings.budget != OWN_BUDGET:
-            selection = budgets.parse(settings.budget, policy.selection, traces)
-            policy = dataclasses.replace(policy, selection=selection)
+            selection = budgets.parse(settings.budget, traces)
+            policy = dataclasses.replace(policy, budget=selection)
         return policy  # type: ignore[no-any-return]
 
     def attach(
@@ -160,7 +160,7 @@ class Cell:
         own = create(settings.name, **settings.options).selection
         if settings.budget == OWN_BUDGET:
             return own.describe()
-        return budgets.parse(settings.budget, own).describe()
+        return budgets.parse(settings.budget).describe()
 
     def _record(self, sample: Sample, policy: str, budget: str) -> Record:
         """Return a record that says what was run, and nothing of how it went."""

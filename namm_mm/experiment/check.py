@@ -16,7 +16,6 @@ from namm_mm.experiment.settings import (
     PolicySettings,
 )
 from namm_mm.policies import budgets
-from namm_mm.policies.base import Observation
 from namm_mm.registry.reader import Choice
 from namm_mm.registry.registry import Registry, build
 from namm_mm.tasks.base import is_acting
@@ -146,9 +145,9 @@ def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
     except NammError as error:
         yield _at(cell, "policies", str(error))
         return
-    if policy.needs is Observation.SPECTROGRAM:
+    if policy.needs is not None:
         try:
-            policy.spectrogram.check_interval(cell.interval)  # type: ignore[attr-defined]
+            policy.needs.check_interval(cell.interval)
         except UsageError as error:
             yield _at(cell, "interval", str(error))
     if settings.name == WINDOW:
@@ -203,7 +202,7 @@ def _budget(cell: CellSettings, settings: PolicySettings, policy: Policy) -> Ite
         )
     elif followed is None:
         try:
-            budgets.parse(settings.budget, policy.selection)
+            budgets.parse(settings.budget)
         except NammError as error:
             yield _at(cell, f"budget of {settings.name!r}", str(error))
         if settings.budget.startswith("pool:") and cell.storage != "per_head":

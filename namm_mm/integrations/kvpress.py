@@ -4,7 +4,7 @@ kvpress (NVIDIA, Apache-2.0) prunes a cache once, after the prompt. Its ``Scorer
 cached key a score, as a policy does, from the layer's module, inputs, keys and values::
 
     from kvpress import ExpectedAttentionPress
-    with attach_press(model, ExpectedAttentionPress(), selection=Budget(fraction=0.5)) as memory:
+    with attach_press(model, ExpectedAttentionPress(), budget=0.5) as memory:
         model.generate(**inputs)
 
     with namm_press("namm.safetensors")(model):          # kvpress's own way
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import RunError, UnsupportedError, UsageError, message
-from namm_mm.policies.base import QUARTER, LayerView, Observation, Selection
+from namm_mm.policies.base import QUARTER, AnyBudget, LayerView, Policy
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,7 @@ class _Inputs:
 
 
 @dataclass(frozen=True)
-class PressPolicy:
+class PressPolicy(Policy):
     """A scorer press of kvpress as a policy; :func:`attach_press` gives it what it looks at.
 
     Attributes
@@ -64,12 +64,10 @@ class PressPolicy:
     """
 
     press: Any
-    selection: Selection = QUARTER
-    name: str = ""
-    needs: Observation = Observation.NONE
     inputs: dict[int, _Inputs] = field(default_factory=dict, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise `UsageError` for what is no press that scores."""
         if not hasattr(self.press, "score"):
             raise UsageError(
                 message(
@@ -78,8 +76,11 @@ class PressPolicy:
                     expected="a ScorerPress of kvpress, such as SnapKVPress()",
                 )
             )
-        if not self.name:
-            object.__setattr__(self, "name", f"kvpress:{type(self.press).__name__}")
+
+    @property
+    def name(self) -> str:
+        """The press by its class."""
+        return f"kvpress:{type(self.press).__name__}"
 
     def score(self, view: LayerView) -> Tensor:
         """Ask the press, with the inputs of the layer up to this eviction."""
@@ -106,7 +107,7 @@ def attach_press(
     model: nn.Module,
     press: Any,
     *,
-    selection: Selection = QUARTER,
+    budget: AnyBudget = QUARTER,
     protocol: str = "prune_after_prefill",
     interval: int = 512,
 ) -> Iterator[Memory]:
@@ -119,7 +120,7 @@ def attach_press(
         ``model.model.layers[i].self_attn``.
     press
         Any ``ScorerPress`` that needs no attention weights.
-    selection
+    budget
         How much is kept.
     protocol, interval
         As for :func:`namm_mm.memory.attach`. kvpress itself prunes after the prompt.
@@ -141,7 +142,7 @@ def attach_press(
                 expected="a decoder with model.layers and model.rotary_emb, such as Llama",
             )
         )
-    policy = PressPolicy(press, selection=selection)
+    policy = PressPolicy(press, budget=budget)
     if hasattr(press, "post_init_from_model"):
         press.post_init_from_model(model)
     with ExitStack() as stack:

@@ -72,8 +72,8 @@ class MemoryArguments:
         policy: Any = create(self.policy, **options)
         if not self.budget:
             return policy
-        selection = budgets.parse(self.budget, policy.selection)
-        return dataclasses.replace(policy, selection=selection)
+        selection = budgets.parse(self.budget)
+        return dataclasses.replace(policy, budget=selection)
 
     def attach(self, model: Any, watcher: Watcher | None = None) -> Any:
         """Attach a memory to `model`."""

@@ -21,7 +21,7 @@ from namm_mm.errors import RunError, UnsupportedError, UsageError, message
 from namm_mm.memory.cache import EvictingCache, forget_pending, take_pending
 from namm_mm.memory.layer import Rules
 from namm_mm.memory.watch import Watcher
-from namm_mm.policies.base import Observation, Policy
+from namm_mm.policies.base import Policy
 from namm_mm.records import PROTOCOLS, STORAGES, MemoryUse, Trace
 
 # "sdpa" or "flash" must not be part of the name: transformers dispatches on substrings.
@@ -164,8 +164,16 @@ def _check_options(policy: Policy, interval: int, storage: str, protocol: str) -
             raise UsageError(message(f"unknown {name}", given=given, expected="one", valid=valid))
     if interval < 1:
         raise UsageError(message("wrong interval", given=interval, expected="1 token or more"))
-    if policy.needs is Observation.SPECTROGRAM:
-        policy.spectrogram.check_interval(interval)  # type: ignore[attr-defined]
+    if not isinstance(policy, Policy):
+        raise UsageError(
+            message(
+                "no policy",
+                given=type(policy).__name__,
+                expected="a subclass of namm_mm.policies.Policy",
+            )
+        )
+    if policy.needs is not None:
+        policy.needs.check_interval(interval)
 
 
 def _decoder_config(model: nn.Module) -> Any:

@@ -37,7 +37,8 @@ def attend(queries: Tensor, store: Store, *, scaling: float, window: int | None 
         (row, query_head, query, head_dim).
     """
     count = queries.shape[2]
-    if count > 1 and len(parts := store.apart(count)) > 1:  # each head over exactly its own slots
+    # Each head over exactly its own slots.
+    if count > 1 and len(parts := store.split_heads(count)) > 1:
         pairs = zip(of_parts(queries, store, parts), parts, strict=True)
         found = [attend(own, part, scaling=scaling, window=window) for own, part in pairs]
         return torch.cat(found, dim=1).view(*queries.shape[:3], -1)

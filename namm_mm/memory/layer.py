@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from namm_mm.memory.attention import attend
-from namm_mm.memory.observe import Observer, observer_for
+from namm_mm.memory.observer import Observer, observer_for
 from namm_mm.memory.per_head_store import PerHeadStore
 from namm_mm.memory.select import limits, select
 from namm_mm.memory.store import SharedStore, Store
 from namm_mm.memory.watch import Update, Watcher
+from namm_mm.observations.base import Cached
 from namm_mm.policies.base import KeepAll, LayerView, Policy
 
 
@@ -123,7 +124,7 @@ class CohortMemory:
             self.observer.observe(queries, self.store, scaling, window)
         return out
 
-    def mark(self, *, start: bool = False) -> None:
+    def measure(self, *, start: bool = False) -> None:
         """Measure what is held, and remember the largest since the start of the call.
 
         `held` and `high` are (2, row) float64: allocated bytes, waiting queries included, each
@@ -151,7 +152,7 @@ class LayerMemory:
         """Begin the memory of a new cohort, with the sizes of these keys and values."""
         kind = PerHeadStore if self.rules.per_head else SharedStore
         return CohortMemory(
-            kind(keys, values, self.rules.interval), observer_for(self.rules.policy)
+            kind(keys, values, self.rules.interval), observer_for(self.rules.policy.needs)
         )
 
     def attend(
@@ -170,31 +171,40 @@ class LayerMemory:
             part = slice(block.start, block.stop)
             memory.store.append(keys[:, :, part], values[:, :, part], segment.seen + block.start)
             out.append(memory.attend(queries[:, :, part], values.shape[-1], scaling, window))
-            memory.mark(start=not block.start)
+            memory.measure(start=not block.start)
             if block.evict:
-                memory.observer.settle(memory.store, scaling, window)
-                self.evict(memory, segment.seen + block.stop, segment.rows.tolist())
-                memory.mark()  # room for the next interval may be more than was freed
+                memory.observer.fold_waiting(memory.store, scaling, window)
+                seen = segment.seen + block.stop
+                self.evict(memory, seen, segment.rows.tolist(), scaling, window)
+                memory.measure()  # room for the next interval may be more than was freed
         return out[0] if len(out) == 1 else torch.cat(out, dim=2)
 
-    def evict(self, memory: CohortMemory, seen: int, rows: Sequence[int]) -> None:
+    def evict(
+        self,
+        memory: CohortMemory,
+        seen: int,
+        rows: Sequence[int],
+        scaling: float,
+        window: int | None,
+    ) -> None:
         """Score, select, and drop the rest for good."""
         store, policy = memory.store, self.rules.policy
         keys, values = store.padded()
+        cached = Cached(keys, store.positions(), seen, scaling, window)
         view = LayerView(
             layer=self.layer,
             layers=self.layers,
             keys=keys,
             values=values,
-            positions=store.positions(),
+            positions=cached.positions,
             lengths=store.lengths.to(store.device),
             seen=seen,
-            statistics=memory.observer.statistics(store),
+            statistics=memory.observer.statistics(store, cached),
             rows=tuple(rows),
         )
         sizes = limits(policy.selection, view, len(memory.sizes), rows)
         view = replace(view, limits=sizes)
-        scores = policy.score(view)
+        scores = policy.protected_scores(view)
         index, counts = select(scores, view, policy.selection, per_head=self.rules.per_head)
         store.keep(index, counts)
         memory.sizes.append(store.lengths)

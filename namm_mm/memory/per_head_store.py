@@ -108,7 +108,7 @@ class PerHeadStore(Store):
         flat, inside = self._view(self.lengths, self._starts(self._capacity), self.width)
         return _take(self._positions, flat).masked_fill_(~inside, -1).long()
 
-    def apart(self, queries: int) -> Sequence[Store]:
+    def split_heads(self, queries: int) -> Sequence[Store]:
         """One store for each head of each row, row by row: views without a copy, none padded.
 
         A call for each head takes longer than to work on padding where heads are many, nearly alike
@@ -130,7 +130,7 @@ class PerHeadStore(Store):
             for slots, seen in zip(held, _regions(self._starts(observed), observed), strict=True)
         ]
 
-    def rejoin(self, parts: Sequence[Store]) -> None:
+    def join_statistics(self, parts: Sequence[Store]) -> None:
         """Take over their statistics, one head's after the other's."""
         if parts[0] is self:
             return

@@ -1,4 +1,4 @@
-"""From scores to kept slots: threshold, budget, protected tokens, shared or per-head sizes."""
+"""From scores to kept slots: threshold, budget, shared or per-head sizes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def select(
 ) -> tuple[Tensor, Tensor]:
     """Choose which slots stay.
 
-    The newest token of a head always stays, and so do protected ones. With ``per_head=False`` all
-    heads of a row keep the same number: the largest that any of them asks for, each its own best
-    (the official rule, arXiv 2410.13166; rows are independent here, unlike there). Equal scores are
-    decided for the older token.
+    The newest token of a head always stays. With ``per_head=False`` all heads of a row keep the
+    same number: the largest that any of them asks for, each its own best (the official rule,
+    arXiv 2410.13166; rows are independent here, unlike there). Equal scores are decided for the
+    older token.
 
     Parameters
     ----------
@@ -55,18 +55,15 @@ def select(
     lengths, slots = view.lengths, scores.shape[-1]
     slot = torch.arange(slots, device=scores.device)
     ranked = scores.float()
-    if isinstance(selection, Budget):
-        if selection.pooled and not per_head:
-            raise UsageError(
-                message(
-                    "heads cannot share a budget where all keep the same number",
-                    given=selection.describe(),
-                    expected="storage=per_head",
-                    then="Set storage=per_head, or take fraction:F.",
-                )
+    if isinstance(selection, Budget) and selection.pooled and not per_head:
+        raise UsageError(
+            message(
+                "heads cannot share a budget where all keep the same number",
+                given=selection.describe(),
+                expected="storage=per_head",
+                then="Set storage=per_head, or take fraction:F.",
             )
-        protected = (view.positions < selection.sinks) | (view.age < selection.recents)
-        ranked = ranked.masked_fill(protected, torch.finfo(torch.float32).max)
+        )
     ranked = ranked.masked_fill(slot == lengths[..., None] - 1, float("inf"))
     ranked = ranked.masked_fill(~view.filled, float("-inf"))
     order = ranked.argsort(dim=-1, descending=True, stable=True)

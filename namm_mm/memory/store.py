@@ -69,12 +69,12 @@ class Store(ABC):
         """Return a new store with these rows, in this order (rows may repeat)."""
 
     @abstractmethod
-    def apart(self, queries: int) -> Sequence[Store]:
+    def split_heads(self, queries: int) -> Sequence[Store]:
         """Stores to attend over one by one; this one, if that is faster for so many queries."""
 
     @abstractmethod
-    def rejoin(self, parts: Sequence[Store]) -> None:
-        """Take over what was observed in the stores of :meth:`apart`."""
+    def join_statistics(self, parts: Sequence[Store]) -> None:
+        """Take over what was observed in the stores of :meth:`split_heads`."""
 
     @property
     @abstractmethod
@@ -213,11 +213,11 @@ class SharedStore(Store):
         }
         return chosen
 
-    def apart(self, queries: int) -> Sequence[Store]:
+    def split_heads(self, queries: int) -> Sequence[Store]:
         """Return itself: all heads lie in one buffer."""
         return (self,)
 
-    def rejoin(self, parts: Sequence[Store]) -> None:
+    def join_statistics(self, parts: Sequence[Store]) -> None:
         """Do nothing: the only part is this store."""
 
     def shares(self) -> float:

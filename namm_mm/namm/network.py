@@ -117,6 +117,12 @@ class Namm:
         """The observation it was trained with."""
         return Spectrogram(self.n_fft, self.hop, self.gamma, self.relative)
 
+    @property
+    def storage(self) -> str | None:
+        """The storage for which its threshold was set; None where its card does not say."""
+        found = self.card.get("storage")
+        return None if found is None else str(found)
+
     def features(self, spectrum: Tensor, age: Tensor) -> Tensor:
         """Features (..., slot, 25) of means (..., slot, 17) of tokens of an `age` (..., slot)."""
         shown = self.spectrogram.read(spectrum, age)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from namm_mm.experiment.settings import OWN_BUDGET, WINDOW
 from namm_mm.policies import budgets
-from namm_mm.policies.base import Budget, KeepAll, Observation
+from namm_mm.policies.base import Budget, KeepAll
 
 if TYPE_CHECKING:
     from namm_mm.experiment.settings import PolicySettings
@@ -59,16 +59,8 @@ class CacheNeed:
 
 def state_per_token(policy: Any, facts: ModelFacts) -> int:
     """Bytes that `policy` remembers of one token, over all layers and heads."""
-    needs = policy.needs
-    if needs is Observation.NONE:
-        return 0
-    numbers = 1
-    if needs is Observation.SPECTROGRAM:
-        import torch
-
-        start = policy.spectrogram.initial(1, 1, 1, torch.device("cpu"))
-        numbers = sum(part.numel() for part in start)
-    return 4 * numbers * facts.layers * facts.kv_heads
+    numbers = policy.needs.numbers_per_token if policy.needs is not None else 0
+    return int(4 * numbers * facts.layers * facts.kv_heads)
 
 
 def need(
@@ -126,7 +118,7 @@ def _selection(settings: PolicySettings) -> Any:
     from namm_mm.policies import create
 
     own = create(settings.name, **settings.options).selection
-    return own if settings.budget == OWN_BUDGET else budgets.parse(settings.budget, own)
+    return own if settings.budget == OWN_BUDGET else budgets.parse(settings.budget)
 
 
 def _words(settings: PolicySettings, policy: Any) -> str:
@@ -143,6 +135,6 @@ def _working(policy: Any, facts: ModelFacts, prompt: int, tokens: int, number_by
     """
     heads = (2 * facts.query_heads + 2 * facts.kv_heads) * facts.head_dim
     layer = prompt * (2 * facts.hidden + max(heads, 3 * facts.inner)) * number_bytes
-    if policy.needs is Observation.NONE:
+    if policy.needs is None:
         return float(layer)
     return float(layer + 2 * 4 * min(TILE, prompt) * facts.query_heads * tokens)

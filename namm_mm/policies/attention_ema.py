@@ -1,48 +1,37 @@
-"""Slow mean: the attention a token receives, slowly forgotten."""
+"""Slow mean: the attention that a token receives, older attention counting less."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from namm_mm.errors import UsageError, message
-from namm_mm.policies.base import (
-    QUARTER,
-    LayerView,
-    Observation,
-    Selection,
-    check_recents,
-    newest_first,
-)
+from namm_mm.observations import DecayedSums
+from namm_mm.policies.base import LayerView, Policy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class AttentionEma:
+class AttentionEma(Policy):
     """Exponential sum of the attention received, plus the newest tokens.
 
     What a NAMM sees, without the network: its first frequency bin, unlearned. Decay 1 is H2O.
     """
 
-    selection: Selection = QUARTER
+    name: ClassVar[str] = "attention_ema"
     decay: float = 0.999
     recents: int = 16
-    name: str = "attention_ema"
-    needs: Observation = Observation.DECAYED_SUMS
 
-    def __post_init__(self) -> None:
-        check_recents(self.recents)
-        if not 0.0 < self.decay <= 1.0:
-            raise UsageError(
-                message(
-                    "wrong decay of attention_ema",
-                    given=self.decay,
-                    expected="what a query leaves of the sum, above 0 and at most 1",
-                )
-            )
+    @property
+    def needs(self) -> DecayedSums:
+        """Sums with this decay."""
+        return DecayedSums(self.decay)
+
+    def check(self) -> None:
+        """Raise `UsageError` for a wrong decay."""
+        DecayedSums(self.decay)
 
     def score(self, view: LayerView) -> Tensor:
-        """Decayed sums; the newest tokens score above them, the newest highest."""
-        return newest_first(view.statistics["decayed_sums"], view, self.recents)
+        """Decayed sums."""
+        return view.statistics["decayed_sums"]

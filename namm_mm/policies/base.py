@@ -1,205 +1,144 @@
-"""What a policy is: what it observes, a score for every cached token, and a rule of selection.
+"""What a policy is: what it observes, a score for every cached token, a budget and protection.
 
 A policy knows no modality and no model. It sees one layer at a time, through a :class:`LayerView`,
-and answers with a score for each slot; the memory keeps the best ones.
+and answers with a score for each slot; the memory keeps the best ones. A new policy is a frozen
+dataclass with a name and a score::
+
+    @dataclass(frozen=True)
+    class H2O(Policy):
+        name: ClassVar[str] = "h2o"
+        needs: ClassVar[Observation] = ColumnSums()
+        recents: int = 16
+
+        def score(self, view: LayerView) -> Tensor:
+            return view.statistics["column_sums"]
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar
 
 from namm_mm.errors import UsageError, message
-from namm_mm.records import Trace
+from namm_mm.observations.base import Observation
+from namm_mm.policies.budgets import (
+    KEEP_ALL,
+    QUARTER,
+    THRESHOLD,
+    AnyBudget,
+    Budget,
+    KeepAll,
+    Selection,
+    Threshold,
+    selection_of,
+)
+from namm_mm.policies.view import LayerView
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-class Observation(Enum):
-    """Statistics of the attention that the memory streams for a policy, without building it."""
-
-    NONE = "none"
-    COLUMN_SUMS = "column_sums"
-    COLUMN_MAXIMA = "column_maxima"
-    DECAYED_SUMS = "decayed_sums"
-    SPECTROGRAM = "spectrogram"
+__all__ = [
+    "KEEP_ALL",
+    "QUARTER",
+    "THRESHOLD",
+    "AnyBudget",
+    "Budget",
+    "KeepAll",
+    "LayerView",
+    "Observation",
+    "Policy",
+    "Selection",
+    "Threshold",
+    "at_most_half",
+    "newest_first",
+    "oldest_first",
+    "refuse_protection",
+]
 
 
 @dataclass(frozen=True)
-class LayerView:
-    """One layer's cache as a policy sees it, right before an eviction.
+class Policy(ABC):
+    """Decides which cached tokens stay. Subclasses are small frozen dataclasses.
 
-    Slots of a head are in order of position, oldest first, at the front of the slot axis; empty
-    slots follow and hold position -1. Whatever a policy scores there is ignored.
+    A subclass gives a `name` and a `score`, and may give other defaults to the fields below.
 
     Attributes
     ----------
-    layer, layers
-        Index of this layer and the number of layers.
-    keys, values
-        (row, kv_head, slot, head_dim), in the model's dtype, rotary embedding applied.
-    positions
-        (row, kv_head, slot) int64: index of the token in its row, padding not counted.
-    lengths
-        (row, kv_head) int64 on the same device: number of filled slots.
-    seen
-        Tokens that these rows have processed so far; the newest has position ``seen - 1``.
-    statistics
-        What was observed, each (row, kv_head, slot, ...) float32, of attention that is a mean over
-        the query group: ``column_sums`` (...,) all that was received so far; ``column_maxima``
-        (...,) the most from one query; ``decayed_sums`` (...,) a sum that fades with every query,
-        by the policy's ``decay``; ``spectrogram`` (..., bins).
-    rows
-        Which rows of the batch these are: rows that have seen unlike numbers of tokens are scored
-        apart. Empty where nobody said so.
-    limits
-        (row, kv_head) int64: how many tokens will stay at most; where heads share a size, their
-        mean. None where the rule of selection names no size.
-    """
-
-    layer: int
-    layers: int
-    keys: Tensor
-    values: Tensor
-    positions: Tensor
-    lengths: Tensor
-    seen: int
-    statistics: Mapping[str, Tensor] = field(default_factory=dict)
-    rows: tuple[int, ...] = ()
-    limits: Tensor | None = None
-
-    @property
-    def filled(self) -> Tensor:
-        """(row, kv_head, slot) bool: slots that hold a token."""
-        import torch
-
-        slots = torch.arange(self.positions.shape[-1], device=self.positions.device)
-        return slots < self.lengths[..., None]
-
-    @property
-    def age(self) -> Tensor:
-        """(row, kv_head, slot) int64: how many tokens came after this one."""
-        return (self.seen - 1) - self.positions
-
-
-@dataclass(frozen=True)
-class KeepAll:
-    """Never evict."""
-
-    def describe(self) -> str:
-        """Words for a record's `budget`."""
-        return "full"
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """Keep every token whose score is >= 0; the newest always stays (the official NAMM rule).
-
-    Attributes
-    ----------
-    limit
-        Optional hard limit of tokens per head, taken before the threshold.
-    """
-
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(
-                message("wrong limit", given=self.limit, expected="None or a size >= 1")
-            )
-
-    def describe(self) -> str:
-        """Words for a record's `budget`."""
-        return "threshold" if self.limit is None else f"threshold:{self.limit}"
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Keep the best tokens up to a size; exactly one of `tokens`, `fraction`, `trace` is set.
-
-    Attributes
-    ----------
-    tokens
-        Size per layer and head.
-    fraction
-        Size as a part, in (0, 1], of the tokens that the row has seen at the time of the update.
-    least
-        With `fraction`: so many tokens in any case, as long as there are no more. A part of a short
-        history can be too little to act on.
-    pooled
-        The heads of a layer share its size: the best tokens of all of them stay, wherever they are
-        (as in Ada-KV, arXiv 2407.11550). Needs sizes per head.
-    trace
-        Sizes that another run really used on this sample, per update, layer and head (``match``);
-        one trace, or one for each row of the batch.
-    matched
-        The words that asked for it, for the record: ``match:namm``.
+    budget
+        How many tokens stay: a number is a fraction of the tokens seen, words are those of a
+        configuration (``"tokens:512"``, ``"threshold"``), or a rule of selection itself.
     sinks, recents
-        The first and the last so many tokens of the row are protected, inside the budget.
+        The first and the newest tokens of a row that stay whatever they score; each takes half of
+        a known limit at most.
     """
 
-    tokens: int | None = None
-    fraction: float | None = None
-    trace: Trace | tuple[Trace, ...] | None = None
-    matched: str = ""
-    sinks: int = 0
-    recents: int = 0
-    pooled: bool = False
-    least: int = 1
+    reencodes: ClassVar[bool] = False
+    """Whether it encodes its tokens anew for every decision, and so is no memory to attach."""
+
+    budget: AnyBudget = field(default=QUARTER, kw_only=True)
+    sinks: int = field(default=0, kw_only=True)
+    recents: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
-        given = [v for v in (self.tokens, self.fraction, self.trace) if v is not None]
-        if len(given) != 1:
-            raise UsageError(
-                message(
-                    "wrong budget",
-                    given={"tokens": self.tokens, "fraction": self.fraction, "trace": self.trace},
-                    expected="exactly one of tokens, fraction and trace",
-                )
-            )
-        if self.tokens is not None and self.tokens < 1:
-            raise UsageError(message("wrong budget", given=self.tokens, expected="tokens >= 1"))
-        if self.fraction is not None and not 0.0 < self.fraction <= 1.0:
-            raise UsageError(
-                message("wrong budget", given=self.fraction, expected="0 < fraction <= 1")
-            )
-        if self.least < 1:
-            raise UsageError(message("wrong budget", given=self.least, expected="least >= 1"))
-        if self.sinks < 0 or self.recents < 0:
-            raise UsageError(
-                message(
-                    "wrong protection",
-                    given=(self.sinks, self.recents),
-                    expected="sizes of 0 or more",
-                )
-            )
+        object.__setattr__(self, "budget", selection_of(self.budget))
+        for name in ("sinks", "recents"):
+            given = getattr(self, name)
+            if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+                raise UsageError(message(f"wrong {name}", given=given, expected="0 or more tokens"))
+        self.check()
 
-    def trace_of(self, row: int) -> Trace:
-        """Return the trace that `row` of the batch follows."""
-        if isinstance(self.trace, Trace):
-            return self.trace
-        if self.trace is None or row >= len(self.trace):
-            raise UsageError(
-                message("no trace for this row", given=row, expected="one trace for each row")
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name for tables; usually a class variable."""
+
+    @property
+    def needs(self) -> Observation | None:
+        """What the memory observes for this policy; None where it looks at no attention.
+
+        A class variable, or a property where the observation depends on the policy's own fields.
+        """
+        return None
+
+    @property
+    def interval(self) -> int | None:
+        """Tokens between two evictions that the policy was made for; None where any will do."""
+        return None
+
+    @property
+    def storage(self) -> str | None:
+        """The storage that the policy was made for; None where any will do."""
+        return "per_head" if isinstance(self.selection, Budget) and self.selection.pooled else None
+
+    @property
+    def selection(self) -> Selection:
+        """The rule that turns scores into kept tokens."""
+        return selection_of(self.budget)
+
+    def check(self) -> None:  # noqa: B027  (optional)
+        """Raise `UsageError` for wrong values of the subclass's own fields."""
+
+    @abstractmethod
+    def score(self, view: LayerView) -> Tensor:
+        """(row, kv_head, slot) float32: higher stays. A row's scores depend on that row alone."""
+
+    def protected_scores(self, view: LayerView) -> Tensor:
+        """(row, kv_head, slot) float32: the scores, with protected tokens above all others."""
+        scores = oldest_first(self.score(view), view, self.sinks)
+        return newest_first(scores, view, self.recents)
+
+
+def refuse_protection(policy: Policy) -> None:
+    """Raise `UsageError` if a policy for which protection means nothing was given some."""
+    if policy.sinks or policy.recents:
+        raise UsageError(
+            message(
+                f"{policy.name} protects no tokens",
+                given={"sinks": policy.sinks, "recents": policy.recents},
+                expected="neither",
             )
-        return self.trace[row]
-
-    def size(self, seen: int) -> int:
-        """Tokens for each head under a `fraction`, after `seen` tokens."""
-        return max(self.least, round((self.fraction or 0.0) * seen))
-
-    def describe(self) -> str:
-        """Words for a record's `budget`."""
-        if self.tokens is not None:
-            return f"tokens:{self.tokens}"
-        if self.fraction is not None:
-            least = f":{self.least}" if self.least > 1 else ""
-            return f"{'pool' if self.pooled else 'fraction'}:{self.fraction:g}{least}"
-        return self.matched or "match"
+        )
 
 
 def at_most_half(tokens: int, view: LayerView) -> Tensor | int:
@@ -213,6 +152,14 @@ def at_most_half(tokens: int, view: LayerView) -> Tensor | int:
     return (view.limits // 2).clamp_max(tokens)[..., None]
 
 
+def oldest_first(scores: Tensor, view: LayerView, sinks: int) -> Tensor:
+    """Scores (row, kv_head, slot) in which the first `sinks` tokens come before all others."""
+    if not sinks:
+        return scores
+    protected = view.positions < at_most_half(sinks, view)
+    return scores.where(~protected, _highest(scores, view) + 1.0)
+
+
 def newest_first(scores: Tensor, view: LayerView, recents: int) -> Tensor:
     """Scores (row, kv_head, slot) in which the `recents` newest tokens come before all others.
 
@@ -222,43 +169,10 @@ def newest_first(scores: Tensor, view: LayerView, recents: int) -> Tensor:
     """
     if not recents:
         return scores
-    top = scores.masked_fill(~view.filled, 0.0).amax((1, 2), keepdim=True).clamp_min(0.0)
     old = view.age >= at_most_half(recents, view)
-    return scores.where(old, top + 1.0 + recents - view.age)
+    return scores.where(old, _highest(scores, view) + 1.0 + recents - view.age)
 
 
-def check_recents(recents: object) -> None:
-    """Raise a `UsageError` unless `recents` is 0 or more tokens."""
-    if not isinstance(recents, int) or isinstance(recents, bool) or recents < 0:
-        raise UsageError(message("wrong recents", given=recents, expected="0 or more tokens"))
-
-
-Selection = KeepAll | Threshold | Budget
-
-KEEP_ALL = KeepAll()
-THRESHOLD = Threshold()
-QUARTER = Budget(fraction=0.25)
-
-
-@runtime_checkable
-class Policy(Protocol):
-    """Decides which cached tokens stay. Implementations are small frozen dataclasses."""
-
-    @property
-    def name(self) -> str:
-        """Short name for tables."""
-        ...
-
-    @property
-    def needs(self) -> Observation:
-        """The attention statistics to stream for this policy."""
-        ...
-
-    @property
-    def selection(self) -> Selection:
-        """The rule that turns scores into kept tokens."""
-        ...
-
-    def score(self, view: LayerView) -> Tensor:
-        """(row, kv_head, slot) float32: higher stays. A row's scores depend on that row alone."""
-        ...
+def _highest(scores: Tensor, view: LayerView) -> Tensor:
+    """(row, 1, 1): the highest score of a row's tokens, or 0 where that is more."""
+    return scores.masked_fill(~view.filled, 0.0).amax((1, 2), keepdim=True).clamp_min(0.0)

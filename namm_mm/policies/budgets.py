@@ -1,28 +1,146 @@
-"""Budgets in words, as configurations and records hold them.
+"""Budgets: how many of the scored tokens stay, as objects and in words.
 
-======================  ===============================================================
+Configurations and records hold the words. In Python a number is a fraction: ``H2O(budget=0.25)``.
+
+======================  ==================================================================
 ``full``                never evict
 ``threshold``           keep what scores >= 0 (the NAMM's own rule); ``threshold:512`` with a limit
 ``tokens:64``           so many tokens for each layer and head
-``fraction:0.25``       this part of the tokens that were seen
+``fraction:0.25``       this part of the tokens that were seen; ``0.25`` alone is the same
 ``pool:0.25``           this part in each layer, the best tokens of all its heads together
 ``fraction:0.1:60``     as ``fraction:0.1``, and 60 tokens in any case; ``pool:0.1:60`` likewise
 ``match:namm``          as many tokens, at every update and in every layer, as that run kept,
                         the same for all heads of a layer
 ``match_heads:namm``    as many in every layer and head
 ``match_total:namm``    as many in all, the same for all layers and heads
-======================  ===============================================================
+======================  ==================================================================
 
-With shared storage all heads of a layer keep the same number, and the first two are one.
+With shared storage all heads of a layer keep the same number, so that ``match`` and ``match_heads``
+are the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from namm_mm.errors import UsageError, message
-from namm_mm.policies.base import Budget, KeepAll, Selection, Threshold
 from namm_mm.records import Trace
+
+
+@dataclass(frozen=True)
+class KeepAll:
+    """Never evict."""
+
+    def describe(self) -> str:
+        """Words for a record's `budget`."""
+        return "full"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Keep every token whose score is >= 0; the newest always stays (the official NAMM rule).
+
+    Attributes
+    ----------
+    limit
+        Optional hard limit of tokens per head, taken before the threshold.
+    """
+
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(
+                message("wrong limit", given=self.limit, expected="None or a size >= 1")
+            )
+
+    def describe(self) -> str:
+        """Words for a record's `budget`."""
+        return "threshold" if self.limit is None else f"threshold:{self.limit}"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Keep the best tokens up to a size; exactly one of `tokens`, `fraction`, `trace` is set.
+
+    Attributes
+    ----------
+    tokens
+        Size per layer and head.
+    fraction
+        Size as a part, in (0, 1], of the tokens that the row has seen at the time of the update.
+    least
+        With `fraction`: so many tokens in any case, as long as there are no more. A part of a short
+        history can be too little to act on.
+    pooled
+        The heads of a layer share its size: the best tokens of all of them stay, wherever they are
+        (as in Ada-KV, arXiv 2407.11550). Needs sizes per head.
+    trace
+        Sizes that another run really used on this sample, per update, layer and head (``match``);
+        one trace, or one for each row of the batch.
+    matched
+        The words that asked for it, for the record: ``match:namm``.
+    """
+
+    tokens: int | None = None
+    fraction: float | None = None
+    trace: Trace | tuple[Trace, ...] | None = None
+    matched: str = ""
+    pooled: bool = False
+    least: int = 1
+
+    def __post_init__(self) -> None:
+        given = [v for v in (self.tokens, self.fraction, self.trace) if v is not None]
+        if len(given) != 1:
+            raise UsageError(
+                message(
+                    "wrong budget",
+                    given={"tokens": self.tokens, "fraction": self.fraction, "trace": self.trace},
+                    expected="exactly one of tokens, fraction and trace",
+                )
+            )
+        if self.tokens is not None and self.tokens < 1:
+            raise UsageError(message("wrong budget", given=self.tokens, expected="tokens >= 1"))
+        if self.fraction is not None and not 0.0 < self.fraction <= 1.0:
+            raise UsageError(
+                message("wrong budget", given=self.fraction, expected="0 < fraction <= 1")
+            )
+        if self.least < 1:
+            raise UsageError(message("wrong budget", given=self.least, expected="least >= 1"))
+
+    def trace_of(self, row: int) -> Trace:
+        """Return the trace that `row` of the batch follows."""
+        if isinstance(self.trace, Trace):
+            return self.trace
+        if self.trace is None or row >= len(self.trace):
+            raise UsageError(
+                message("no trace for this row", given=row, expected="one trace for each row")
+            )
+        return self.trace[row]
+
+    def size(self, seen: int) -> int:
+        """Tokens for each head under a `fraction`, after `seen` tokens."""
+        return max(self.least, round((self.fraction or 0.0) * seen))
+
+    def describe(self) -> str:
+        """Words for a record's `budget`."""
+        if self.tokens is not None:
+            return f"tokens:{self.tokens}"
+        if self.fraction is not None:
+            least = f":{self.least}" if self.least > 1 else ""
+            return f"{'pool' if self.pooled else 'fraction'}:{self.fraction:g}{least}"
+        return self.matched or "match"
+
+
+Selection = KeepAll | Threshold | Budget
+
+KEEP_ALL = KeepAll()
+THRESHOLD = Threshold()
+QUARTER = Budget(fraction=0.25)
+
+AnyBudget = Selection | str | float
+"""What a policy takes as its budget: a rule, the words of one, or a fraction of the tokens seen."""
 
 KINDS = (
     "full",
@@ -52,15 +170,13 @@ def matched_policy(words: str) -> str | None:
     return rest if kind in MATCHES else None
 
 
-def parse(words: str, own: Selection | None = None, traces: Traces | None = None) -> Selection:
+def parse(words: str, traces: Traces | None = None) -> Selection:
     """Turn words into a rule of selection.
 
     Parameters
     ----------
     words
         One of the forms above.
-    own
-        The policy's own rule: protected sinks and recent tokens are taken from it.
     traces
         Needed for the ``match`` kinds.
 
@@ -69,22 +185,21 @@ def parse(words: str, own: Selection | None = None, traces: Traces | None = None
     UsageError
         The words make no budget, or there is no trace to match.
     """
-    kind, colon, rest = str(words).partition(":")
-    sinks, recents = (own.sinks, own.recents) if isinstance(own, Budget) else (0, 0)
+    kind, colon, rest = words.partition(":")
+    if not colon and "." in kind:  # a bare fraction
+        kind, rest = "fraction", kind
     try:
         if kind == "full" and not colon:
             return KeepAll()
         if kind == "threshold":
             return Threshold(int(rest) if colon else None)
         if kind == "tokens":
-            return Budget(tokens=int(rest), sinks=sinks, recents=recents)
+            return Budget(tokens=int(rest))
         if kind in ("fraction", "pool"):
             part, floor, least = rest.partition(":")
             return Budget(
                 fraction=float(part),
                 least=int(least) if floor else 1,
-                sinks=sinks,
-                recents=recents,
                 pooled=kind == "pool",
             )
     except ValueError as error:
@@ -103,9 +218,35 @@ def parse(words: str, own: Selection | None = None, traces: Traces | None = None
                 )
             )
         spread = tuple(MATCHES[kind](trace) for trace in found)
-        return Budget(trace=spread, matched=words, sinks=sinks, recents=recents)
+        return Budget(trace=spread, matched=words)
     raise _unknown(words)
 
 
-def _unknown(words: object) -> UsageError:
-    return UsageError(message("unknown budget", given=words, expected=f"one of {', '.join(KINDS)}"))
+def selection_of(budget: AnyBudget) -> Selection:
+    """Return the rule of selection that a policy was given as its `budget`.
+
+    Parameters
+    ----------
+    budget
+        A rule itself, the words of one, or a number: that part of the tokens seen.
+
+    Raises
+    ------
+    UsageError
+        It is none of these.
+    """
+    if isinstance(budget, Selection):
+        return budget
+    return parse(str(budget))
+
+
+def _unknown(words: str) -> UsageError:
+    digits = words.isdigit()
+    return UsageError(
+        message(
+            "unknown budget",
+            given=words,
+            expected=f"one of {', '.join(KINDS)}",
+            then=f"For a number of tokens write tokens:{words}." if digits else "",
+        )
+    )

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from namm_mm.policies.base import KEEP_ALL, LayerView, Observation, Selection
+from namm_mm.policies.base import KEEP_ALL, AnyBudget, LayerView, Policy, refuse_protection
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Full:
+class Full(Policy):
     """Keep every token."""
 
-    selection: Selection = KEEP_ALL
-    name: str = "full"
-    needs: Observation = Observation.NONE
+    name: ClassVar[str] = "full"
+    budget: AnyBudget = KEEP_ALL
+
+    def check(self) -> None:
+        """Refuse protection: nothing is evicted."""
+        refuse_protection(self)
 
     def score(self, view: LayerView) -> Tensor:
         """All tokens alike."""

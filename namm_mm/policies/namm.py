@@ -4,60 +4,63 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from namm_mm.policies.base import (
-    THRESHOLD,
-    LayerView,
-    Observation,
-    Selection,
-    check_recents,
-    newest_first,
-)
+from namm_mm.namm import Namm, load
+from namm_mm.namm.spectrogram import Spectrogram
+from namm_mm.observations.spectrogram import SpectrogramOf
+from namm_mm.policies.base import THRESHOLD, AnyBudget, LayerView, Policy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from namm_mm.namm import Namm
-    from namm_mm.namm.spectrogram import Spectrogram
-
 
 @dataclass(frozen=True)
-class NammPolicy:
+class NammPolicy(Policy):
     """Keep what the network scores at or above zero.
+
+    ``recents`` is 0 as published. More protects the newest tokens as H2O protects them: few queries
+    could look at them yet.
 
     Attributes
     ----------
     checkpoint
         A loaded network, the name of a bundled one, or a file.
-    recents
-        Newest tokens that always stay, as H2O protects them too: what few queries could look at yet
-        is hard to judge. 0 is the published rule.
+    network
+        The loaded network.
     """
 
+    name: ClassVar[str] = "namm"
     checkpoint: Namm | str | Path = "general"
-    selection: Selection = THRESHOLD
-    recents: int = 0
-    name: str = "namm"
-    needs: Observation = Observation.SPECTROGRAM
+    budget: AnyBudget = field(default=THRESHOLD, kw_only=True)
     network: Namm = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        from namm_mm.namm import load
-
-        check_recents(self.recents)
-        loaded = (
-            load(self.checkpoint) if isinstance(self.checkpoint, str | Path) else self.checkpoint
-        )
-        object.__setattr__(self, "network", loaded)
+    def check(self) -> None:
+        """Load the network; raise `UsageError` where there is none."""
+        given = self.checkpoint
+        object.__setattr__(self, "network", given if isinstance(given, Namm) else load(given))
 
     @property
     def spectrogram(self) -> Spectrogram:
-        """The observation that the network was trained with."""
+        """The spectrogram that the network was trained with."""
         return self.network.spectrogram
 
+    @property
+    def needs(self) -> SpectrogramOf:
+        """That spectrogram of the attention."""
+        return SpectrogramOf(self.spectrogram)
+
+    @property
+    def interval(self) -> int:
+        """The interval of the network's training."""
+        return self.network.interval
+
+    @property
+    def storage(self) -> str | None:
+        """The storage for which its threshold was set, as its card says."""
+        return super().storage or self.network.storage
+
     def score(self, view: LayerView) -> Tensor:
-        """Run the network over each head's tokens; the newest ones score above all."""
+        """Run the network over each head's tokens."""
         network = self.network.to(view.positions.device)
-        scores = network.score(view.statistics["spectrogram"], view.age, view.lengths)
-        return newest_first(scores, view, self.recents)
+        return network.score(view.statistics["spectrogram"], view.age, view.lengths)

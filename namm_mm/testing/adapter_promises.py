@@ -157,9 +157,7 @@ def _check_acting(adapter: Any, promises: Promises) -> None:
 def _attached(adapter: Any, tokens: int | None) -> Any:
     from namm_mm.memory import attach
 
-    policy = (
-        create("full") if tokens is None else create("recency", selection=Budget(tokens=tokens))
-    )
+    policy = create("full") if tokens is None else create("recency", budget=Budget(tokens=tokens))
     return attach(adapter.backbone, policy, interval=INTERVAL)
 
 

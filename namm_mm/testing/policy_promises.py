@@ -5,13 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.policies.base import Budget, LayerView, Observation, Policy, Selection
-from namm_mm.testing.promises import Promises, require
+from namm_mm.observations.base import (
+    Cached,
+    Observation,
+    QueryObservation,
+    WeightsObservation,
+)
+from namm_mm.policies.base import Budget, LayerView, Policy, Selection
+from namm_mm.testing.promises import ConformanceError, Promises, require
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ROWS, HEADS, SLOTS, WIDTH, BINS = 3, 2, 24, 8, 17
+ROWS, HEADS, GROUP, SLOTS, WIDTH, QUERIES = 3, 2, 2, 24, 8, 96
 INTERVAL, PROMPT, NEW = 16, 40, 12
 
 
@@ -33,23 +39,28 @@ def check_policy(policy: Policy) -> tuple[str, ...]:
     ConformanceError
         Lists every broken promise with what was seen.
     """
-    promises = Promises(f"the policy {getattr(policy, 'name', policy)!r}")
+    if not isinstance(policy, Policy):
+        raise ConformanceError(f"{policy!r} does not subclass namm_mm.policies.Policy")
+    promises = Promises(f"the policy {policy.name!r}")
     with promises.promise("it has a name, an observation and a selection"):
-        require(isinstance(policy, Policy), "name, needs, selection or score is missing")
         require(isinstance(policy.name, str) and policy.name, f"name is {policy.name!r}")
-        require(isinstance(policy.needs, Observation), f"needs is {policy.needs!r}")
+        known = WeightsObservation | QueryObservation | None
+        require(isinstance(policy.needs, known), f"needs is {policy.needs!r}")
         require(isinstance(policy.selection, Selection), f"selection is {policy.selection!r}")
     with promises.promise("it is a frozen dataclass, so that a budget can be set"):
         require(dataclasses.is_dataclass(policy), "it is no dataclass")
-        replaced: Any = dataclasses.replace(policy, selection=Budget(tokens=5))  # type: ignore[type-var]
-        require(replaced.selection == Budget(tokens=5), "dataclasses.replace lost the selection")
+        replaced = dataclasses.replace(policy, budget=Budget(tokens=5))
+        require(replaced.selection == Budget(tokens=5), "dataclasses.replace lost the budget")
+    with promises.promise("its name and its observation are no options"):
+        options = {field.name for field in dataclasses.fields(policy)} & {"name", "needs"}
+        require(not options, f"annotate as ClassVar: {', '.join(sorted(options))}")
     _check_scores(policy, promises)
     _check_memory(policy, promises)
     return promises.conclude()
 
 
-def random_view(seed: int = 0) -> LayerView:
-    """One layer's cache with random keys and statistics, and heads of different lengths."""
+def random_view(needs: Observation | None, seed: int = 0) -> LayerView:
+    """One layer's cache with random keys, heads of different lengths, and what `needs` tells."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -63,20 +74,26 @@ def random_view(seed: int = 0) -> LayerView:
     gaps = torch.randint(1, 3, (ROWS, HEADS, SLOTS), generator=generator)
     positions = (gaps.cumsum(-1) - 1).masked_fill(~filled, -1)
     mask = filled[..., None]
+    keys = normal(ROWS, HEADS, SLOTS, WIDTH) * mask
+    seen = max(int(positions.max()) + 1, QUERIES)
+    statistics = {}
+    if isinstance(needs, WeightsObservation):
+        weights = normal(ROWS, HEADS, QUERIES, SLOTS)
+        weights = weights.masked_fill(~filled[:, :, None], float("-inf")).softmax(-1)
+        state = needs.fold(needs.initial(ROWS, HEADS, SLOTS, "cpu"), weights)
+        statistics[needs.name] = needs.read(state)
+    elif isinstance(needs, QueryObservation):
+        state = needs.fold({}, normal(ROWS, HEADS * GROUP, QUERIES, WIDTH), seen - QUERIES)
+        statistics[needs.name] = needs.read(state, Cached(keys, positions, seen, WIDTH**-0.5))
     return LayerView(
         layer=1,
         layers=2,
-        keys=normal(ROWS, HEADS, SLOTS, WIDTH) * mask,
+        keys=keys,
         values=normal(ROWS, HEADS, SLOTS, WIDTH) * mask,
         positions=positions,
         lengths=lengths,
-        seen=int(positions.max()) + 1,
-        statistics={
-            "column_sums": normal(ROWS, HEADS, SLOTS).abs() * filled,
-            "column_maxima": normal(ROWS, HEADS, SLOTS).sigmoid() * filled,
-            "decayed_sums": normal(ROWS, HEADS, SLOTS).abs() * filled,
-            "spectrogram": normal(ROWS, HEADS, SLOTS, BINS).abs() * mask,
-        },
+        seen=seen,
+        statistics=statistics,
         limits=lengths // 3,
     )
 
@@ -84,7 +101,7 @@ def random_view(seed: int = 0) -> LayerView:
 def _check_scores(policy: Policy, promises: Promises) -> None:
     import torch
 
-    view = random_view()
+    view = random_view(policy.needs)
     filled = view.filled
     with promises.promise("scores are (row, kv_head, slot), float32 and finite"):
         scores = policy.score(view)
@@ -118,7 +135,7 @@ def _check_memory(policy: Policy, promises: Promises) -> None:
             _generate(model, policy, storage)
         for size in (1, 6):
             with promises.promise(f"a budget of {size} is kept with {storage} storage"):
-                limited: Any = dataclasses.replace(policy, selection=Budget(tokens=size))  # type: ignore[type-var]
+                limited: Any = dataclasses.replace(policy, budget=Budget(tokens=size))
                 memory = _generate(model, limited, storage)
                 for layer in range(memory.layers):
                     for positions in memory.kept(layer):
@@ -175,6 +192,8 @@ def _with_garbage(view: LayerView) -> LayerView:
     empty = ~view.filled
 
     def fill(tensor: Tensor) -> Tensor:
+        if tensor.shape[:3] != empty.shape:  # not of slots
+            return tensor
         mask = empty.view(*empty.shape, *[1] * (tensor.dim() - 3))
         return tensor.masked_fill(mask, 7.0)
 

@@ -74,11 +74,11 @@ def main() -> None:
         attached: Any = nullcontext()
         chosen: Any
         if name == "recency":
-            chosen = policy("recency", selection=newest, sinks=0)
+            chosen = policy("recency", budget=newest, sinks=0)
             attached = attach(adapter.backbone, chosen, interval=args.interval)
         elif name == "namm":
             chosen = policy("namm", checkpoint=args.checkpoint)
-            chosen = replace(chosen, selection=budgets.parse(args.budget, chosen.selection, {}))
+            chosen = replace(chosen, budget=budgets.parse(args.budget, {}))
             attached = attach(
                 adapter.backbone, chosen, interval=args.interval, storage=args.storage
             )

@@ -108,7 +108,7 @@ def play(args: argparse.Namespace) -> tuple[Watched, list[Any]]:
     adapter = DecisionTransformerAdapter(args.model, device="cpu")
     adapter.load()
     options: dict[str, Any] = {"checkpoint": args.checkpoint} if args.policy == "namm" else {}
-    chosen: Any = policy(args.policy, selection=budgets.parse(args.budget), **options)
+    chosen: Any = policy(args.policy, budget=budgets.parse(args.budget), **options)
     if hasattr(chosen, "recents"):
         chosen = replace(chosen, recents=args.recents)
     rules: dict[str, Any] = {"interval": args.interval, "storage": args.storage}

@@ -83,8 +83,8 @@ def watch(args: argparse.Namespace) -> dict[str, Any]:
                 name, **({"checkpoint": args.checkpoint} if name == "namm" else {})
             )
             if name != "namm":
-                matched = budgets.parse("match:namm", chosen.selection, traces)
-                chosen = replace(chosen, selection=matched)
+                matched = budgets.parse("match:namm", traces)
+                chosen = replace(chosen, budget=matched)
             with (
                 torch.no_grad(),
                 attach(adapter.backbone, chosen, interval=interval, storage=args.storage) as memory,

@@ -91,8 +91,8 @@ def watch(args: argparse.Namespace) -> dict[str, list[Seen]]:
             options = {"checkpoint": args.checkpoint} if name == "namm" else {}
             chosen: Any = policy(name, **options)
             budget = args.budget if name == "namm" else "match:namm"
-            selection = budgets.parse(budget, chosen.selection, traces)
-            chosen = replace(chosen, selection=selection)
+            selection = budgets.parse(budget, traces)
+            chosen = replace(chosen, budget=selection)
             rules: Any = {"interval": args.interval, "storage": args.storage}
             with attach(adapter.backbone, chosen, **rules) as memory:
                 text = adapter.answer(inputs, memory).text

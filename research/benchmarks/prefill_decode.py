@@ -24,7 +24,7 @@ import torch
 import transformers
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
-from namm_mm.memory import attach, observe
+from namm_mm.memory import attach, observer
 from namm_mm.policies import Budget, Policy, create
 
 
@@ -97,7 +97,7 @@ def rows(budget: int) -> list[Row]:
     """Return all configurations: plain transformers first."""
     size = Budget(tokens=budget)
     named: list[tuple[str, Callable[[], Policy]]] = [
-        (name, lambda name=name: create(name, selection=size))  # type: ignore[misc]
+        (name, lambda name=name: create(name, budget=size))  # type: ignore[misc]
         for name in ("recency", "random", "l2", "h2o", "namm")
     ]
     made = [
@@ -106,7 +106,7 @@ def rows(budget: int) -> list[Row]:
     ]
     made += [Row("full", create("full"))]
     made += [Row(name, build()) for name, build in named]
-    made += [Row("namm, per head", create("namm", selection=size), storage="per_head")]
+    made += [Row("namm, per head", create("namm", budget=size), storage="per_head")]
     return made
 
 
@@ -136,13 +136,13 @@ def main() -> None:
     parser.add_argument("--interval", type=int, default=512, help="tokens between evictions")
     parser.add_argument("--budget", type=int, default=512, help="tokens kept per head")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tile", type=int, default=observe.TILE, help="rows of weights at a time")
+    parser.add_argument("--tile", type=int, default=observer.TILE, help="rows of weights at a time")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--output", type=Path, help="also write the table to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    observe.TILE = options.tile
+    observer.TILE = options.tile
     model = small_llama(options.device, getattr(torch, options.dtype))
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(4096, (1, options.prompt), generator=generator).to(options.device)

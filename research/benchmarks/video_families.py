@@ -112,9 +112,9 @@ def answer(
         chosen = policy(name)
     elif name == "namm":
         size = Budget(fraction=args.fraction, pooled=True)
-        chosen = policy(name, checkpoint=args.checkpoint, selection=size)
+        chosen = policy(name, checkpoint=args.checkpoint, budget=size)
     else:
-        chosen = policy(name, selection=Budget(fraction=args.fraction))
+        chosen = policy(name, budget=Budget(fraction=args.fraction))
     with attach(adapter.backbone, chosen, interval=args.interval, storage="per_head") as memory:
         text = adapter.answer(inputs, memory).text
     return text == inputs.sample.answer, memory.usage().kept_fraction or 0.0

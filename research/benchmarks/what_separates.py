@@ -15,7 +15,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from namm_mm import attach, policy
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.evolution.prompts import Prompts, Tokenized
-from namm_mm.policies.base import THRESHOLD, LayerView, Observation, Selection
+from namm_mm.policies.base import THRESHOLD, AnyBudget, LayerView, Observation, Policy
 from namm_mm.records import Inputs
 from namm_mm.results import words
 from namm_mm.results.statistics import mean_interval
@@ -38,29 +38,23 @@ POLICIES = ("namm", "h2o", "l2", "recency")
 FAMILIES = ("shown", "last", "start", "order", "needle")
 
 
-@dataclass
-class Scored:
+@dataclass(frozen=True)
+class Scored(Policy):
     """Keeps everything, and remembers how a policy would have ranked it, update by update."""
 
-    policy: Any
-    name: str = "scored"
-    selection: Selection = THRESHOLD
+    name: ClassVar[str] = "scored"
+    policy: Policy
+    budget: AnyBudget = field(default=THRESHOLD, kw_only=True)
     scores: dict[int, list[Tensor]] = field(default_factory=dict)
 
     @property
-    def needs(self) -> Observation:
+    def needs(self) -> Observation | None:
         """What the policy needs."""
-        found: Observation = self.policy.needs
-        return found
-
-    @property
-    def spectrogram(self) -> Any:
-        """That of a NAMM."""
-        return self.policy.spectrogram
+        return self.policy.needs
 
     def score(self, view: LayerView) -> Tensor:
         """Remember (kv_head, slot) of the only row; keep all."""
-        found = self.policy.score(view)
+        found = self.policy.protected_scores(view)
         self.scores.setdefault(view.seen, []).append(found[0].float())
         return torch.ones_like(found, dtype=torch.float32)
 

@@ -9,37 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from namm_mm.memory import attach
-from namm_mm.policies.base import THRESHOLD, LayerView, Observation, Selection
+from namm_mm.observations.spectrogram import SpectrogramOf
+from namm_mm.policies.base import THRESHOLD, AnyBudget, LayerView, Policy
 from namm_mm.policies.namm import NammPolicy
 from research.gradients.importance import Shown, shares
 
 if TYPE_CHECKING:
     from namm_mm.evolution.prompts import Prompt
     from namm_mm.namm import Namm
-    from namm_mm.namm.spectrogram import Spectrogram
 
 
-@dataclass
-class _Watching:
+@dataclass(frozen=True)
+class _Watching(Policy):
     """A NAMM whose views are remembered, layer after layer, update after update."""
 
+    name: ClassVar[str] = "watching"
     policy: NammPolicy
-    name: str = "watching"
-    needs: Observation = Observation.SPECTROGRAM
-    selection: Selection = THRESHOLD
+    budget: AnyBudget = field(default=THRESHOLD, kw_only=True)
     views: list[list[tuple[Tensor, Tensor]]] = field(default_factory=list)
 
     @property
-    def spectrogram(self) -> Spectrogram:
-        """That of the NAMM."""
-        return self.policy.spectrogram
+    def needs(self) -> SpectrogramOf:
+        """What the NAMM needs."""
+        return self.policy.needs
 
     def score(self, view: LayerView) -> Tensor:
         """Score as the NAMM does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
 from namm_mm.errors import UsageError
-from namm_mm.policies.base import Budget, LayerView, Observation, Selection
+from namm_mm.policies.base import AnyBudget, LayerView, Policy
 from namm_mm.records import Agent, Answer, Inputs, Sample, Score
 from namm_mm.testing import ConformanceError, check_adapter, check_policy, check_task
 
@@ -29,12 +29,11 @@ def norms(view: LayerView) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Keys:
+class Keys(Policy):
     """A sound policy that mutants are made of."""
 
-    selection: Selection = Budget(fraction=0.5)
-    name: str = "keys"
-    needs: Observation = Observation.NONE
+    name: ClassVar[str] = "keys"
+    budget: AnyBudget = 0.5
 
     def score(self, view: LayerView) -> Tensor:
         return norms(view)
@@ -96,12 +95,22 @@ def test_a_broken_policy_is_caught(mutant: type[Keys], promise: str) -> None:
 
 
 def test_a_sound_policy_passes() -> None:
-    assert len(check_policy(Keys())) == 13
+    assert len(check_policy(Keys())) == 14
 
 
-def test_a_policy_without_a_selection_is_caught() -> None:
-    with pytest.raises(ConformanceError, match="frozen dataclass"):
-        check_policy(type("Bare", (), {"name": "bare", "score": Keys.score})())
+def test_a_policy_that_subclasses_nothing_is_caught() -> None:
+    bare: Any = type("Bare", (), {"name": "bare", "score": Keys.score})()
+    with pytest.raises(ConformanceError, match="does not subclass"):
+        check_policy(bare)
+
+
+def test_a_policy_whose_name_is_an_option_is_caught() -> None:
+    @dataclass(frozen=True)
+    class TakesItsName(Keys):
+        name: str = "keys"  # type: ignore[misc]
+
+    with pytest.raises(ConformanceError, match="annotate as ClassVar: name"):
+        check_policy(TakesItsName())
 
 
 class MissesATokenType(MelodyAdapter):

@@ -45,7 +45,7 @@ def test_its_names_are_listed_with_where_they_come_from(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     listed = namm_mm(environment, tmp_path, "list", "adapter", "task", "policy")
-    for name in ("melody", "next_note", "stride"):
+    for name in ("melody", "next_note", "stride", "readers"):
         (line,) = (line for line in listed.splitlines() if line.split()[:1] == [name])
         assert line.endswith("[from namm_mm_melody]")
 

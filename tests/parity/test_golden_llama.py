@@ -63,7 +63,7 @@ def policy(golden: dict[str, np.ndarray[Any, Any]], run: str) -> Policy:
         gamma=0.99,
         interval=INTERVAL,
     )
-    return create("namm", checkpoint=network, selection=Threshold(limit=RUNS[run][0]))
+    return create("namm", checkpoint=network, budget=Threshold(limit=RUNS[run][0]))
 
 
 @pytest.mark.parametrize("run", sorted(RUNS))

@@ -168,7 +168,7 @@ def test_a_finished_row_disturbs_no_other_and_keeps_its_memory(
         part = shown[:, rows], rewards[:, rows], alive[:, rows]
         if policy == "none":
             return drive(adapter.agent(len(rows), None, target_return=TARGET), *part), []
-        options = {"selection": Budget(tokens=7)} if policy == "recency" else {}
+        options = {"budget": Budget(tokens=7)} if policy == "recency" else {}
         with attach(adapter.backbone, create(policy, **options), interval=5) as memory:
             actions = drive(adapter.agent(len(rows), memory, target_return=TARGET), *part)
             return actions, [memory.kept(1, row)[0].tolist() for row in range(len(rows))]

@@ -47,7 +47,7 @@ def test_what_gradients_go_through_is_eviction_per_head(size: float | None) -> N
     namm, model, tokens = busy_namm(), tiny_llama(), tiny_tokens(1, 150)
     ours = forgetting(namm.parameters, size=size)
     selection = Threshold() if size is None else Budget(fraction=size)
-    policy = create("namm", checkpoint=namm, selection=selection)
+    policy = create("namm", checkpoint=namm, budget=selection)
     with torch.no_grad():
         with gated(model, ours):
             hard = model(tokens, use_cache=False).logits

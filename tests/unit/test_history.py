@@ -25,7 +25,7 @@ TOKEN_TYPES = [
 
 
 def bounded(name: str) -> Policy:
-    return dataclasses.replace(policy(name), selection=Budget(tokens=BUDGET))  # type: ignore[type-var]
+    return dataclasses.replace(policy(name), budget=Budget(tokens=BUDGET))
 
 
 def ids(rows: int = 1) -> torch.Tensor:

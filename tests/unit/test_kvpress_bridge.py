@@ -53,7 +53,7 @@ def test_knorm_keeps_what_our_l2_keeps(model: Any, ids: torch.Tensor) -> None:
     budget = Budget(tokens=40)
     runs = []
     for protocol in ("prune_after_prefill", "streaming"):
-        ours = create("l2", selection=budget)
+        ours = create("l2", budget=budget)
         with torch.no_grad(), attach(model, ours, interval=64, protocol=protocol) as memory:
             model(ids)
         runs.append(kept(memory, model.config.num_hidden_layers))
@@ -61,7 +61,7 @@ def test_knorm_keeps_what_our_l2_keeps(model: Any, ids: torch.Tensor) -> None:
         with (
             torch.no_grad(),
             bridge.attach_press(
-                model, press, selection=budget, protocol=protocol, interval=64
+                model, press, budget=budget, protocol=protocol, interval=64
             ) as memory,
         ):
             model(ids)
@@ -100,7 +100,7 @@ def test_a_press_keeps_what_it_scores_highest(model: Any, ids: torch.Tensor, nam
 
     object.__setattr__(press, "score", score)
     budget = Budget(tokens=48)
-    with torch.no_grad(), bridge.attach_press(model, press, selection=budget) as memory:
+    with torch.no_grad(), bridge.attach_press(model, press, budget=budget) as memory:
         model(ids)
         found = kept(memory, model.config.num_hidden_layers)
     for layer, heads in enumerate(found):
@@ -115,7 +115,7 @@ def test_a_press_keeps_what_it_scores_highest(model: Any, ids: torch.Tensor, nam
     with (
         torch.no_grad(),
         bridge.attach_press(
-            model, press, selection=budget, protocol="streaming", interval=64
+            model, press, budget=budget, protocol="streaming", interval=64
         ) as memory,
     ):
         model.generate(ids, max_new_tokens=70, do_sample=False)
@@ -128,7 +128,7 @@ def test_what_cannot_be_pressed_is_refused(model: Any, ids: torch.Tensor) -> Non
         bridge.PressPolicy(object())
     padded = torch.ones(2, PROMPT, dtype=torch.long)
     padded[0, :20] = 0
-    press = bridge.attach_press(model, kvpress.KnormPress(), selection=Budget(tokens=9))
+    press = bridge.attach_press(model, kvpress.KnormPress(), budget=Budget(tokens=9))
     with torch.no_grad(), press, pytest.raises(UnsupportedError, match="equal length"):
         model(ids.expand(2, -1), attention_mask=padded)
     decision = torch.nn.Linear(2, 2)
@@ -167,7 +167,7 @@ def test_a_namm_press_scores_as_our_memory_does(model: Any, ids: torch.Tensor) -
         return pressed[module.layer_idx]
 
     object.__setattr__(press, "score", score)
-    with torch.no_grad(), bridge.attach_press(model, press, selection=Budget(tokens=9)):
+    with torch.no_grad(), bridge.attach_press(model, press, budget=Budget(tokens=9)):
         model(ids)
     for layer, found in pressed.items():
         torch.testing.assert_close(found, inputs[layer], atol=2e-4, rtol=2e-4)

@@ -127,7 +127,7 @@ def test_the_memory_forgets_frames_and_the_answer_notices(
     alone = found.answer(inputs, None)
     assert full.text == alone.text
     assert full.log_probabilities == pytest.approx(alone.log_probabilities, abs=1e-3)
-    short = policy("recency", selection=Budget(tokens=8))
+    short = policy("recency", budget=Budget(tokens=8))
     with attach(found.backbone, short, interval=8) as memory:
         less = found.answer(inputs, memory)
         assert memory.usage().tokens_final < 16 + 6
@@ -139,7 +139,7 @@ def test_pruning_after_the_prefill_prunes_the_video_before_the_question(
     adapter: LlavaVideoAdapter, sample: Sample
 ) -> None:
     inputs = adapter.prepare(sample)
-    short = policy("recency", selection=Budget(tokens=4))
+    short = policy("recency", budget=Budget(tokens=4))
     with attach(adapter.backbone, short, interval=8, protocol="prune_after_prefill") as memory:
         pruned = adapter.answer(inputs, memory)
         asked = inputs.tensors["input_ids"][0].tolist()[::-1].index(adapter.loaded.video_token)

@@ -14,14 +14,14 @@ from transformers.cache_utils import DynamicCache
 from namm_mm.errors import RunError, UnsupportedError, UsageError
 from namm_mm.memory import attach
 from namm_mm.policies import Budget, Threshold, create
-from namm_mm.policies.base import KeepAll, LayerView, Observation
+from namm_mm.policies.base import KeepAll, LayerView, Policy
 from namm_mm.testing.tiny import tiny_gpt2, tiny_llama, tiny_tokens
 
 STORAGES = ("shared", "per_head")
 
 
 def h2o(tokens: int = 40) -> Any:
-    return create("h2o", selection=Budget(tokens=tokens))
+    return create("h2o", budget=Budget(tokens=tokens))
 
 
 def live_bytes() -> int:
@@ -35,10 +35,13 @@ def live_bytes() -> int:
     return sum(storages.values())
 
 
-class Hoarder:
+class Hoarder(Policy):
     """Head 0 keeps everything, the others nearly nothing."""
 
-    name, needs, selection = "hoarder", Observation.NONE, Threshold()
+    name = "hoarder"
+
+    def __init__(self) -> None:
+        super().__init__(budget=Threshold())
 
     def score(self, view: LayerView) -> torch.Tensor:
         score = torch.full(view.positions.shape, -1.0)
@@ -50,7 +53,7 @@ class Hoarder:
 @pytest.mark.parametrize("name", ["full", "h2o", "random", "namm"])
 def test_reported_bytes_are_those_that_are_allocated(name: str, storage: str) -> None:
     model, tokens = tiny_llama(), tiny_tokens(2, 139)
-    policy = create(name) if name == "full" else create(name, selection=Budget(tokens=40))
+    policy = create(name) if name == "full" else create(name, budget=Budget(tokens=40))
     with torch.no_grad(), attach(model, policy, interval=32, storage=storage) as memory:
         model(tokens)  # tables that transformers keeps are made now
         memory.reset()
@@ -69,7 +72,10 @@ def test_heads_of_their_own_size_free_what_they_drop() -> None:
     model, tokens = tiny_llama(), tiny_tokens(1, 512)
     final = {}
     for storage in STORAGES:
-        with torch.no_grad(), attach(model, Hoarder(), interval=32, storage=storage) as memory:
+        with (
+            torch.no_grad(),
+            attach(model, Hoarder(), interval=32, storage=storage) as memory,
+        ):
             model(tokens)
         final[storage] = memory.usage()
         lengths = [len(head) for head in memory.kept(0)]
@@ -113,7 +119,7 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_nothing_of_a_prompt_is_as_large_as_the_prompt_squared(name: str, protocol: str) -> None:
     """Neither weights nor masks, however attention is run: they grow with the prompt alone."""
     length, model = 2048, tiny_llama(max_position_embeddings=4096)
-    policy = create(name) if name == "full" else create(name, selection=Budget(tokens=1500))
+    policy = create(name) if name == "full" else create(name, budget=Budget(tokens=1500))
     largest = Largest()  # type: ignore[no-untyped-call]
     with torch.no_grad(), attach(model, policy, interval=256, protocol=protocol) as memory, largest:
         model(tiny_tokens(1, length // 2))
@@ -244,7 +250,6 @@ def test_budgets_refuse_what_cannot_be() -> None:
         ({"fraction": 1.5}, "got 1.5"),
         ({}, "exactly one"),
         ({"tokens": 4, "fraction": 0.5}, "exactly one"),
-        ({"tokens": 4, "sinks": -1}, "-1"),
     ):
         with pytest.raises(UsageError, match=words):
             Budget(**options)

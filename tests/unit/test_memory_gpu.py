@@ -14,7 +14,7 @@ from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 @pytest.mark.parametrize("storage", ["shared", "per_head"])
 @pytest.mark.parametrize("name", ["full", "h2o", "l2", "recency", "random", "namm"])
 def test_cuda_keeps_what_the_cpu_keeps(name: str, storage: str) -> None:
-    policy = create(name) if name == "full" else create(name, selection=Budget(tokens=40))
+    policy = create(name) if name == "full" else create(name, budget=Budget(tokens=40))
     tokens = tiny_tokens(3, 150)
     mask = torch.ones_like(tokens)
     mask[1, :37] = 0
@@ -36,7 +36,7 @@ def test_cuda_keeps_what_the_cpu_keeps(name: str, storage: str) -> None:
 @pytest.mark.gpu
 def test_reported_bytes_are_those_of_the_cuda_allocator() -> None:
     model, tokens = tiny_llama().to("cuda"), tiny_tokens(1, 2048).to("cuda")
-    policy = create("h2o", selection=Budget(tokens=512))
+    policy = create("h2o", budget=Budget(tokens=512))
     with torch.no_grad(), attach(model, policy, interval=256) as memory:
         model(tokens)
         memory.reset()

@@ -12,6 +12,7 @@ from namm_mm.memory import attach
 from namm_mm.memory import attention as attention_module
 from namm_mm.memory import cache as cache_module
 from namm_mm.memory.store import SharedStore
+from namm_mm.observations import Cached
 from namm_mm.policies import Budget, Policy, Threshold, create
 from namm_mm.testing.tiny import TINY, tiny_llama, tiny_tokens
 
@@ -21,18 +22,19 @@ LENGTH = 217  # six updates and a rest
 
 def ragged(seed: int = 3) -> Policy:
     """Random scores around zero under the threshold rule: heads keep different numbers."""
-    return create("random", selection=Threshold(), seed=seed, sinks=0)
+    return create("random", budget=Threshold(), seed=seed, sinks=0)
 
 
-class _Centred:
+class _Centred(Policy):
     """Random, shifted so that about half of all scores are below zero."""
 
+    name = "coin"
+
     def __init__(self) -> None:
-        self.inner = ragged()
-        self.name, self.needs, self.selection = "coin", self.inner.needs, self.inner.selection
+        super().__init__(budget=Threshold())
 
     def score(self, view: Any) -> torch.Tensor:
-        return self.inner.score(view) - 0.4
+        return ragged().score(view) - 0.4
 
 
 def difference(model: Any, policy: Any, storage: str, length: int = LENGTH) -> float:
@@ -66,7 +68,7 @@ def test_ragged_eviction_equals_the_dense_replay(name: str, storage: str) -> Non
 )
 @pytest.mark.parametrize("storage", ["shared", "per_head"])
 def test_every_policy_equals_its_replay(policy: str, storage: str) -> None:
-    built = create(policy) if policy == "namm" else create(policy, selection=Budget(tokens=40))
+    built = create(policy) if policy == "namm" else create(policy, budget=Budget(tokens=40))
     assert difference(tiny_llama(), built, storage) < 2e-4
 
 
@@ -74,7 +76,7 @@ def test_every_policy_equals_its_replay(policy: str, storage: str) -> None:
 @pytest.mark.parametrize("policy", ["h2o", "attention_max", "attention_ema", "namm"])
 def test_statistics_survive_evictions(policy: str, storage: str) -> None:
     """Statistics of kept tokens equal those of the replayed attention matrix."""
-    built: Any = create(policy, selection=Budget(tokens=40))
+    built: Any = create(policy, budget=Budget(tokens=40))
     model, tokens = tiny_llama(), tiny_tokens(1, 6 * INTERVAL + 16)
     visible = visible_after(model, tokens, built, interval=INTERVAL, storage=storage)
     with torch.no_grad():
@@ -84,7 +86,8 @@ def test_statistics_survive_evictions(policy: str, storage: str) -> None:
             model(tokens)
     for layer in range(2):
         (state,) = memory.cache.memories[layer].cohorts
-        held = state.observer.statistics(state.store)
+        cached = Cached(state.store.padded()[0], state.store.positions(), len(tokens[0]), 1.0)
+        held = state.observer.statistics(state.store, cached)
         for head, kept in enumerate(memory.kept(layer)):
             columns = weights[layer][0, head][:, kept]
             if policy == "h2o":
@@ -143,7 +146,7 @@ MUTANTS = {
 @pytest.mark.parametrize("mutant", sorted(MUTANTS))
 def test_the_oracle_catches_mutants(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison that passes above fails when the memory is broken on purpose."""
-    model, policy = tiny_llama(), create("h2o", selection=Budget(tokens=40))
+    model, policy = tiny_llama(), create("h2o", budget=Budget(tokens=40))
     tokens = tiny_tokens(1, LENGTH)
     visible = visible_after(model, tokens, policy, interval=INTERVAL, storage="shared")
     with torch.no_grad(), replay(model, visible):

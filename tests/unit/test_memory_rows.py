@@ -19,7 +19,7 @@ STORAGES = ("shared", "per_head")
 def policy(name: str = "h2o") -> Any:
     if name == "full":
         return create(name)
-    return create(name, selection=Budget(tokens=40), **({"seed": 1} if name == "random" else {}))
+    return create(name, budget=Budget(tokens=40), **({"seed": 1} if name == "random" else {}))
 
 
 def padded(lengths: tuple[int, ...] = LENGTHS) -> tuple[torch.Tensor, torch.Tensor]:

@@ -60,7 +60,7 @@ def test_a_video_model_generates_through_a_memory() -> None:
     with attach(model, policy("full"), interval=16):
         assert model.model.vision_tower.config._attn_implementation != "namm_memory"
         assert model.generate(**inputs).tolist() == expected
-    chosen = policy("h2o", selection=Budget(tokens=24))
+    chosen = policy("h2o", budget=Budget(tokens=24))
     with attach(model, chosen, interval=16) as whole:
         answer = model.generate(**inputs).tolist()
     with attach(model.model.language_model, chosen, interval=16) as inner:

@@ -47,7 +47,7 @@ def test_it_answers_and_recency_at_a_quarter_of_the_cache_does_not(
 ) -> None:
     full = accuracy(adapter, samples, policy("full"))
     assert accuracy(adapter, samples[:5], None) == accuracy(adapter, samples[:5], policy("full"))
-    recent = accuracy(adapter, samples, policy("recency", selection=Budget(fraction=0.25)))
+    recent = accuracy(adapter, samples, policy("recency", budget=Budget(fraction=0.25)))
     assert full > 0.65
     assert recent < full - 0.25
 

@@ -16,7 +16,7 @@ from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
 
 def run(name: str, length: int = 160, **options: Any) -> Any:
-    policy = create(name, selection=Budget(tokens=24), **options)
+    policy = create(name, budget=Budget(tokens=24), **options)
     model = tiny_llama()
     with torch.no_grad(), attach(model, policy, interval=32) as memory:
         model(tiny_tokens(1, length))
@@ -43,7 +43,7 @@ def test_h2o_keeps_recents_and_the_heaviest() -> None:
         model.set_attn_implementation("eager")
         attention = model(tokens, output_attentions=True).attentions
         model.set_attn_implementation("sdpa")
-        policy = create("h2o", selection=Budget(tokens=24))
+        policy = create("h2o", budget=Budget(tokens=24))
         with attach(model, policy, interval=64) as memory:
             model(tokens)
     for layer in range(2):
@@ -75,7 +75,7 @@ def test_a_policy_may_be_told_to_hold_the_newest_tokens(name: str) -> None:
     keys, positions = torch.rand(2, 2, 64, 4), torch.arange(64).expand(2, 2, 64)
     lengths, statistics = torch.full((2, 2), 64), {"spectrogram": spectrum}
     view = LayerView(0, 1, keys, keys, positions, lengths, 64, statistics)
-    scores, changed = plain.score(view), told.score(view)
+    scores, changed = plain.score(view), told.protected_scores(view)
     torch.testing.assert_close(changed[..., :48], scores[..., :48])
     newest = changed[..., 48:]
     assert (newest.diff(dim=-1) > 0).all()
@@ -101,7 +101,7 @@ def test_what_is_protected_never_fills_a_small_limit_alone(name: str, rule: str)
         "trace": Budget(trace=Trace((((6, 6), (6, 6)),)), matched="match:namm"),
     }[rule]
     protected = {"sinks": 40} if name == "recency" else {"recents": 40}
-    policy, model = create(name, selection=selection, **protected), tiny_llama()
+    policy, model = create(name, budget=selection, **protected), tiny_llama()
     with torch.no_grad(), attach(model, policy, interval=160) as memory:
         model(tiny_tokens(1, 160))
     kept = torch.stack([torch.as_tensor(head) for head in memory.kept(1)])

@@ -130,10 +130,10 @@ def test_words_name_a_budget_and_a_budget_says_its_words(words: str, selection: 
     assert parse(words).describe() == words
 
 
-def test_a_match_follows_the_trace_of_its_run_and_keeps_protected_tokens() -> None:
+def test_a_match_follows_the_trace_of_its_run() -> None:
     traces = {"namm": (Trace((((3, 3),),)),)}
-    found = parse("match:namm", Budget(tokens=1, sinks=2, recents=5), traces)
-    assert found == Budget(trace=traces["namm"], matched="match:namm", sinks=2, recents=5)
+    found = parse("match:namm", traces)
+    assert found == Budget(trace=traces["namm"], matched="match:namm")
     assert found.describe() == "match:namm"
 
 
@@ -146,7 +146,7 @@ def test_a_match_follows_the_trace_of_its_run_and_keeps_protected_tokens() -> No
     ],
 )
 def test_a_match_holds_the_same_total_however_it_is_spread(words: str, sizes: Any) -> None:
-    found: Any = parse(words, None, {"namm": (Trace((((9, 2), (4, 4)),)),)})
+    found: Any = parse(words, {"namm": (Trace((((9, 2), (4, 4)),)),)})
     assert found.trace_of(0).sizes == (sizes,)
 
 
@@ -160,4 +160,4 @@ def test_other_words_are_refused(words: str) -> None:
 
 def test_a_match_without_a_run_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no run to match.*Did you mean 'namm'"):
-        parse("match:nam", None, {"namm": ()})
+        parse("match:nam", {"namm": ()})

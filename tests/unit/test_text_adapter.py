@@ -51,7 +51,7 @@ def test_the_registry_knows_it() -> None:
 @pytest.mark.parametrize("budget", [None, 12])
 def test_likelihood_agrees_with_generating(llama: str, budget: int | None) -> None:
     """Teacher forcing through the memory gives what decoding token by token gives."""
-    policy = create("full") if budget is None else create("h2o", selection=Budget(tokens=budget))
+    policy = create("full") if budget is None else create("h2o", budget=Budget(tokens=budget))
     generating = loaded(llama, answer_by="generate", max_new_tokens=20)
     scoring = loaded(llama)
     with attach(generating.backbone, policy, interval=8) as memory:
@@ -90,7 +90,7 @@ def answer_text(adapter: TextAdapter, policy: Any) -> str:
 def test_options_are_scored_as_if_each_were_alone(llama: str, protocol: str) -> None:
     """Copies of the prompt's memory: no option sees another, and the numbers stay the prompt's."""
     adapter = loaded(llama, answer_by="options")
-    policy = create("h2o", selection=Budget(tokens=12))
+    policy = create("h2o", budget=Budget(tokens=12))
     with attach(adapter.backbone, policy, interval=8, protocol=protocol) as memory:
         inputs = adapter.prepare(CHOICE)
         answer = adapter.answer(inputs, memory)
@@ -125,7 +125,7 @@ def test_eviction_changes_the_likelihood(llama: str) -> None:
     adapter = loaded(llama)
     inputs = adapter.prepare(SAMPLE)
     plain = adapter.answer(inputs, None).log_probabilities[0]
-    with attach(adapter.backbone, create("recency", selection=Budget(tokens=8)), interval=8) as m:
+    with attach(adapter.backbone, create("recency", budget=Budget(tokens=8)), interval=8) as m:
         evicted = adapter.answer(inputs, m).log_probabilities[0]
     assert math.isfinite(plain)
     assert abs(plain - evicted) > 0.1

@@ -252,13 +252,13 @@ def test_every_class_answers_under_every_memory(
     wanted = adapter.answer(inputs, None).text
     everything = Budget(tokens=10_000)
     for name, given, interval in (
-        ("h2o", {"selection": everything}, 16),
+        ("h2o", {"budget": everything}, 16),
         ("namm", {}, 1024),  # longer than the prompt: no update, so nothing is evicted
     ):
         with attach(adapter.backbone, policy(name, **given), interval=interval) as memory:
             assert adapter.answer(inputs, memory).text == wanted
             assert memory.usage().tokens_final == memory.usage().seen
-    for name, given in (("h2o", {"selection": Budget(tokens=12)}), ("namm", {})):
+    for name, given in (("h2o", {"budget": Budget(tokens=12)}), ("namm", {})):
         with attach(adapter.backbone, policy(name, **given), interval=16) as memory:
             adapter.answer(inputs, memory)
             assert memory.usage().updates > 0

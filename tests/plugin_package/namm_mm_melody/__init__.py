@@ -1,1 +1,1 @@
-"""Melodies for namm-mm: an adapter, a task and a policy, registered through entry points."""
+"""Melodies for namm-mm: an adapter, a task and two policies, registered through entry points."""

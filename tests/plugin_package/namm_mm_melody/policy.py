@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from namm_mm.policies.base import Budget, LayerView, Observation, Selection
+from namm_mm.policies.base import AnyBudget, LayerView, Policy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Stride:
+class Stride(Policy):
     """Keep every `stride`-th token first."""
 
-    selection: Selection = Budget(fraction=0.5)
+    name: ClassVar[str] = "stride"
+    budget: AnyBudget = 0.5
     stride: int = 2
-    name: str = "stride"
-    needs: Observation = Observation.NONE
 
     def score(self, view: LayerView) -> Tensor:
         """(row, kv_head, slot): above 1 for every `stride`-th position, newest highest."""

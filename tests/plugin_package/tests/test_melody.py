@@ -2,6 +2,7 @@
 
 from namm_mm_melody.adapter import MelodyAdapter
 from namm_mm_melody.policy import Stride
+from namm_mm_melody.readers import Readers
 from namm_mm_melody.task import NextNoteTask
 
 from namm_mm.testing import check_adapter, check_policy, check_task
@@ -17,3 +18,7 @@ def test_the_task_keeps_its_promises() -> None:
 
 def test_the_policy_keeps_its_promises() -> None:
     check_policy(Stride())
+
+
+def test_the_policy_with_an_observation_of_its_own_keeps_its_promises() -> None:
+    check_policy(Readers())

@@ -1,0 +1,144 @@
+"""What an observation is: a fold over the attention of new queries, and what a policy reads of it.
+
+A policy names its observation in ``needs``. The memory shows it the queries of every call, a few at
+a time, keeps its state and selects rows of it. An observation itself holds nothing that changes: it
+is a small frozen object that serves all layers.
+
+There are two kinds. A :class:`WeightsObservation` is shown attention weights and keeps numbers for
+each slot, which are evicted with their token. A :class:`QueryObservation` is shown queries and
+keeps tensors for each row, which are never evicted.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+State = Mapping[str, "Tensor"]
+"""The named tensors that an observation keeps; replaced by every fold, never changed in place."""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """The cached tokens of one layer, right before an eviction.
+
+    Attributes
+    ----------
+    keys
+        (row, kv_head, slot, head_dim), in the model's dtype, rotary embedding applied.
+    positions
+        (row, kv_head, slot) int64: index of the token in its row; -1 in empty slots.
+    seen
+        Tokens that these rows have processed so far; the newest query has position ``seen - 1``.
+    scaling
+        Factor on the products of queries and keys.
+    window
+        Sliding window in positions; None where the layer has none.
+    """
+
+    keys: Tensor
+    positions: Tensor
+    seen: int
+    scaling: float
+    window: int | None = None
+
+
+class Observation(ABC):
+    """What a policy asks to be told of the attention."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The key of ``LayerView.statistics`` under which a policy finds the result."""
+
+    @property
+    def batch(self) -> int:
+        """Queries that are folded at a time; while decoding, so many wait for each other."""
+        return 16
+
+    def check_interval(self, interval: int) -> None:  # noqa: B027  (optional)
+        """Raise `UsageError` where evictions every `interval` tokens cannot be observed."""
+
+    @property
+    def numbers_per_token(self) -> int:
+        """How many float32 numbers the state holds for each cached token and head."""
+        return 0
+
+
+class WeightsObservation(Observation):
+    """Folds attention weights into numbers for each slot."""
+
+    @property
+    def folds_rest(self) -> bool:
+        """Whether fewer queries than `batch` may be folded before an eviction; else they drop."""
+        return True
+
+    def initial(self, rows: int, heads: int, slots: int, device: torch.device | str) -> State:
+        """State of slots that nobody attended to: tensors (row, kv_head, slot, ...) of zeros."""
+        import torch
+
+        return {self.name: torch.zeros(rows, heads, slots, device=device)}
+
+    @abstractmethod
+    def fold(self, state: State, weights: Tensor) -> State:
+        """Return the state after new queries.
+
+        Parameters
+        ----------
+        state
+            Tensors (row, kv_head, slot, ...) float32; slots that are new hold zeros.
+        weights
+            (row, kv_head, query, slot) float32: the attention of up to a few hundred queries, a
+            multiple of `batch` but for the last ones before an eviction, mean over the query group.
+        """
+
+    def read(self, state: State) -> Tensor:
+        """What ``LayerView.statistics`` carries: (row, kv_head, slot, ...) float32."""
+        return state[self.name]
+
+    @property
+    def numbers_per_token(self) -> int:
+        """How many float32 numbers the state holds for each cached token and head."""
+        return sum(part.numel() for part in self.initial(1, 1, 1, "cpu").values())
+
+
+class ColumnStatistic(WeightsObservation):
+    """One number for each slot, made of the attention that its token received."""
+
+    @abstractmethod
+    def merge(self, held: Tensor, weights: Tensor) -> Tensor:
+        """Fold weights (row, kv_head, query, slot) into the numbers (row, kv_head, slot)."""
+
+    def fold(self, state: State, weights: Tensor) -> State:
+        """Return the merged numbers."""
+        return {self.name: self.merge(state[self.name], weights)}
+
+
+class QueryObservation(Observation):
+    """Keeps something of the queries themselves, and is read against the keys at an eviction."""
+
+    @abstractmethod
+    def fold(self, state: State, queries: Tensor, first: int) -> State:
+        """Return the state after new queries.
+
+        Parameters
+        ----------
+        state
+            Empty at the start, then what the last call returned: tensors whose first axis is the
+            row.
+        queries
+            (row, query_head, query, head_dim), in the model's dtype, rotary embedding applied. A
+            view: copy what is kept.
+        first
+            Position of the first of them in its row.
+        """
+
+    @abstractmethod
+    def read(self, state: State, cached: Cached) -> Tensor:
+        """What ``LayerView.statistics`` carries; its first axis is the row."""
