@@ -75,7 +75,7 @@ def test_a_policy_may_be_told_to_hold_the_newest_tokens(name: str) -> None:
     keys, positions = torch.rand(2, 2, 64, 4), torch.arange(64).expand(2, 2, 64)
     lengths, statistics = torch.full((2, 2), 64), {"spectrogram": spectrum}
     view = LayerView(0, 1, keys, keys, positions, lengths, 64, statistics)
-    scores, changed = plain.score(view), told.protected_scores(view)
+    scores, changed = plain.protected_scores(view), told.protected_scores(view)
     torch.testing.assert_close(changed[..., :48], scores[..., :48])
     newest = changed[..., 48:]
     assert (newest.diff(dim=-1) > 0).all()
