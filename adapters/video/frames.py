@@ -132,26 +132,6 @@ def read_preprocessor(config: Mapping[str, Any], model_type: str) -> FramePrepro
     )
 
 
-def preprocessor_config(
-    size: int, mean: tuple[float, ...], std: tuple[float, ...]
-) -> dict[str, Any]:
-    """Write down, in the hub's layout, that frames become squares of `size` pixels."""
-    return {
-        "video_processor_type": "LlavaNextVideoVideoProcessor",
-        "processor_class": "LlavaNextVideoProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": size},
-        "do_center_crop": True,
-        "crop_size": {"height": size, "width": size},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(mean),
-        "image_std": list(std),
-        "resample": 3,
-    }
-
-
 def processor_files(source: Path | str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the frame preprocessor's and the processor's configuration of a checkpoint.
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import RunError, message
 from namm_mm.models import packaged as packaged_model
+from namm_mm.models.cache import cache_root, in_cache
+from namm_mm.models.cards import read_card, sha256, write_card
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,14 +53,12 @@ def compose(asset: Path) -> Path:
         A package with one of the other parts is missing (the message holds the ``pip`` command), or
         the trained part does not fit them.
     """
-    from namm_mm.models.cards import read_card, sha256
-
     card = read_card(asset)
     facts = {key: card[key] for key in PASSED_ON if key in card}
     digest = sha256(asset / TRAINED)
     told = hashlib.sha256(json.dumps([digest, facts], sort_keys=True).encode()).hexdigest()
     name = f"{asset.name}-{told[:16]}"
-    folder = packaged_model.cache_root() / name
+    folder = cache_root() / name
     if folder.is_dir():
         return folder
     language, vision = (
@@ -66,8 +66,6 @@ def compose(asset: Path) -> Path:
     )
 
     def write(folder: Path) -> None:
-        from namm_mm.models.cards import write_card
-
         tokenizer = make_tokenizer(language)
         model = make_model(language, vision, tokenizer)
         merge(model, read_trained(asset / TRAINED))
@@ -77,7 +75,7 @@ def compose(asset: Path) -> Path:
             source=[LANGUAGE, VISION, TRAINED], source_sha256=digest, **facts,
         )  # fmt: skip
 
-    return packaged_model.in_cache(name, write)
+    return in_cache(name, write)
 
 
 def missing() -> str:
@@ -202,10 +200,28 @@ def merge(model: Any, trained: dict[str, Tensor]) -> None:
         ) from error
 
 
-def preprocessor() -> dict[str, Any]:
-    """How frames are prepared for it."""
-    from namm_mm.adapters.video.frames import preprocessor_config
+def preprocessor_config(
+    size: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> dict[str, Any]:
+    """Write down, in the hub's layout, that frames become squares of `size` pixels."""
+    return {
+        "video_processor_type": "LlavaNextVideoVideoProcessor",
+        "processor_class": "LlavaNextVideoProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": size},
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(mean),
+        "image_std": list(std),
+        "resample": 3,
+    }
 
+
+def preprocessor() -> dict[str, Any]:
+    """How frames are prepared for it: the values of its ``video_preprocessor_config.json``."""
     return preprocessor_config(SIZE, MEAN, STD)
 
 

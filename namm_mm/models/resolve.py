@@ -26,6 +26,7 @@ from namm_mm.errors import RunError, UsageError, message
 from namm_mm.models import cards, fetched
 from namm_mm.models import composed as composed_model
 from namm_mm.models import packaged as packaged_model
+from namm_mm.models.known import KNOWN
 
 HUB_MODELS: Mapping[str, str] = {
     "HuggingFaceTB/SmolLM2-135M-Instruct": "text",
@@ -213,8 +214,6 @@ def _hub(name: str) -> str:
 def _expected(name: str) -> str:
     """Where a hub model would be, and how large a published one is."""
     from huggingface_hub.constants import HF_HUB_CACHE
-
-    from namm_mm.models.known import KNOWN
 
     folder = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
     size = f" ({KNOWN[name].published_bytes / 2**30:.1f} GiB)" if name in KNOWN else ""

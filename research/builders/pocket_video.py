@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from namm_mm.models.cache import cache_root
 from namm_mm.models.cards import read_card, write_card
-from namm_mm.models.packaged import cache_root
 from namm_mm.models.resolve import resolve
 from namm_mm.records import Inputs, Sample
 from namm_mm.results.statistics import wilson

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.adapters.video.frames import preprocessor_config
 from namm_mm.adapters.video.prompt import LETTERS, question_text
 from namm_mm.models import composed as composed_model
 from namm_mm.tasks.video_qa.footage import SHOTS
@@ -137,7 +136,7 @@ def take_weights(model: Any, folder: Path) -> None:
 
 def preprocessor() -> dict[str, Any]:
     """The ``video_preprocessor_config.json`` of the asset."""
-    return preprocessor_config(SIZE, MEAN, STD)
+    return composed_model.preprocessor_config(SIZE, MEAN, STD)
 
 
 def save_layout(

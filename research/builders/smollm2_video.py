@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from namm_mm.models import composed as composed_model
 from namm_mm.models import packaged as packaged_model
+from namm_mm.models.cache import cache_root
 from namm_mm.models.cards import BUNDLED, sha256, write_card
-from namm_mm.models.packaged import cache_root
 from namm_mm.results.statistics import wilson
 from research.builders.pocket_video import (
     COVERED,

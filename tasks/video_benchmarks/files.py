@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from namm_mm.errors import RunError, UsageError, message
-from namm_mm.models.packaged import cache_root
+from namm_mm.models.cache import cache_root
 from namm_mm.tasks import hub
 from namm_mm.tasks.hub import HUB
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from namm_mm.errors import RunError, message
-from namm_mm.models.packaged import cache_root
+from namm_mm.models.cache import cache_root
 from namm_mm.records import Sample
 from namm_mm.tasks.video_qa.encode import write_mp4
 from namm_mm.tasks.video_qa.questions import FAMILIES, LEAST_EVENTS, MOST_EVENTS, OPTIONS, ask
