@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from compare import assert_copied, assert_repeated
 from ray_units import why_ray_cannot_start
 from safetensors.torch import load_file
 from text_checkpoints import save as save_model
@@ -69,9 +70,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     for name in ("generations.jsonl", "validations.jsonl"):
         assert lines(one / name) == lines(other / name)
     for name in ("state.safetensors", "best.safetensors"):
-        first, second = load_file(one / name), load_file(other / name)
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[key], second[key]) for key in first), name
+        assert_repeated(load_file(one / name), load_file(other / name))
 
 
 def keys(folder: Path) -> list[str]:
@@ -97,7 +96,7 @@ def test_a_run_goes_through_its_stages_and_leaves_a_namm(
     assert namm.card["training"]["generations"] == 5
     start = load("provisional")
     assert namm.gamma == start.gamma
-    assert torch.equal(namm.mean, start.mean)
+    assert_copied(namm.mean, start.mean)
     evaluated = main(
         [
             *("evaluate", "adapter.model=text", "task.words=100", "task.families=[passkey]"),

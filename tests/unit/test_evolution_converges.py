@@ -16,20 +16,18 @@ from namm_mm.evolution import loop, reading
 from namm_mm.evolution.state import Position
 from namm_mm.tasks import TASKS
 
-GENERATIONS = 10
+GENERATIONS, POPULATION, PENALTY = 10, 12, 2.0
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a run was seen to do; parts kept are those of each candidate, on each prompt."""
+    """Where a run ended, and the part of the tokens that each candidate of the first kept."""
 
     position: Position
-    fitness: list[float]
-    kept: list[float]
     first_kept: list[float]
 
 
-def evolve(folder: Path, bias: float, monkeypatch: pytest.MonkeyPatch) -> Seen:
+def evolve(folder: Path, bias: float, seed: int, monkeypatch: pytest.MonkeyPatch) -> Seen:
     """Run an evolution whose start scores every token with `bias`."""
     for registry, made in ((ADAPTERS, NeedleAdapter), (TASKS, NeedleTask)):
         known: Any = registry._scan()
@@ -38,18 +36,19 @@ def evolve(folder: Path, bias: float, monkeypatch: pytest.MonkeyPatch) -> Seen:
         "task": "needle",
         "generations": GENERATIONS,
         "subspace": "score",
-        "population": 8,
+        "population": POPULATION,
         "sigma": 0.2,
-        "prompts": 4,
-        "pool": 16,
-        "penalty": 1.0,  # fitness: nats lost, and the fraction of the tokens kept
+        "prompts": 8,
+        "pool": 8,
+        "penalty": PENALTY,  # fitness: nats lost, and the fraction of the tokens kept
         "validation_prompts": 8,
-        "validate_every": GENERATIONS,
+        "validate_every": 1,
     }
     start = {"checkpoint": None, "bias": bias, "interval": 64, "statistics_prompts": 4}
     settings = reading.from_mapping(
         {
             "name": "needle",
+            "seed": seed,
             "adapter": "needle",
             "wandb": "disabled",
             "start": {**start, "statistics_clip": None},
@@ -57,15 +56,9 @@ def evolve(folder: Path, bias: float, monkeypatch: pytest.MonkeyPatch) -> Seen:
         }
     )
     outcome = loop.run(settings, folder)
-    lines = [json.loads(x) for x in (folder / "generations.jsonl").read_text().splitlines()]
     journal = [json.loads(x) for x in (folder / "evaluations.jsonl").read_text().splitlines()]
-    first = next(x["result"]["kept"] for x in journal if len(x["result"]["kept"]) == 8)
-    return Seen(
-        outcome.position,
-        [line["fitness/mean"] for line in lines],
-        [line["kept/mean"] for line in lines],
-        [layers[0] for layers in first],
-    )
+    first = next(x["result"]["kept"] for x in journal if len(x["result"]["kept"]) == POPULATION)
+    return Seen(outcome.position, [layers[0] for layers in first])
 
 
 def test_the_model_knows_the_needle_while_it_has_it() -> None:
@@ -82,24 +75,24 @@ def test_the_model_knows_the_needle_while_it_has_it() -> None:
     assert guessed < 1 / NEEDLES
 
 
+@pytest.mark.numeric
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_from_a_positive_bias_it_learns_what_to_forget(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = evolve(tmp_path / "run", 1.0, monkeypatch)
-    assert min(seen.first_kept) > 0.75, "a first perturbation evicts nearly everything"
+    """The best of a run pays much less, whatever course the run takes on a processor."""
+    seen = evolve(tmp_path / "run", 1.0, seed, monkeypatch)
+    assert min(seen.first_kept) > 0.5, "a first perturbation evicts nearly everything"
     assert seen.position.start_kept == 1.0
-    assert seen.position.start_fitness == pytest.approx(-1.0)
-    assert seen.position.best_fitness > -0.8
-    assert seen.position.best_kept < 0.4
-    assert max(seen.fitness[:2]) < -1.0
-    # Some generations hold a candidate that lost the needle, which depends on the last bits.
-    assert max(seen.fitness[-3:]) > -0.5
-    assert seen.kept[-1] < 0.5 * seen.kept[0]
+    assert seen.position.start_fitness == pytest.approx(-PENALTY)
+    assert seen.position.best_kept < 0.75
+    lost = -seen.position.best_fitness - PENALTY * seen.position.best_kept
+    assert lost < 1.0, "the needles are lost: a guess among 8 would lose 2 nats"
+    assert seen.position.best_fitness > -0.9 * PENALTY
 
 
-def test_from_zero_a_first_perturbation_evicts_everything(
+def test_from_zero_a_first_perturbation_evicts_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = evolve(tmp_path / "run", 0.0, monkeypatch)
-    assert sum(part < 0.4 for part in seen.first_kept) >= 2  # 0.27 came after the last update
-    assert min(seen.fitness[-3:]) < -0.5  # candidates still fall on either side of the threshold
+    seen = evolve(tmp_path / "run", 0.0, 0, monkeypatch)
+    assert min(seen.first_kept) < 0.5

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from compare import assert_copied, assert_repeated
 from transformers import AttentionInterface, LlavaNextVideoForConditionalGeneration
 
 from namm_mm.models.cards import verify
@@ -117,8 +118,7 @@ def test_a_build_that_was_killed_goes_on_as_if_never_interrupted(
     parts, rest, _ = run(tmp_path / "parts")
     assert rest[0] == "resuming after 2 looks and step 1 of 2"
     assert rest[1:] == told[-2:]
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, parts.state_dict()[name]), name
+    assert_repeated(parts.state_dict(), whole.state_dict())
     pocket_video.save(tmp_path / "asset", whole, make_tokenizer(), plan, history, each=2)
     card = verify(tmp_path / "asset")
     right = card["accuracy_full_cache"]["test"]["needle"] >= pocket_video.COVERED
@@ -136,7 +136,7 @@ def test_a_build_can_start_from_weights_of_a_smaller_vocabulary(
     save_layout(tmp_path, old, tokenizer)
     before = model.lm_head.weight[-11:].clone()
     take_weights(model, tmp_path)
-    assert torch.equal(model.lm_head.weight[:-11], old.lm_head.weight)
-    assert torch.equal(model.lm_head.weight[-11:], before)
+    assert_copied(model.lm_head.weight[:-11], old.lm_head.weight)
+    assert_copied(model.lm_head.weight[-11:], before)
     tower = "model.vision_tower.embeddings.patch_embedding.weight"
-    assert torch.equal(model.state_dict()[tower], old.state_dict()[tower])
+    assert_copied(model.state_dict()[tower], old.state_dict()[tower])
