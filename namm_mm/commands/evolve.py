@@ -37,7 +37,7 @@ def main(call: Call) -> int:
     from namm_mm.console.progress import showing
     from namm_mm.evolution.loop import run
     from namm_mm.evolution.reading import from_mapping
-    from namm_mm.experiment import new_folder
+    from namm_mm.runs.folder import new_folder
 
     settings = from_mapping(compose("evolve", call.words, call.configs))
     if "show" in call.options:

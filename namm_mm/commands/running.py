@@ -69,7 +69,7 @@ def _run(settings: ExperimentSettings, job_type: str, console: Console) -> Outco
 
 def _folder(settings: ExperimentSettings) -> Path:
     """The run folder: a shard has its own, so that the same command goes on with it."""
-    from namm_mm.experiment import new_folder
+    from namm_mm.runs.folder import new_folder
 
     if settings.folder is not None:
         return settings.folder

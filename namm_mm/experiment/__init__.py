@@ -3,11 +3,11 @@
 ::
 
     from namm_mm.experiment import run
-    from namm_mm.experiment.settings import from_mapping
+    from namm_mm.experiment.reading import from_mapping
 
     outcome = run(from_mapping({"name": "mine", "cells": {...}}))
 """
 
-from namm_mm.experiment.runner import Outcome, new_folder, run
+from namm_mm.experiment.runner import Outcome, run
 
-__all__ = ["Outcome", "new_folder", "run"]
+__all__ = ["Outcome", "run"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from namm_mm.records import Record, Sample
+from namm_mm.records import Record, Sample
+from namm_mm.runs.disk import write_whole
+from namm_mm.tasks.video_benchmarks.summaries import lines
 
 FILE = "benchmark.json"
 
@@ -42,12 +43,10 @@ def save_table(
     """
     if not hasattr(task, "summary"):
         return
-    from namm_mm.tasks.video_benchmarks.summaries import lines
-
     path = folder / FILE
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     mark = task.fingerprint() if dataset is None else dataset
     own = [record for record in records if (record.dataset, record.model) == (mark, model)]
     found[cell] = task.summary(own)
-    path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(found, indent=2) + "\n")
     yield from lines(found[cell], cell)

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+from namm_mm.adapters import ADAPTERS
+from namm_mm.adapters.base import Adapter
 from namm_mm.errors import UsageError, message
 from namm_mm.execution.progress import Progress
-from namm_mm.experiment.settings import CellSettings
+from namm_mm.experiment.settings import CellSettings, ExperimentSettings
 from namm_mm.records import Sample
 from namm_mm.registry.registry import build
+from namm_mm.tasks import TASKS
+from namm_mm.tasks.base import Task
 
-if TYPE_CHECKING:
-    from namm_mm.experiment.settings import ExperimentSettings
 
-
-def make(settings: CellSettings) -> tuple[Any, Any]:
+def make(settings: CellSettings) -> tuple[Adapter, Task]:
     """Build a cell's adapter and task; nothing heavy is read."""
-    from namm_mm.adapters import ADAPTERS
-    from namm_mm.tasks import TASKS
-
-    task = build(TASKS, settings.task.name, settings.task.options)
-    return build(ADAPTERS, settings.adapter.name, settings.adapter.options), task
+    return make_adapter(settings), make_task(settings)
 
 
-def load(settings: CellSettings, progress: Progress) -> tuple[Any, Any]:
-    """Build a cell's adapter and task, and load the model."""
-    adapter, task = make(settings)
+def make_adapter(settings: CellSettings) -> Adapter:
+    """Build a cell's adapter; its model is not loaded."""
+    adapter: Adapter = build(ADAPTERS, settings.adapter.name, settings.adapter.options)
+    return adapter
+
+
+def make_task(settings: CellSettings) -> Task:
+    """Build a cell's task; its data are not read."""
+    task: Task = build(TASKS, settings.task.name, settings.task.options)
+    return task
+
+
+def load(
+    settings: CellSettings, progress: Progress, task: Task | None = None
+) -> tuple[Adapter, Task]:
+    """Build a cell's adapter and, where it is not given, its task; load the model.
+
+    Raises
+    ------
+    UsageError
+        The device is absent, or the model is of an unknown class.
+    RunError
+        Files of the model are missing or damaged.
+    """
+    adapter = make_adapter(settings)
     progress.say(f"{settings.name}: loading {adapter.model_name}")
     adapter.load()
-    return adapter, task
+    return adapter, make_task(settings) if task is None else task
 
 
-def samples_of(task: Any, settings: CellSettings, seed: int) -> tuple[Sample, ...]:
+def samples_of(task: Task, settings: CellSettings, seed: int) -> tuple[Sample, ...]:
     """All samples of a cell for one seed.
 
     Raises

@@ -8,12 +8,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from namm_mm.adapters import ADAPTERS
 from namm_mm.errors import UsageError, message
+from namm_mm.experiment.about import write_config
 from namm_mm.experiment.benchmarks import save_table
-from namm_mm.experiment.shards import describe, key_of
+from namm_mm.experiment.shards import describe
 from namm_mm.records import Record
 from namm_mm.registry.registry import build
 from namm_mm.runs import history, pictures
+from namm_mm.runs.jsonl import RECORDS, read_records
+from namm_mm.runs.keys import unique
+from namm_mm.runs.local import LocalTracker
+from namm_mm.runs.state import read_state
+from namm_mm.runs.tracker import RunInfo
+from namm_mm.tasks import TASKS
 
 BESIDE = (pictures.FOLDER, history.FOLDER, "artifacts")
 """Folders of a run whose files its records and report name; no two parts have one of a name."""
@@ -34,17 +42,15 @@ def merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
     UsageError
         They are parts of different runs, a part is missing or not finished, or `target` is taken.
     """
-    from namm_mm.runs import RunInfo, read_records, read_state
-    from namm_mm.runs.jsonl import RECORDS
-    from namm_mm.runs.local import LocalTracker
-
     if (target / RECORDS).exists():
         raise UsageError(
             message("the folder holds a run", given=str(target), expected="a new folder")
         )
     _check_parts(folders)
     states = [read_state(folder) for folder in folders]
-    records = _unique([record for folder in folders for record in read_records(folder)[0]])
+    records = unique(record for folder in folders for record in read_records(folder)[0])
+    if not records:
+        raise UsageError("the shards hold no record at all: there is nothing to join.")
     of_parts = ("shard", "folder", "execution")
     config = {name: value for name, value in states[0].config.items() if name not in of_parts}
     provenance = dataclasses.replace(records[0].provenance, run=target.name)
@@ -61,21 +67,12 @@ def merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
     with LocalTracker(target, info) as tracker:
         for record in joined:
             tracker.record(record)
-    _write_config(target, states[0].provenance.get("config_hash"), config)
+    write_config(target, config, str(states[0].provenance.get("config_hash")))
     for folder in folders:
         for name in BESIDE:
             if (folder / name).is_dir():
                 shutil.copytree(folder / name, target / name, dirs_exist_ok=True)
     return joined
-
-
-def _write_config(target: Path, config_hash: object, config: Mapping[str, Any]) -> None:
-    import yaml
-
-    from namm_mm.experiment.runner import CONFIG
-
-    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    (target / CONFIG).write_text(f"# config hash {config_hash}\n{text}", encoding="utf-8")
 
 
 def tables(target: Path, records: Sequence[Record]) -> Iterator[str]:
@@ -88,8 +85,6 @@ def tables(target: Path, records: Sequence[Record]) -> Iterator[str]:
     records
         All of them.
     """
-    from namm_mm.runs import read_state
-
     for name, cell in read_state(target).config.get("cells", {}).items():
         task, model = _components(cell)
         kind = cell["task"]["name"]
@@ -100,9 +95,6 @@ def tables(target: Path, records: Sequence[Record]) -> Iterator[str]:
 
 def _components(cell: Mapping[str, Any]) -> tuple[Any, str]:
     """The task of a cell as its configuration says it, and the name of its model."""
-    from namm_mm.adapters import ADAPTERS
-    from namm_mm.tasks import TASKS
-
     made = []
     for registry, key in ((TASKS, "task"), (ADAPTERS, "adapter")):
         options = dict(cell[key])
@@ -112,8 +104,6 @@ def _components(cell: Mapping[str, Any]) -> tuple[Any, str]:
 
 
 def _check_parts(folders: Sequence[Path]) -> None:
-    from namm_mm.runs import read_state
-
     found = [describe(folder) for folder in folders]
     hashes = {config_hash for config_hash, _ in found}
     if len(hashes) != 1 or None in hashes:
@@ -152,13 +142,3 @@ def _check_parts(folders: Sequence[Path]) -> None:
 
 def _pairs(folders: Iterable[Path]) -> Iterator[tuple[Path, tuple[str | None, str | None]]]:
     return ((folder, describe(folder)) for folder in folders)
-
-
-def _unique(records: Sequence[Record]) -> list[Record]:
-    """Each record once: two cells of a run may ask the same, as a table and a curve do."""
-    if not records:
-        raise UsageError("the parts hold no record at all: there is nothing to join.")
-    found: dict[object, Record] = {}
-    for record in records:
-        found.setdefault(key_of(record), record)
-    return list(found.values())

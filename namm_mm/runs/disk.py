@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from namm_mm.errors import UsageError, message
+from namm_mm.errors import NammError, RunError, UsageError, message
 
 REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -79,3 +81,43 @@ def same_file(descriptor: int, path: Path) -> bool:
         return False
     held = os.fstat(descriptor)
     return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Tell failures of the disk that holds a run folder as what they are.
+
+    Libraries report a full disk in many ways. So whatever goes wrong in the block is a failure of
+    the disk if the disk is full, or the folder is gone or cannot be written.
+
+    Raises
+    ------
+    RunError
+        The disk is the reason.
+    """
+    try:
+        yield
+    except NammError:
+        raise
+    except Exception as error:
+        why = _why(folder, error)
+        if not why:
+            raise
+        raise RunError(
+            f"writing into {folder} failed: {why}. What was finished before is kept: when that is "
+            "mended, the same command with folder=FOLDER goes on."
+        ) from error
+
+
+def _why(folder: Path, error: Exception) -> str:
+    """The failure of the disk behind an error; empty where it is something else."""
+    if not folder.is_dir():
+        return REASONS[errno.ENOENT]
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            return reason(error)
+        below = str(error.filename or "").startswith(str(folder))
+        if below and error.errno in (errno.EACCES, errno.EPERM, errno.ESTALE, errno.EIO):
+            return reason(error)
+    free = os.statvfs(folder).f_bavail
+    return REASONS[errno.ENOSPC] if not free or "No space left" in str(error) else ""

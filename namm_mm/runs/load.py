@@ -58,25 +58,41 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
         )
     runs: list[Run] = []
     for folder in folders:
-        records, problems = read_records(folder)
-        if not records:
+        run = read_run(folder)
+        if not run.records:
             raise UsageError(
                 message(
                     "a run without records",
                     given=str(folder),
                     expected="a run folder with at least one complete record",
-                    then=" ".join(problems) or "It stopped before its first sample.",
+                    then=" ".join(run.problems) or "It stopped before its first sample.",
                 )
             )
-        name = records[-1].provenance.run
         taken = {run.name for run in runs}
-        if name in taken:
-            name = next(
-                n for n in (folder.name, *(f"{name}-{i}" for i in range(2, 1000))) if n not in taken
-            )
-        folder = folder if folder.is_dir() else folder.parent
-        runs.append(Run(name, folder, read_state(folder), _named(records, name), tuple(problems)))
+        if run.name in taken:
+            names = (run.folder.name, *(f"{run.name}-{number}" for number in range(2, 1000)))
+            name = next(name for name in names if name not in taken)
+            run = dataclasses.replace(run, name=name, records=_named(run.records, name))
+        runs.append(run)
     return runs
+
+
+def read_run(path: Path) -> Run:
+    """Read one run folder, or the run folder of a ``records.jsonl``.
+
+    The run has one name, however often it was stopped and resumed: that in its ``run.json``, else
+    that of its last record. All records are under it.
+
+    Raises
+    ------
+    UsageError
+        There is no ``records.jsonl``.
+    """
+    records, problems = read_records(path)
+    folder = path if path.is_dir() else path.parent
+    state = read_state(folder)
+    name = state.name or (records[-1].provenance.run if records else "")
+    return Run(name, folder, state, _named(records, name), tuple(problems))
 
 
 def _named(records: Sequence[Record], name: str) -> tuple[Record, ...]:

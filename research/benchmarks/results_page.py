@@ -25,12 +25,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from namm_mm.experiment.shards import key_of
 from namm_mm.records import Record
 from namm_mm.results import words
 from namm_mm.results.rows import FULL, NAMM, Cell, Row, cell_of, result_rows
 from namm_mm.results.slim import read_slim, write_slim
 from namm_mm.runs import read_records, read_state
+from namm_mm.runs.keys import key_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 COLORS = {

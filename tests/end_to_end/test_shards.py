@@ -13,9 +13,9 @@ from namm_mm.experiment import run
 from namm_mm.experiment.merging import merge
 from namm_mm.experiment.reading import from_mapping
 from namm_mm.experiment.settings import ExperimentSettings
-from namm_mm.experiment.shards import key_of
 from namm_mm.records import Record
 from namm_mm.runs import read_records, read_state
+from namm_mm.runs.keys import key_of
 
 
 @pytest.fixture(autouse=True)

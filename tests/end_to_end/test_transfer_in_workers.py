@@ -17,11 +17,12 @@ from ray_units import why_ray_cannot_start
 from namm_mm.cli import main
 from namm_mm.commands.compose import compose
 from namm_mm.execution import Serial
-from namm_mm.experiment import run, workers
+from namm_mm.experiment import run
+from namm_mm.experiment.batches import Batch
 from namm_mm.experiment.reading import from_mapping
-from namm_mm.experiment.shards import key_of
 from namm_mm.records import Record
 from namm_mm.runs import read_records
+from namm_mm.runs.keys import key_of
 
 CONFIGS = Path(__file__).parent / "configs"
 WORDS = [
@@ -105,12 +106,12 @@ def test_a_run_whose_process_was_killed_is_gone_on_with_in_workers(
     serial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without Ray itself: the same parts, one after the other in this process."""
-    done: list[workers.Part] = []
+    done: list[Batch] = []
 
     def start(_: Any, factory: Any, results: Any, **__: Any) -> Any:
         work = factory()
 
-        def noted(unit: workers.Part) -> Any:
+        def noted(unit: Batch) -> Any:
             done.append(unit)
             return work(unit)
 

@@ -1,0 +1,97 @@
+"""What a run says of itself: its tags and notes, its configuration, the networks that it used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from namm_mm.experiment.settings import CellSettings, ExperimentSettings, PolicySettings
+from namm_mm.models import cards, resolve
+from namm_mm.namm import Namm
+from namm_mm.namm.checkpoint import save
+from namm_mm.policies import create
+from namm_mm.policies.namm import NammPolicy
+from namm_mm.records import Provenance
+from namm_mm.runs.disk import write_whole
+from namm_mm.runs.tracker import RunInfo, Tracker
+
+CONFIG = "config.yaml"
+
+
+def run_info(settings: ExperimentSettings, provenance: Provenance, job_type: str) -> RunInfo:
+    """Return who the run is."""
+    tags = dict.fromkeys(
+        tag
+        for cell in settings.cells
+        for tag in (
+            f"adapter:{cell.adapter.name}",
+            f"task:{cell.task.name}",
+            *(f"policy:{policy.name}" for policy in cell.policies),
+        )
+    )
+    return RunInfo(
+        experiment=settings.name,
+        job_type=job_type,
+        config=settings.as_mapping(),
+        provenance=provenance,
+        tags=(*tags, "zero-shot") if job_type == "transfer" else tuple(tags),
+        notes=tuple(dict.fromkeys(_notes(settings))),
+    )
+
+
+def _networks(
+    settings: ExperimentSettings,
+) -> Iterator[tuple[CellSettings, PolicySettings, Namm]]:
+    for cell in settings.cells:
+        for chosen in cell.policies:
+            policy = create(chosen.name, **chosen.options)
+            if isinstance(policy, NammPolicy):
+                yield cell, chosen, policy.network
+
+
+def _notes(settings: ExperimentSettings) -> Iterator[str]:
+    """What the cards of the NAMMs and of the bundled models say about where they come from."""
+    for cell, policy, network in _networks(settings):
+        if about := network.card.get("about"):
+            yield f"{policy.name}: {about}"
+        learned = network.card.get("storage", cell.storage)
+        if learned != cell.storage:
+            yield (
+                f"{policy.name} in {cell.name}: its threshold was learned with storage "
+                f"{learned} and runs with {cell.storage}, where it keeps another part"
+            )
+    bundled = set(resolve.bundled())
+    for cell in settings.cells:
+        model = cell.adapter.options.get("model")
+        if model in bundled:
+            kind = cards.read_card(cards.BUNDLED / str(model)).get("kind", "bundled model")
+            yield f"{model}: {kind}; its scores are not those of any published model"
+
+
+def keep_networks(settings: ExperimentSettings, folder: Path, tracker: Tracker) -> None:
+    """Keep every NAMM of the run with its card, so that its numbers can be made again."""
+    known: set[str] = set()
+    for _, policy, network in _networks(settings):
+        source = str(policy.options.get("checkpoint", policy.name))
+        if source in known:
+            continue
+        name = f"namm-{len(known)}" if known else "namm"
+        known.add(source)
+        file = save(network, folder / "artifacts" / name / "namm.safetensors")
+        files = [file, file.with_suffix(".json")]
+        tracker.artifact(name, files, "model", dict(network.card))
+
+
+def write_config(folder: Path, config: Mapping[str, Any], config_hash: str) -> None:
+    """Write ``config.yaml``, from which the same settings can be made again.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    import yaml
+
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    write_whole(folder / CONFIG, f"# config hash {config_hash}\n{text}")

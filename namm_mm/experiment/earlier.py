@@ -1,0 +1,129 @@
+"""Go on with a run: what its folder holds is not run again.
+
+The records on disk are the truth. A run that is started again in its folder reads them, does what
+is missing and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from namm_mm.errors import UsageError, message
+from namm_mm.experiment.cell import Cell
+from namm_mm.experiment.settings import ExperimentSettings, PolicySettings
+from namm_mm.experiment.shards import describe
+from namm_mm.policies import budgets
+from namm_mm.records import Record, Sample
+from namm_mm.runs.jsonl import RECORDS
+from namm_mm.runs.keys import Key, key_of
+from namm_mm.runs.load import read_run
+from namm_mm.tasks.base import is_acting
+
+
+class Earlier:
+    """Records that a run folder holds already.
+
+    Parameters
+    ----------
+    folder
+        The run folder; nothing is in it at first.
+    settings
+        What is about to run.
+
+    Attributes
+    ----------
+    name
+        Name of the run; empty for a new one.
+    records
+        All of them, under this name.
+    problems
+        What was wrong with the file, one sentence each.
+
+    Raises
+    ------
+    UsageError
+        Other settings, or another shard, were begun in this folder.
+    """
+
+    def __init__(self, folder: Path, settings: ExperimentSettings) -> None:
+        self.name = ""
+        self.records: tuple[Record, ...] = ()
+        self.problems: tuple[str, ...] = ()
+        if (folder / RECORDS).is_file():
+            _check_same_run(folder, settings)
+            run = read_run(folder)
+            self.name, self.records, self.problems = run.name, run.records, run.problems
+        self._left = Counter(key_of(record) for record in self.records)
+        self._there: dict[tuple[str, int], set[Key]] = {}
+
+    def has(self, cell: str, record: Record) -> bool:
+        """Whether the record of the cell of this name was there before :meth:`remaining`."""
+        return key_of(record) in self._there.get((cell, record.seed), ())
+
+    def remaining(self, cell: Cell, samples: Sequence[Sample]) -> tuple[Cell, tuple[Sample, ...]]:
+        """Return what of a cell must run, so that nothing is missing.
+
+        Asked once for each cell and seed, in their order: where two cells ask the same, each takes
+        records of its own.
+
+        A sample of an answering task is run under all policies if it lacks one: those that match
+        need what the matched policy kept. Of an acting task all samples are one batch, run under
+        the policies that lack one and under those that they match.
+        """
+        if not self.records:
+            return cell, tuple(samples)
+        there = self._there[cell.settings.name, cell.seed] = set()
+        missing: dict[tuple[str, str], list[Sample]] = {}
+        for settings in cell.runs:
+            lacking = missing[settings.name, settings.budget] = []
+            for sample in samples:
+                key = self._key(cell, settings, sample)
+                if self._left[key]:
+                    self._left[key] -= 1
+                    there.add(key)
+                else:
+                    lacking.append(sample)
+        if not is_acting(cell.task):
+            open_samples = {sample.id for found in missing.values() for sample in found}
+            return cell, tuple(sample for sample in samples if sample.id in open_samples)
+        needed = [policy for policy in cell.runs if missing[policy.name, policy.budget]]
+        followed = {budgets.matched_policy(policy.budget) for policy in needed}
+        policies = tuple(p for p in cell.settings.policies if p in needed or p.name in followed)
+        fewer = dataclasses.replace(cell.settings, policies=policies)
+        return dataclasses.replace(cell, settings=fewer), tuple(samples) if needed else ()
+
+    @staticmethod
+    def _key(cell: Cell, settings: PolicySettings, sample: Sample) -> Key:
+        return Key(
+            adapter=cell.settings.adapter.name,
+            model=cell.adapter.model_name,
+            task=cell.settings.task.name,
+            dataset=cell.dataset,
+            policy=settings.name,
+            budget=cell.budget_words(settings),
+            storage=cell.settings.storage,
+            protocol=cell.settings.protocol,
+            interval=cell.settings.interval,
+            sample=sample.id,
+            seed=cell.seed,
+        )
+
+
+def _check_same_run(folder: Path, settings: ExperimentSettings) -> None:
+    begun = describe(folder)
+    wanted = (settings.config_hash, None if settings.shard is None else settings.shard.words)
+    if begun in (wanted, (None, None)):
+        return
+    what = "settings" if begun[0] != wanted[0] else "shard"
+    at = what != "settings"
+    raise UsageError(
+        message(
+            f"another run was begun in {folder}: its {what} differ",
+            given=wanted[at],
+            expected=begun[at] or "the whole run",
+            then="Choose another folder with `folder=FOLDER`.",
+        )
+    )
