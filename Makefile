@@ -5,17 +5,22 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXPERIMENT ?= pocket
 ARGS ?=
+WORKERS ?= 2
+# A file of tests stays in one process, which makes its models once.
+PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 # One thread: on small and on busy machines the threads of OpenMP wait for each other more than they work.
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help transfer test test-kvpress check format bench clean
+.PHONY: help transfer test quick numeric test-kvpress check format bench clean
 
 help:
 	@echo "make transfer   install, then run one NAMM on text, video and control: namm-mm transfer"
-	@echo "make test       install what the tests need, then run them"
+	@echo "make quick      install what the tests need, then run those that take below ten seconds"
+	@echo "make test       all tests, in as many processes as WORKERS says (2)"
+	@echo "make numeric    the tests of computed numbers, as older processors would run them"
 	@echo "make check      ruff, ruff format, mypy --strict and which package imports which"
 	@echo "make format     let ruff repair and format the code"
 	@echo "make bench      speed and memory of every policy, side by side"
@@ -25,7 +30,17 @@ transfer: $(VENV)/.runtime $(VENV)/.smollm2 $(VENV)/.footage
 	@$(BIN)/namm-mm transfer experiment=$(EXPERIMENT) $(ARGS)
 
 test: $(VENV)/.development $(VENV)/.smollm2 $(VENV)/.footage $(VENV)/.vision
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+quick: $(VENV)/.development $(VENV)/.smollm2 $(VENV)/.footage $(VENV)/.vision
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+# Other instruction sets round sums differently: a test that passes on one processor only fails here.
+numeric: $(VENV)/.development $(VENV)/.smollm2 $(VENV)/.footage $(VENV)/.vision
+	@echo "Computed numbers without vector instructions."
+	@ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(PYTEST) -m numeric $(ARGS)
+	@echo "Computed numbers with AVX2."
+	@ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) -m numeric $(ARGS)
 
 # kvpress's hooks and our memory ask for different versions of transformers: what one environment skips runs in
 # the other, where its presses are imported beside our own packages.
