@@ -14,6 +14,8 @@ from namm_mm.registry.registry import build
 from namm_mm.tasks import TASKS
 from namm_mm.testing import check_adapter, check_policy, check_task
 
+pytestmark = pytest.mark.numeric
+
 TASK_OPTIONS: dict[str, dict[str, Any]] = {
     "choubun": {"source": "choubun", "words": "characters"},
     "infinitebench": {"source": "infinitebench"},

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
 from namm_mm.tasks.offline_rl import OfflineRlTask
 from namm_mm.testing import check_adapter, check_task
+
+pytestmark = pytest.mark.numeric
 
 
 def test_the_decision_transformer_is_a_conforming_adapter() -> None:

@@ -14,6 +14,8 @@ from torch import Tensor
 from namm_mm.evolution import CmaEs, SepCma
 from namm_mm.evolution.strategy_parameters import full_parameters, separable_parameters
 
+pytestmark = pytest.mark.numeric
+
 GOLDEN = Path(__file__).parent / "golden" / "golden_cma.npz"
 CONSTANTS = {"c_1": "c_1", "c_mu": "c_mu", "c_sigma": "c_sigma", "d_sigma": "d_sigma", "c_c": "c_c"}
 CONSTANTS |= {"mu_eff": "mu_eff", "expected_norm": "expected_normal_mag"}

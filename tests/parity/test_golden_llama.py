@@ -14,6 +14,8 @@ from namm_mm.memory import attach
 from namm_mm.namm import Namm
 from namm_mm.policies import Policy, Threshold, create
 
+pytestmark = pytest.mark.numeric
+
 GOLDEN = Path(__file__).parent / "golden" / "golden_llama.npz"
 INTERVAL = 32
 # run -> hard limit, tokens generated, updates

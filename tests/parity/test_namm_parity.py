@@ -16,6 +16,8 @@ from namm_mm.policies.base import LayerView, Threshold
 from namm_mm.testing.__main__ import main
 from namm_mm.testing.parity import check_parity
 
+pytestmark = pytest.mark.numeric
+
 GOLDEN = Path(__file__).parent / "golden"
 Arrays = dict[str, Any]
 

@@ -24,6 +24,8 @@ from research.builders.refine import LOG, build
 from research.gradients.mixture import Mixture
 from research.gradients.slopes import EVERYTHING, Answers, Question
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def options(tiny: Path) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from namm_mm.errors import UsageError
 from namm_mm.namm import load
 from research.builders.threshold import build, shifted, solve
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("wanted", [0.2, 0.5, 0.9])
 def test_the_bias_is_found_on_both_sides_of_the_start(wanted: float) -> None:

@@ -11,6 +11,8 @@ from namm_mm.errors import UsageError
 from namm_mm.namm import load
 from research.builders.warm_start import build
 
+pytestmark = pytest.mark.numeric
+
 
 def test_a_warm_start_holds_more_and_is_made_again_from_what_was_recorded(
     tiny: Path, tmp_path: Path

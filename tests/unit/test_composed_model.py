@@ -29,6 +29,8 @@ from research.builders.pocket_video_batches import tokenize
 from research.builders.pocket_video_training import ATTENTION
 from research.builders.smollm2_video_batches import first_token, make_batch
 
+pytestmark = pytest.mark.numeric
+
 FRAMES = 6
 
 

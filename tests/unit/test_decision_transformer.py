@@ -24,6 +24,8 @@ from namm_mm.policies import create
 from namm_mm.policies.base import Budget
 from namm_mm.records import TokenType
 
+pytestmark = pytest.mark.numeric
+
 STATE, ACTION, SCALE, TARGET = 5, 2, 100.0, 30.0
 
 

@@ -16,6 +16,8 @@ from namm_mm.evolution import loop, reading
 from namm_mm.evolution.state import Position
 from namm_mm.tasks import TASKS
 
+pytestmark = pytest.mark.numeric
+
 GENERATIONS, POPULATION, PENALTY = 10, 12, 2.0
 
 
@@ -75,7 +77,6 @@ def test_the_model_knows_the_needle_while_it_has_it() -> None:
     assert guessed < 1 / NEEDLES
 
 
-@pytest.mark.numeric
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_from_a_positive_bias_it_learns_what_to_forget(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,8 @@ from namm_mm.policies.namm import NammPolicy
 from namm_mm.records import Answer, Sample, Score
 from namm_mm.tasks.long_text import LongTextTask
 
+pytestmark = pytest.mark.numeric
+
 TASK = LongTextTask(words=100, families=("passkey", "cloze"))
 
 

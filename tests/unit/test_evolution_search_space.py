@@ -18,6 +18,8 @@ from namm_mm.namm.params import LAYOUTS
 from namm_mm.policies.namm import NammPolicy
 from namm_mm.runs import Journal
 
+pytestmark = pytest.mark.numeric
+
 
 def watched() -> Recorder:
     """What a start may see: attention with a heavy tail, as in a real model."""

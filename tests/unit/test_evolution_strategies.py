@@ -15,6 +15,8 @@ from namm_mm.errors import UsageError
 from namm_mm.evolution import CmaEs, SepCma
 from namm_mm.evolution.strategy_parameters import full_parameters
 
+pytestmark = pytest.mark.numeric
+
 Make = Callable[[Tensor], CmaEs | SepCma]
 
 

@@ -23,6 +23,8 @@ from research.gradients.needed import AFTER, LEAD, needed, wanted
 from research.gradients.revisit import revisit
 from research.gradients.straight_through import MOST, StraightThrough, attend
 
+pytestmark = pytest.mark.numeric
+
 INTERVAL = 32
 
 

@@ -18,6 +18,8 @@ from namm_mm.records import Media, TokenType
 from namm_mm.runs import history
 from namm_mm.testing.tiny import tiny_llama
 
+pytestmark = pytest.mark.numeric
+
 TOKENS, INTERVAL, BUDGET = 70, 16, 9
 TOKEN_TYPES = [
     TokenType("frame", token // 10) if token < 60 else TokenType("text") for token in range(TOKENS)

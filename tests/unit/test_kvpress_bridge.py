@@ -14,6 +14,8 @@ from namm_mm.policies import Budget, create
 from namm_mm.policies.namm import NammPolicy
 from namm_mm.testing.tiny import tiny_llama
 
+pytestmark = pytest.mark.numeric
+
 kvpress = pytest.importorskip(
     "kvpress", reason="kvpress is not installed: make test-kvpress makes an environment for it"
 )

@@ -23,6 +23,8 @@ from namm_mm.policies import Budget
 from namm_mm.records import Sample, TokenType
 from namm_mm.tasks.video_qa.encode import write_mp4
 
+pytestmark = pytest.mark.numeric
+
 FRAMES = 5
 
 

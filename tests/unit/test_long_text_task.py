@@ -18,6 +18,8 @@ from namm_mm.tasks.long_text.task import NAMES
 from namm_mm.tasks.video_qa import VideoQaTask
 from namm_mm.testing import check_task
 
+pytestmark = pytest.mark.numeric
+
 EVERY = LongTextTask(families=NAMES, words=300)
 
 

@@ -17,6 +17,8 @@ from namm_mm.policies import Budget, Threshold, create
 from namm_mm.policies.base import KeepAll, LayerView, Policy
 from namm_mm.testing.tiny import tiny_gpt2, tiny_llama, tiny_tokens
 
+pytestmark = pytest.mark.numeric
+
 STORAGES = ("shared", "per_head")
 
 

@@ -16,6 +16,8 @@ from namm_mm.observations import Cached
 from namm_mm.policies import Budget, Policy, Threshold, create
 from namm_mm.testing.tiny import TINY, tiny_llama, tiny_tokens
 
+pytestmark = pytest.mark.numeric
+
 INTERVAL = 32
 LENGTH = 217  # six updates and a rest
 

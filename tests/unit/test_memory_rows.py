@@ -11,6 +11,8 @@ from namm_mm.memory import Memory, attach
 from namm_mm.policies import Budget, create
 from namm_mm.testing.tiny import TINY, tiny_llama, tiny_mistral, tiny_tokens
 
+pytestmark = pytest.mark.numeric
+
 INTERVAL = 32
 LENGTHS = (150, 113, 101)
 STORAGES = ("shared", "per_head")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from transformers import (
     CLIPVisionConfig,
@@ -15,6 +16,8 @@ from transformers import (
 from namm_mm import attach, policy
 from namm_mm.policies import Budget
 from namm_mm.testing.tiny import VOCABULARY, WIDE, tiny_llama, tiny_tokens
+
+pytestmark = pytest.mark.numeric
 
 FRAMES, PER_FRAME, VIDEO = 16, 4, VOCABULARY + 1
 

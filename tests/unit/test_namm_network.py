@@ -16,6 +16,8 @@ from namm_mm.namm.features import RunningStatistics, age_embedding, features
 from namm_mm.namm.mlp import Mlp
 from namm_mm.namm.params import LAYOUTS, layout_of
 
+pytestmark = pytest.mark.numeric
+
 
 def dense_bam(vector: Tensor, z: Tensor) -> Tensor:
     """One sequence (slot, 25) with a dense mask and slices of the vector by their numbers."""

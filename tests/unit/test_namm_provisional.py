@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from compare import assert_same_indices
 
 from namm_mm.namm import load
 from namm_mm.namm.checkpoint import available
 from research.gradients.handwritten import PRICE, RECENCY, parameters, provisional
+
+pytestmark = pytest.mark.numeric
 
 
 def test_the_bundled_file_is_the_documented_vector() -> None:

@@ -21,6 +21,8 @@ from namm_mm.policies.base import LayerView
 from namm_mm.testing import check_policy
 from namm_mm.testing.tiny import TINY, tiny_llama, tiny_tokens
 
+pytestmark = pytest.mark.numeric
+
 INTERVAL = 32
 
 

@@ -15,6 +15,8 @@ from namm_mm.tasks.offline_rl.orders import FIRST, ORDERS, PART, SHOWN, STEPS, g
 from research.builders.pocket_rl_data import BehaviourPolicy, Reminded, evaluate
 from research.builders.pocket_rl_train import Windows
 
+pytestmark = pytest.mark.numeric
+
 ENVIRONMENT = "HalfCheetah-v5"
 SHOW = slice(-2 * ORDERS, -ORDERS)  # where in an observation the orders are, before the parts
 

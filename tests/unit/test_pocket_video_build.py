@@ -23,7 +23,10 @@ from research.builders.pocket_video_model import (
     take_weights,
 )
 
-pytestmark = pytest.mark.skipif(not footage.available(), reason=f"needs `{footage.INSTALL}`")
+pytestmark = [
+    pytest.mark.numeric,
+    pytest.mark.skipif(not footage.available(), reason=f"needs `{footage.INSTALL}`"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from namm_mm.policies.base import LayerView
 from namm_mm.records import Trace
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
+pytestmark = pytest.mark.numeric
+
 
 def run(name: str, length: int = 160, **options: Any) -> Any:
     policy = create(name, budget=Budget(tokens=24), **options)

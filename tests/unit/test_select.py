@@ -18,6 +18,8 @@ from namm_mm.policies import Budget, Threshold, create
 from namm_mm.policies.base import LayerView, Policy, Selection
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
+pytestmark = pytest.mark.numeric
+
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden" / "golden_select.npz"
 
 

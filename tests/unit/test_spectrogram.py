@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from namm_mm.errors import UsageError
 from namm_mm.namm.spectrogram import Spectrogram, SpectrogramState
 
+pytestmark = pytest.mark.numeric
+
 
 def reference_ema(spectrogram: Spectrogram, columns: Tensor) -> Tensor:
     """Exponential mean of the oracle's frames over a whole signal (..., time)."""

@@ -15,6 +15,8 @@ from namm_mm.results.statistics import (
     wilson,
 )
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize(
     ("right", "n", "low", "high"),

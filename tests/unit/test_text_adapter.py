@@ -22,6 +22,8 @@ from namm_mm.records import MemoryUse, Sample, TokenType
 from namm_mm.testing import check_adapter
 from namm_mm.testing.tiny import TINY
 
+pytestmark = pytest.mark.numeric
+
 TEXT = "the quick brown fox jumps over the lazy dog and runs away from 40 angry wolves; "
 SAMPLE = Sample("a", "toy", context=TEXT, question="who runs? the ", answer="fox")
 CHOICE = Sample("b", "toy", TEXT[::-1], "\nwho? ", ("fox", "dog", "wolves", "x"), "fox")

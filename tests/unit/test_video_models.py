@@ -23,6 +23,8 @@ from namm_mm.policies import Budget
 from namm_mm.records import FRAME_MARK, Sample, TokenType
 from namm_mm.tasks.video_qa.encode import write_mp4
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
