@@ -1,10 +1,11 @@
-"""A wheel holds the whole package, whether it is built from the tree or from the sdist."""
+"""A wheel holds the whole package and nothing else, and works in an environment of its own."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -62,3 +63,64 @@ def test_the_wheel_holds_the_linked_folders(built: Path) -> None:
     assert {"namm_mm/adapters/base.py", "namm_mm/tasks/base.py", "namm_mm/py.typed"} <= names
     assert any(name.startswith("namm_mm/configs/") and name.endswith(".yaml") for name in names)
     assert any(name.startswith("namm_mm/assets/") for name in names)
+
+
+def test_the_wheel_holds_neither_research_nor_tests(built: Path) -> None:
+    folders = {name.split("/")[0] for name in files_of_wheel(built / "direct")}
+    assert folders == {"namm_mm"}
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that holds the wheel alone; what the wheel needs is borrowed from this one."""
+    folder = tmp_path_factory.mktemp("installed")
+    borrowed = folder / "borrowed"
+    borrowed.mkdir()
+    for site in {Path(entry).resolve() for entry in sys.path if entry.endswith("site-packages")}:
+        for path in site.iterdir():
+            ours = "namm_mm" in path.name or "plugin" in path.name or path.suffix == ".pth"
+            if not ours and not (borrowed / path.name).exists():
+                (borrowed / path.name).symlink_to(path)
+    environment = folder / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    python = environment / "bin" / "python"
+    (wheel,) = (built / "direct").glob("*.whl")
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            python,
+            "install",
+            "--no-deps",
+            "--no-index",
+            wheel,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    scheme = sysconfig.get_path("purelib", vars={"base": str(environment)})
+    (Path(scheme) / "borrowed.pth").write_text(f"{borrowed}\n")
+    return environment / "bin"
+
+
+def namm_mm(installed: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [installed / "namm-mm", *words], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_an_installed_wheel_lists_what_it_holds(installed: Path, tmp_path: Path) -> None:
+    done = namm_mm(installed, tmp_path, "list", "policy", "adapter")
+    assert done.returncode == 0, done.stderr
+    assert {"h2o", "namm", "text", "decision_transformer"} <= set(done.stdout.split())
+
+
+def test_an_installed_wheel_says_that_builders_are_in_a_clone(
+    installed: Path, tmp_path: Path
+) -> None:
+    done = namm_mm(installed, tmp_path, "build", "pocket-rl")
+    assert done.returncode == 2
+    assert "no builders are installed" in done.stderr
+    assert "Clone the repository and run `pip install -e research`" in done.stderr
