@@ -45,8 +45,8 @@ numeric: $(VENV)/.development $(VENV)/.smollm2 $(VENV)/.footage $(VENV)/.vision
 # kvpress's hooks and our memory ask for different versions of transformers: what one environment skips runs in
 # the other, where its presses are imported beside our own packages.
 test-kvpress: $(VENV)/kvpress/.ready $(VENV)/presses/.ready
-	@$(VENV)/kvpress/bin/python -m pytest tests/unit/test_kvpress_bridge.py $(ARGS)
-	@PYTHONPATH=$(VENV)/presses $(BIN)/python -m pytest tests/unit/test_kvpress_bridge.py $(ARGS)
+	@$(VENV)/kvpress/bin/python -m pytest tests/unit/test_integrations_kvpress.py $(ARGS)
+	@PYTHONPATH=$(VENV)/presses $(BIN)/python -m pytest tests/unit/test_integrations_kvpress.py $(ARGS)
 
 check: $(VENV)/.development
 	$(BIN)/ruff check .
