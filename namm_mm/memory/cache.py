@@ -310,7 +310,9 @@ class EvictingCache(Cache):
         """Sizes after every update."""
         found = [self.find(layer, row) for layer in range(len(self.layers))]
         by_layer = [[tuple(size[at].tolist()) for size in memory.sizes] for memory, at in found]
-        return Trace(tuple(zip(*by_layer, strict=True)))
+        needs = self.rules.policy.needs
+        numbers = needs.numbers_per_token if needs is not None else 0
+        return Trace(tuple(zip(*by_layer, strict=True)), numbers)
 
     def usage(self, row: int) -> MemoryUse:
         """Tokens and bytes of one row."""

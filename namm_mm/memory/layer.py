@@ -202,7 +202,8 @@ class LayerMemory:
             statistics=memory.observer.statistics(store, cached),
             rows=tuple(rows),
         )
-        sizes = limits(policy.selection, view, len(memory.sizes), rows)
+        numbers = policy.needs.numbers_per_token if policy.needs is not None else 0
+        sizes = limits(policy.selection, view, len(memory.sizes), rows, numbers)
         view = replace(view, limits=sizes)
         scores = policy.protected_scores(view)
         index, counts = select(scores, view, policy.selection, per_head=self.rules.per_head)

@@ -78,7 +78,11 @@ def select(
 
 
 def limits(
-    selection: Selection, view: LayerView, update: int = 0, rows: Sequence[int] | None = None
+    selection: Selection,
+    view: LayerView,
+    update: int = 0,
+    rows: Sequence[int] | None = None,
+    numbers_per_token: int = 0,
 ) -> Tensor | None:
     """Return how many tokens each head may keep, (row, kv_head) int64; None where no size is named.
 
@@ -90,22 +94,24 @@ def limits(
         Number of earlier updates, to look up a ``match:`` trace.
     rows
         Index of each row in the batch, to look up its trace.
+    numbers_per_token
+        float32 numbers that the policy remembers for each token and head, for equal bytes.
     """
     if isinstance(selection, KeepAll):
         return None
     if isinstance(selection, Threshold):
         size = selection.limit
         return None if size is None else torch.full_like(view.lengths, size)
-    if selection.tokens is not None:
-        return torch.full_like(view.lengths, selection.tokens)
-    if selection.fraction is not None:
-        return torch.full_like(view.lengths, selection.size(view.seen))
-    return torch.stack(
-        [
-            _matched(selection, row, update, view)
+    if selection.trace is not None:
+        matched = [
+            _matched(selection, row, update, view, numbers_per_token)
             for row in (rows if rows is not None else range(view.lengths.shape[0]))
         ]
-    ).to(view.lengths)
+        return torch.stack(matched).to(view.lengths)
+    size = selection.tokens if selection.tokens is not None else selection.size(view.seen)
+    if selection.beta is not None:
+        size = _of_layer(size, selection.beta, view)
+    return torch.full_like(view.lengths, size)
 
 
 def _counts(ranked: Tensor, view: LayerView, selection: Selection) -> Tensor:
@@ -116,21 +122,44 @@ def _counts(ranked: Tensor, view: LayerView, selection: Selection) -> Tensor:
     if isinstance(selection, Threshold):
         wanted = (ranked >= 0).sum(dim=-1)
         return wanted if sizes is None else torch.minimum(wanted, sizes)
-    if selection.pooled:
-        return _pooled(ranked, view, selection.size(view.seen))
-    return view.lengths if sizes is None else sizes
+    if sizes is None:
+        return view.lengths
+    return _pooled(ranked, view, sizes, selection.floor) if selection.pooled else sizes
 
 
-def _pooled(ranked: Tensor, view: LayerView, each: int) -> Tensor:
-    """(row, kv_head): how many of the layer's best tokens each head has, `each` on average."""
-    size = each * ranked.shape[1]
-    order = ranked.flatten(1).argsort(dim=-1, descending=True, stable=True)[:, :size]
-    best = torch.zeros_like(ranked, dtype=torch.bool).flatten(1).scatter_(1, order, value=True)
-    return (best.view_as(ranked) & view.filled).sum(dim=-1)
+def _pooled(ranked: Tensor, view: LayerView, sizes: Tensor, floor: float) -> Tensor:
+    """(row, kv_head): how many of the layer's best tokens each head has.
+
+    `sizes` (row, kv_head) are equal shares; each head keeps the part `floor` of its own anyway.
+    """
+    safe = (sizes * floor).long()
+    rank = ranked.argsort(-1, descending=True, stable=True).argsort(-1)
+    ranked = ranked.masked_fill((rank < safe[..., None]) & view.filled, float("inf"))
+    order = ranked.flatten(1).argsort(dim=-1, descending=True, stable=True)
+    place = order.argsort(-1).view_as(ranked)
+    best = place < sizes.sum(1)[:, None, None]
+    return (best & view.filled).sum(dim=-1)
 
 
-def _matched(selection: Budget, row: int, update: int, view: LayerView) -> Tensor:
-    """(kv_head,): the sizes that the traced run kept in this layer after this update."""
+def _of_layer(size: int, beta: float, view: LayerView) -> int:
+    """Size of this layer where sizes fall linearly over layers and their mean is `size`."""
+    if view.layers < 2:
+        return size
+    last = size / beta
+    first = 2 * size - last
+    if first > view.seen:  # the lowest layers cannot hold more than there is
+        first, last = float(view.seen), max(2.0 * size - view.seen, 1.0)
+    return max(1, round(first - view.layer * (first - last) / (view.layers - 1)))
+
+
+def _matched(
+    selection: Budget, row: int, update: int, view: LayerView, numbers_per_token: int
+) -> Tensor:
+    """(kv_head,): the sizes that the traced run kept in this layer after this update.
+
+    Under equal bytes a token costs ``(d_k + d_v) * itemsize + 4`` for its key, value and position,
+    and 4 for each number that its policy remembers of it.
+    """
     trace = selection.trace_of(row)
     sizes = trace.at(update, view.layer)
     heads = view.lengths.shape[1]
@@ -141,4 +170,8 @@ def _matched(selection: Budget, row: int, update: int, view: LayerView) -> Tenso
             f"the trace of {selection.matched!r} has {len(sizes)} heads in layer {view.layer}, "
             f"expected the model's {heads}. Record it on the same model."
         )
+    if selection.bytewise:
+        plain = (view.keys.shape[-1] + view.values.shape[-1]) * view.keys.element_size() + 4
+        theirs, ours = plain + 4 * trace.numbers_per_token, plain + 4 * numbers_per_token
+        sizes = tuple(min(view.seen, max(1, size * theirs // ours)) for size in sizes)
     return torch.tensor(sizes)

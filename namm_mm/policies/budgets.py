@@ -13,6 +13,8 @@ Configurations and records hold the words. In Python a number is a fraction: ``H
                         the same for all heads of a layer
 ``match_heads:namm``    as many in every layer and head
 ``match_total:namm``    as many in all, the same for all layers and heads
+``match_bytes:namm``    as many *bytes* in every layer: what a policy remembers beside the tokens
+                        counts too, so one that remembers less holds more tokens
 ======================  ==================================================================
 
 With shared storage all heads of a layer keep the same number, so that ``match`` and ``match_heads``
@@ -81,6 +83,13 @@ class Budget:
         one trace, or one for each row of the batch.
     matched
         The words that asked for it, for the record: ``match:namm``.
+    bytewise
+        With `trace`: the sizes are of equal bytes, not of equal tokens (``match_bytes``).
+    floor
+        With `pooled`: part of an equal share that each head keeps in any case.
+    beta
+        The lowest layers get more and the highest a `beta`-th of the mean; None is equal layers
+        (PyramidKV, arXiv 2406.02069).
     """
 
     tokens: int | None = None
@@ -89,6 +98,9 @@ class Budget:
     matched: str = ""
     pooled: bool = False
     least: int = 1
+    bytewise: bool = False
+    floor: float = 0.0
+    beta: float | None = None
 
     def __post_init__(self) -> None:
         given = [v for v in (self.tokens, self.fraction, self.trace) if v is not None]
@@ -151,12 +163,14 @@ KINDS = (
     "match:POLICY",
     "match_heads:POLICY",
     "match_total:POLICY",
+    "match_bytes:POLICY",
 )
 
 MATCHES: Mapping[str, Callable[[Trace], Trace]] = {
     "match": Trace.even_heads,
     "match_heads": lambda trace: trace,
     "match_total": Trace.even_layers,
+    "match_bytes": Trace.even_heads,
 }
 """What a budget that follows another policy's run makes of its sizes."""
 
@@ -218,7 +232,7 @@ def parse(words: str, traces: Traces | None = None) -> Selection:
                 )
             )
         spread = tuple(MATCHES[kind](trace) for trace in found)
-        return Budget(trace=spread, matched=words)
+        return Budget(trace=spread, matched=words, bytewise=kind == "match_bytes")
     raise _unknown(words)
 
 

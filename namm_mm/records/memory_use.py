@@ -54,9 +54,13 @@ class Trace:
     ----------
     sizes
         ``sizes[update][layer][head]``: tokens kept right after that update.
+    numbers_per_token
+        float32 numbers that the policy remembered for each token and head, beside keys, values and
+        position.
     """
 
     sizes: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    numbers_per_token: int = 0
 
     def at(self, update: int, layer: int) -> tuple[int, ...] | None:
         """Sizes per head right after `update` in `layer`; past the end, those of the last."""
@@ -67,7 +71,10 @@ class Trace:
     def even_heads(self) -> Trace:
         """As many tokens in every layer, the same for all of its heads (to within one token)."""
         return Trace(
-            tuple(tuple(_even(sum(layer), len(layer)) for layer in update) for update in self.sizes)
+            tuple(
+                tuple(_even(sum(layer), len(layer)) for layer in update) for update in self.sizes
+            ),
+            self.numbers_per_token,
         )
 
     def even_layers(self) -> Trace:
@@ -76,7 +83,7 @@ class Trace:
         for update in self.sizes:
             sizes = iter(_even(sum(map(sum, update)), sum(map(len, update))))
             spread.append(tuple(tuple(next(sizes) for _ in layer) for layer in update))
-        return Trace(tuple(spread))
+        return Trace(tuple(spread), self.numbers_per_token)
 
 
 def _even(total: int, parts: int) -> tuple[int, ...]:

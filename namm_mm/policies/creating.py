@@ -1,0 +1,69 @@
+"""Build a policy by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from namm_mm.errors import UsageError, message
+from namm_mm.policies.base import Policy
+from namm_mm.registry.registry import Registry
+
+BUILTIN = {
+    "full": "namm_mm.policies.full:Full",
+    "recency": "namm_mm.policies.recency:Recency",
+    "random": "namm_mm.policies.random:Random",
+    "h2o": "namm_mm.policies.h2o:H2O",
+    "l2": "namm_mm.policies.l2:L2",
+    "window": "namm_mm.policies.window:Window",
+    "attention_max": "namm_mm.policies.attention_max:AttentionMax",
+    "attention_ema": "namm_mm.policies.attention_ema:AttentionEma",
+    "snapkv": "namm_mm.policies.snapkv:SnapKV",
+    "tova": "namm_mm.policies.tova:Tova",
+    "keydiff": "namm_mm.policies.keydiff:KeyDiff",
+    "lagkv": "namm_mm.policies.lagkv:LagKV",
+    "protected": "namm_mm.policies.protected:Protected",
+    "adakv": "namm_mm.policies.adakv:AdaKV",
+    "pyramid": "namm_mm.policies.pyramid:Pyramid",
+    "namm": "namm_mm.policies.namm:NammPolicy",
+}
+"""Our own policies, name to ``module:class``."""
+
+POLICIES: Registry[Callable[..., Policy]] = Registry("policy", "namm_mm.policies", BUILTIN)
+
+
+def create(name: str, **options: Any) -> Policy:
+    """Build the policy registered as `name`.
+
+    Parameters
+    ----------
+    options
+        Fields of the policy. ``budget`` is a fraction of the tokens seen, the words of a
+        configuration such as ``"tokens:512"``, or a rule of selection.
+
+    Returns
+    -------
+    Policy
+        A small frozen object; it serves any number of models.
+
+    Raises
+    ------
+    UsageError
+        An unknown name or option, or an option's wrong value.
+    """
+    factory = POLICIES.get(name)
+    known = list(inspect.signature(factory).parameters)
+    for option in options:
+        if option not in known:
+            renamed = "`selection` is called `budget` now." if option == "selection" else ""
+            raise UsageError(
+                message(
+                    f"unknown option of the policy {name!r}",
+                    given=option,
+                    expected="one of its fields",
+                    valid=known,
+                    then=renamed,
+                )
+            )
+    return factory(**options)

@@ -1,0 +1,229 @@
+"""The policies of 2024 to 2026 score as their formulas say, recomputed densely after evictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from namm_mm.errors import UsageError
+from namm_mm.memory import attach
+from namm_mm.memory.layer import LayerMemory
+from namm_mm.policies import Budget, Policy, create
+from namm_mm.policies.base import LayerView
+from namm_mm.testing.tiny import tiny_llama, tiny_tokens
+
+pytestmark = pytest.mark.numeric
+INTERVAL, TOKENS = 32, 150
+
+
+@dataclass
+class Seen:
+    """One eviction: what the policy saw, what it scored, and all queries so far."""
+
+    view: LayerView
+    scores: Tensor
+    queries: Tensor  # (row, query_head, seen, head_dim)
+
+
+def evictions(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch, storage: str = "per_head", rows: int = 2
+) -> list[Seen]:
+    """Run a small Llama in two calls; return all evictions of its last layer, in order."""
+    found: list[Seen] = []
+    queries: list[Tensor] = []
+    attending, scoring = LayerMemory.attend, type(policy).score
+
+    def attend(self: LayerMemory, memory: Any, segment: Any, given: Tensor, *rest: Any) -> Tensor:
+        if self.layer == 1:
+            queries.append(given)
+        return attending(self, memory, segment, given, *rest)
+
+    def score(self: Policy, view: LayerView) -> Tensor:
+        scores = scoring(self, view)
+        if view.layer == 1:
+            found.append(Seen(view, scores, torch.cat(queries, 2)[:, :, : view.seen]))
+        return scores
+
+    monkeypatch.setattr(LayerMemory, "attend", attend)
+    monkeypatch.setattr(type(policy), "score", score)
+    model, tokens = tiny_llama(), tiny_tokens(rows, TOKENS)
+    with torch.no_grad(), attach(model, policy, interval=INTERVAL, storage=storage) as memory:
+        model(tokens[:, :100])
+        model(tokens[:, 100:], past_key_values=memory.cache)
+    monkeypatch.undo()
+    assert len(found) == TOKENS // INTERVAL
+    return found
+
+
+def weights(seen: Seen, row: int, head: int, query: int) -> Tensor:
+    """(slot,) float64: attention of query head `head` at position `query` over cached tokens."""
+    kv = head // 2
+    length = int(seen.view.lengths[row, kv])
+    keys = seen.view.keys[row, kv, :length].double()
+    products = keys @ seen.queries[row, head, query].double() * keys.shape[-1] ** -0.5
+    products[seen.view.positions[row, kv, :length] > query] = float("-inf")
+    return products.softmax(0)
+
+
+def snapkv(seen: Seen, row: int, head: int) -> Tensor:
+    limit = int(seen.view.limits[row, head])  # type: ignore[index]
+    window = min(32, limit // 2)
+    length = int(seen.view.lengths[row, head])
+    asked = range(seen.view.seen - window, seen.view.seen)
+    mean = torch.stack(
+        [weights(seen, row, q, t) for q in (2 * head, 2 * head + 1) for t in asked]
+    ).mean(0)
+    before = length - window
+    padded = torch.zeros(before + 4, dtype=torch.float64)
+    padded[2:-2] = mean[:before]
+    return torch.stack([padded[i : i + 5].mean() for i in range(before)])
+
+
+def tova(seen: Seen, row: int, head: int) -> Tensor:
+    mean = torch.zeros(seen.view.seen, dtype=torch.float64)
+    for query_head in range(4):
+        length = int(seen.view.lengths[row, query_head // 2])
+        place = seen.view.positions[row, query_head // 2, :length]
+        mean[place] += weights(seen, row, query_head, seen.view.seen - 1) / 4
+    return mean[seen.view.positions[row, head, : int(seen.view.lengths[row, head])]]
+
+
+def keydiff(seen: Seen, row: int, head: int) -> Tensor:
+    keys = seen.view.keys[row, head, : int(seen.view.lengths[row, head])].double()
+    unit = keys / keys.norm(dim=-1, keepdim=True)
+    anchor = unit.mean(0)
+    return -(unit @ anchor) / anchor.norm()
+
+
+def lagkv(seen: Seen, row: int, head: int) -> Tensor:
+    length = int(seen.view.lengths[row, head])
+    chunks = (length - 4) // 8
+    out = torch.ones(length, dtype=torch.float64)
+    for chunk in range(chunks - 1):
+        start = 4 + 8 * chunk
+        total = torch.zeros(8, dtype=torch.float64)
+        for states in (seen.view.keys, seen.view.values):
+            own = states[row, head, start : start + 8].double()
+            following = states[row, head, start + 8 : start + 16].double()
+            low, high = following.min(0).values, following.max(0).values
+            total += ((own - low) / (high - low)).std(-1).softmax(0) / 2
+        for rank, token in enumerate(sorted(range(8), key=lambda i: float(total[i]))):
+            out[start + token] = rank / 8
+    return out
+
+
+def protected(seen: Seen, row: int, head: int) -> Tensor:
+    positions = seen.view.positions[row, head, : int(seen.view.lengths[row, head])].double()
+    limit = int(seen.view.limits[row, head])  # type: ignore[index]
+    return positions + seen.view.seen * (positions < max(1, round(limit * 0.1)))
+
+
+CASES: dict[str, tuple[dict[str, Any], Callable[[Seen, int, int], Tensor]]] = {
+    "snapkv": ({}, snapkv),
+    "tova": ({}, tova),
+    "keydiff": ({}, keydiff),
+    "lagkv": ({"lag": 8}, lagkv),
+    "protected": ({}, protected),
+}
+
+
+@pytest.mark.parametrize("budget", ["tokens:40", "pool:0.4"])
+@pytest.mark.parametrize("name", CASES)
+def test_scores_after_evictions_are_those_of_the_formula(
+    name: str, budget: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, formula = CASES[name]
+    for seen in evictions(create(name, budget=budget, **options), monkeypatch):
+        for row in range(2):
+            for head in range(2):
+                expected = formula(seen, row, head).float()
+                found = seen.scores[row, head, : len(expected)]
+                torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_tova_holds_one_set_of_tokens_in_all_heads() -> None:
+    model = tiny_llama()
+    with torch.no_grad(), attach(model, create("tova", budget="tokens:24"), interval=32) as memory:
+        model(tiny_tokens(1, 150))
+    first, second = (head.tolist() for head in memory.kept(1))
+    assert first == second
+
+
+def test_adakv_spends_the_layer_s_budget_where_scores_are_high_and_no_head_falls_below_its_floor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = create("adakv", over={"name": "keydiff"}, budget="tokens:30", floor=0.5)
+    assert policy.storage == "per_head"
+    model = tiny_llama()
+    with torch.no_grad(), attach(model, policy, interval=32, storage="per_head") as memory:
+        model(tiny_tokens(1, 160))
+    for sizes in memory.trace().sizes[1:]:
+        for layer in sizes:
+            assert sum(layer) == 60
+            assert min(layer) >= 15
+    assert any(layer[0] != layer[1] for sizes in memory.trace().sizes for layer in sizes)
+
+
+def test_pyramid_gives_the_lowest_layer_most_and_keeps_the_mean() -> None:
+    policy = create("pyramid", over="recency", budget="tokens:40", beta=4)
+    model = tiny_llama()
+    with torch.no_grad(), attach(model, policy, interval=32) as memory:
+        model(tiny_tokens(1, 160))
+    low, high = (layer[0] for layer in memory.trace().sizes[-1])
+    assert (low, high) == (70, 10)
+
+
+def test_equal_bytes_give_a_policy_that_remembers_less_more_tokens() -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, 160)
+    width = model.config.hidden_size // model.config.num_attention_heads
+    with (
+        torch.no_grad(),
+        attach(model, create("namm", budget="tokens:40"), interval=32, storage="shared") as memory,
+    ):
+        model(tokens)
+    trace = memory.trace()
+    assert trace.numbers_per_token == 33
+    token = 2 * width * 4 + 4
+    for name, own in (("recency", 0), ("h2o", 1)):
+        from namm_mm.policies.budgets import parse
+
+        budget = parse("match_bytes:namm", {"namm": (trace,)})
+        assert budget.describe() == "match_bytes:namm"
+        with torch.no_grad(), attach(model, create(name, budget=budget), interval=32) as memory:
+            model(tokens)
+        expected = 40 * (token + 4 * 33) // (token + 4 * own)
+        seen = [32 * (update + 1) for update in range(5)]
+        assert [sizes[1][0] for sizes in memory.trace().sizes] == [min(s, expected) for s in seen]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("snapkv", {"kernel": 4}, "an odd number"),
+        ("snapkv", {"recents": 0}, "1 or more"),
+        ("lagkv", {"lag": 1}, "2 or more"),
+        ("protected", {"part": 0.5}, "below 0.5"),
+        ("adakv", {"floor": 2.0}, "0 to 1"),
+        ("adakv", {"over": "snapvk"}, "Did you mean 'snapkv'"),
+        ("adakv", {"budget": "threshold"}, "a fraction, tokens:N or match:POLICY"),
+        ("pyramid", {"beta": 0.5}, "1 or more"),
+    ],
+)
+def test_wrong_options_are_refused_with_what_is_right(
+    name: str, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        create(name, **options)
+
+
+def test_a_wrapper_replaces_no_field_of_the_policy_below() -> None:
+    below = create("snapkv", recents=8, budget="tokens:5")
+    above = create("adakv", over=below, budget=0.5)
+    assert above.recents == 8
+    assert above.name == "adakv(snapkv)"
+    assert replace(above, budget=Budget(tokens=9)).selection.describe() == "tokens:9"
