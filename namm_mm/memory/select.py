@@ -132,11 +132,12 @@ def _pooled(ranked: Tensor, view: LayerView, sizes: Tensor, floor: float) -> Ten
 
     `sizes` (row, kv_head) are equal shares; each head keeps the part `floor` of its own anyway.
     """
-    safe = (sizes * floor).long()
-    rank = ranked.argsort(-1, descending=True, stable=True).argsort(-1)
-    ranked = ranked.masked_fill((rank < safe[..., None]) & view.filled, float("inf"))
+    if floor:
+        safe = (sizes * floor).long()[..., None]
+        rank = ranked.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+        ranked = ranked.masked_fill((rank < safe) & view.filled, float("inf"))
     order = ranked.flatten(1).argsort(dim=-1, descending=True, stable=True)
-    place = order.argsort(-1).view_as(ranked)
+    place = order.argsort(dim=-1).view_as(ranked)
     best = place < sizes.sum(1)[:, None, None]
     return (best & view.filled).sum(dim=-1)
 
