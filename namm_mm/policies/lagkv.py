@@ -42,7 +42,7 @@ class LagKV(Policy):
         import torch
 
         scores = torch.ones(view.positions.shape, device=view.positions.device)
-        for length in view.lengths.unique().tolist():
+        for length in sorted(set(view.lengths.flatten().tolist())):
             heads = view.lengths == length
             keys, values = (part[heads][:, :length].float() for part in (view.keys, view.values))
             scores[heads] = torch.nn.functional.pad(

@@ -67,7 +67,8 @@ def weights(seen: Seen, row: int, head: int, query: int) -> Tensor:
     keys = seen.view.keys[row, kv, :length].double()
     products = keys @ seen.queries[row, head, query].double() * keys.shape[-1] ** -0.5
     products[seen.view.positions[row, kv, :length] > query] = float("-inf")
-    return products.softmax(0)
+    shares: Tensor = products.softmax(0)
+    return shares
 
 
 def snapkv(seen: Seen, row: int, head: int) -> Tensor:
@@ -97,7 +98,8 @@ def keydiff(seen: Seen, row: int, head: int) -> Tensor:
     keys = seen.view.keys[row, head, : int(seen.view.lengths[row, head])].double()
     unit = keys / keys.norm(dim=-1, keepdim=True)
     anchor = unit.mean(0)
-    return -(unit @ anchor) / anchor.norm()
+    cosine: Tensor = (unit @ anchor) / anchor.norm()
+    return -cosine
 
 
 def lagkv(seen: Seen, row: int, head: int) -> Tensor:
