@@ -5,11 +5,13 @@ Exit codes: 0 done, 1 a run that failed, 2 a request that cannot be, 130 stopped
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.resources import files
 
 from namm_mm import __version__
 from namm_mm.commands.call import read_call
@@ -89,8 +91,14 @@ def _dispatch(given: list[str]) -> int:
                 then="`namm-mm help` explains them.",
             )
         )
-    command = importlib.import_module(f"namm_mm.commands.{verb}")
     if {"-h", "--help"} & set(rest):
-        print(f"namm-mm {verb}: {VERBS[verb]}\n\n{str(command.__doc__).strip()}")
+        print(f"namm-mm {verb}: {VERBS[verb]}\n\n{_help(verb)}")
         return 0
+    command = importlib.import_module(f"namm_mm.commands.{verb}")
     return int(command.main(read_call(rest, command.OPTIONS)))
+
+
+def _help(verb: str) -> str:
+    """The docstring of a verb's module, which is read and not imported: that takes seconds."""
+    source = files("namm_mm.commands").joinpath(f"{verb}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source)) or ""

@@ -21,6 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+from rich.console import Console
+
 from namm_mm.errors import UsageError, message
 from namm_mm.registry.registry import Registry, build
 
@@ -34,8 +37,6 @@ BUILDERS: Registry[Callable[..., Path]] = Registry("builder", "namm_mm.builders"
 
 def main(call: Call) -> int:
     """Run the verb."""
-    from rich.console import Console
-
     out = Console(soft_wrap=True, highlight=False, markup=False)
     if not list(BUILDERS):
         raise UsageError(
@@ -63,8 +64,6 @@ def main(call: Call) -> int:
 
 
 def _option(word: str) -> tuple[str, Any]:
-    import yaml
-
     key, equals, value = word.partition("=")
     if not equals or not key:
         raise UsageError(

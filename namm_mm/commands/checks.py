@@ -7,10 +7,13 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from namm_mm.errors import NammError
+from namm_mm.models.listing import list_models
+from namm_mm.tracking import resolve_wandb_mode
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,9 @@ def _frames_with_pyav(path: Path) -> int:
 
 
 def _mujoco() -> Iterator[Check]:
-    from namm_mm.tasks.offline_rl.environments import make_environment
-
-    environment = make_environment("Hopper-v5")
+    # Not imported above: it needs numpy and Gymnasium, and a broken one is what is looked for.
+    environments = import_module("namm_mm.tasks.offline_rl.environments")
+    environment = environments.make_environment("Hopper-v5")
     try:
         environment.reset(seed=0)
         environment.step(environment.action_space.sample())
@@ -131,8 +134,6 @@ def _mujoco() -> Iterator[Check]:
 
 
 def _wandb() -> Iterator[Check]:
-    from namm_mm.tracking import resolve_wandb_mode
-
     try:
         mode = resolve_wandb_mode(None)
     except NammError as error:
@@ -158,13 +159,11 @@ def _devices() -> Iterator[Check]:
 
 
 def _models() -> Iterator[Check]:
-    from namm_mm.models.resolve import list_assets
-    from namm_mm.namm import checkpoint
-
     states = {"bundled": "ok", "cached": "ok", "damaged": "broken"}
-    for asset in list_assets():
+    for asset in list_models(verify=True):
         state = states.get(asset.status, "missing")
         yield Check(f"model {asset.name}", state, asset.status, asset.then)
+    checkpoint = import_module("namm_mm.namm.checkpoint")  # it needs torch
     for name in checkpoint.available():
         try:
             checkpoint.load(name)

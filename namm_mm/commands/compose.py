@@ -9,6 +9,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
+
 from namm_mm.commands import cells
 from namm_mm.commands.overrides import (
     Override,
@@ -113,8 +115,6 @@ def _composed(name: str, overrides: Sequence[Override], folder: Path | None) -> 
 
 def _keys(name: str) -> set[str]:
     """The keys that the primary configuration itself has."""
-    import yaml
-
     text = (files(CONFIGS) / f"{name}.yaml").read_text(encoding="utf-8")
     return set(yaml.safe_load(text)) - {"defaults"}
 

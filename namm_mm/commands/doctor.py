@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.text import Text
+
+from namm_mm.commands.checks import checks
 from namm_mm.errors import UsageError, message
 
 if TYPE_CHECKING:
@@ -19,11 +23,6 @@ STYLES = {"ok": "green", "missing": "yellow", "broken": "bold red"}
 
 def main(call: Call) -> int:
     """Run the verb."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from namm_mm.commands.checks import checks
-
     if call.words:
         raise UsageError(message("too many words", given=call.words[0], expected="no argument"))
     console = Console()

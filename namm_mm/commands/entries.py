@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from namm_mm.adapters import ADAPTERS
 from namm_mm.commands.compose import named_files
 from namm_mm.errors import NammError
+from namm_mm.models.listing import list_models, namm_cards
+from namm_mm.policies import POLICIES
 from namm_mm.registry.registry import Registry
+from namm_mm.registry.source import describe
+from namm_mm.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Entry:
         Where it comes from, or whether it is there.
     then
         The command that gets it, where it is missing.
+    cells
+        Names of the cells of an experiment.
     """
 
     kind: str
@@ -37,14 +45,11 @@ class Entry:
     about: str
     status: str = ""
     then: str = ""
+    cells: tuple[str, ...] = ()
 
 
 def entries() -> Iterator[Entry]:
-    """Yield all that is installed, kind by kind."""
-    from namm_mm.adapters import ADAPTERS
-    from namm_mm.policies import POLICIES
-    from namm_mm.tasks import TASKS
-
+    """Yield all that is installed, kind by kind. Components are not imported, nor models read."""
     for registry in (ADAPTERS, TASKS, POLICIES):
         yield from _registered(registry)
     yield from _namms()
@@ -58,50 +63,47 @@ def _registered(registry: Registry[Any]) -> Iterator[Entry]:
         source = registry.source(name)
         package = source.partition(".")[0].partition(":")[0]
         origin = "built in" if package == "namm_mm" else f"from {package}"
+        found = describe(source)
+        if found is not None:
+            shape = next((f" ({what})" for base, what in SHAPES.items() if base in found.bases), "")
+            about = found.module if registry is POLICIES else found.about  # a policy is a file
+            yield Entry(registry.kind, name, f"{about}{shape}", origin)
+            continue
         try:
-            about = _about(registry.get(name))
+            about = inspect.getdoc(registry.get(name)) or ""
         except NammError as error:
             yield Entry(registry.kind, name, str(error), "broken", "namm-mm doctor")
         else:
-            yield Entry(registry.kind, name, f"{about}{_shape(registry.get(name))}", origin)
+            yield Entry(registry.kind, name, about.partition("\n")[0].rstrip("."), origin)
 
 
-def _about(component: Any) -> str:
-    """First line of its docstring; of its module's for a policy, whose file is the policy."""
-    module = inspect.getmodule(component) if hasattr(component, "score") else None
-    text = inspect.getdoc(module) if module else None
-    return (text or inspect.getdoc(component) or "").partition("\n")[0].rstrip(".")
-
-
-def _shape(component: object) -> str:
-    if hasattr(component, "agent") or hasattr(component, "play"):
-        return " (acting)"
-    return " (answering)" if hasattr(component, "prepare") or hasattr(component, "samples") else ""
+SHAPES = {
+    "ActingAdapter": "acting",
+    "ActingTask": "acting",
+    "AnsweringAdapter": "answering",
+    "AnsweringTask": "answering",
+}
+"""The shape of a component by the base that it derives from."""
 
 
 def _namms() -> Iterator[Entry]:
-    from namm_mm.namm import checkpoint
-
-    for name in checkpoint.available():
-        try:
-            card = checkpoint.load(name).card
-        except NammError as error:
-            yield Entry("NAMM", name, str(error), "damaged")
+    for name, card in namm_cards():
+        if card is None:
+            yield Entry("NAMM", name, "its card cannot be read", "damaged", "namm-mm doctor")
         else:
             yield Entry("NAMM", name, str(card.get("about", "")), "bundled")
 
 
 def _models() -> Iterator[Entry]:
-    from namm_mm.models.resolve import list_assets
-
-    for asset in list_assets():
-        yield Entry("model", asset.name, asset.about, asset.status, asset.then)
+    for model in list_models():
+        yield Entry("model", model.name, model.about, model.status, model.then)
 
 
 def _configurations(kind: str) -> Iterator[Entry]:
-    """A file's first comment that is no directive says what it is."""
+    """A file's first comment that is no directive says what it is; defaults name its cells."""
     for name, file in named_files(files("namm_mm.configs") / kind):
-        lines = file.read_text(encoding="utf-8").splitlines()
-        comments = (line.lstrip("# ") for line in lines if line.startswith("# "))
-        about = next((text for text in comments if not text.startswith("@")), "")
-        yield Entry(kind, name, about, "built in")
+        text = file.read_text(encoding="utf-8")
+        comments = (line.lstrip("# ") for line in text.splitlines() if line.startswith("# "))
+        about = next((line for line in comments if not line.startswith("@")), "")
+        cells = tuple(re.findall(r"^ *- /cell@cells\.(\w+):", text, flags=re.MULTILINE))
+        yield Entry(kind, name, about, "built in", cells=cells)

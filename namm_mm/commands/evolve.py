@@ -19,10 +19,16 @@ validation, for `namm-mm transfer checkpoint=FOLDER/best.safetensors`.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from namm_mm.commands.compose import compose
+from namm_mm.commands.running import print_settings
+from namm_mm.console.progress import showing
+from namm_mm.evolution.loop import run
+from namm_mm.evolution.reading import from_mapping
+from namm_mm.runs.folder import new_folder
 
 if TYPE_CHECKING:
     from namm_mm.commands.call import Call
@@ -32,19 +38,9 @@ OPTIONS = {"configs": True, "show": False, "anyway": False}
 
 def main(call: Call) -> int:
     """Run the verb."""
-    from rich.console import Console
-
-    from namm_mm.console.progress import showing
-    from namm_mm.evolution.loop import run
-    from namm_mm.evolution.reading import from_mapping
-    from namm_mm.runs.folder import new_folder
-
     settings = from_mapping(compose("evolve", call.words, call.configs))
     if "show" in call.options:
-        import yaml
-
-        text = yaml.safe_dump(settings.as_mapping(), sort_keys=False, allow_unicode=True)
-        sys.stdout.write(f"# config hash {settings.config_hash}\n{text}")
+        print_settings(settings)
         return 0
     folder = settings.folder or new_folder(settings.output / settings.name)
     console = Console(stderr=True)

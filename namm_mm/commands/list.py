@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.text import Text
+
+from namm_mm.commands.entries import entries
 from namm_mm.errors import UsageError, message
 
 if TYPE_CHECKING:
@@ -22,11 +26,6 @@ WIDTH = 22
 
 def main(call: Call) -> int:
     """Run the verb."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from namm_mm.commands.entries import entries
-
     for word in call.words:
         if word not in KINDS:
             raise UsageError(
@@ -43,6 +42,9 @@ def main(call: Call) -> int:
         line = Text(f"  {entry.name:<{WIDTH}} {entry.about}")
         line.append(f" [{entry.status}]", style="dim")
         console.print(line, soft_wrap=True, highlight=False)
+        if entry.cells:
+            cells = f"  {'':<{WIDTH}} cells: {', '.join(entry.cells)}"
+            console.print(Text(cells, style="dim"), soft_wrap=True)
         if entry.then:
             console.print(Text(f"  {'':<{WIDTH}} next: {entry.then}", style="dim"), soft_wrap=True)
     return 0

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from namm_mm.plan import as_mapping, lines, named_device, plan
+
 if TYPE_CHECKING:
     from namm_mm.experiment.settings import ExperimentSettings
 
@@ -21,8 +23,6 @@ def print_plan(settings: ExperimentSettings, options: Mapping[str, str]) -> int:
     UsageError
         ``--gpu`` names an unknown device.
     """
-    from namm_mm.plan import as_mapping, lines, named_device, plan
-
     device = named_device(options["gpu"]) if "gpu" in options else None
     made = plan(settings, device)
     if "json" in options:

@@ -17,7 +17,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from namm_mm import report
+from namm_mm.console.console import table_console
+from namm_mm.console.table import result_table
 from namm_mm.errors import UsageError, message
+from namm_mm.experiment.merging import merge, tables
+from namm_mm.runs import read_records, read_state
 
 if TYPE_CHECKING:
     from namm_mm.commands.call import Call
@@ -27,11 +32,6 @@ OPTIONS = {"output": True, "kind": True, "merge": True, "by-family": False}
 
 def main(call: Call) -> int:
     """Run the verb."""
-    from namm_mm import report
-    from namm_mm.console.console import table_console
-    from namm_mm.console.table import result_table
-    from namm_mm.runs import read_records, read_state
-
     if not call.words:
         raise UsageError(
             message(
@@ -44,8 +44,6 @@ def main(call: Call) -> int:
     folders = [Path(word).expanduser() for word in call.words]
     benchmarks: list[str] = []
     if "merge" in call.options:
-        from namm_mm.experiment.merging import merge, tables
-
         whole = Path(call.options["merge"]).expanduser()
         benchmarks = list(tables(whole, merge(folders, whole)))
         folders = [whole]

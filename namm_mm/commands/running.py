@@ -7,15 +7,44 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+import yaml
+from rich.console import Console
+
+from namm_mm import report
+from namm_mm.console.console import table_console
+from namm_mm.console.progress import showing
+from namm_mm.console.table import result_table
 from namm_mm.errors import NammError, RunError
+from namm_mm.experiment import run
+from namm_mm.runs.folder import new_folder
 from namm_mm.experiment.settings import ExperimentSettings
+from namm_mm.runs import read_state
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from namm_mm.experiment import Outcome
+
+
+class Settings(Protocol):
+    """What can be printed and read again: the settings of an experiment or of an evolution."""
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of everything that a number may depend on."""
+        ...
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        ...
+
+
+def print_settings(settings: Settings) -> None:
+    """Print resolved settings as YAML, with their hash in the first line."""
+    text = yaml.safe_dump(settings.as_mapping(), sort_keys=False, allow_unicode=True)
+    sys.stdout.write(f"# config hash {settings.config_hash}\n{text}")
 
 
 def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -> int:
@@ -26,15 +55,8 @@ def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -
     RunError
         The run failed, or no sample of some policy could be scored.
     """
-    from rich.console import Console
-
-    from namm_mm.console.console import table_console
-
     if show:
-        import yaml
-
-        text = yaml.safe_dump(settings.as_mapping(), sort_keys=False, allow_unicode=True)
-        sys.stdout.write(f"# config hash {settings.config_hash}\n{text}")
+        print_settings(settings)
         return 0
     start = time.monotonic()
     outcome = _run(settings, job_type, Console(stderr=True))
@@ -49,9 +71,6 @@ def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -
 
 def _run(settings: ExperimentSettings, job_type: str, console: Console) -> Outcome:
     from transformers.utils import logging
-
-    from namm_mm.console.progress import showing
-    from namm_mm.experiment import run
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours says what goes on
     folder = _folder(settings)
@@ -69,8 +88,6 @@ def _run(settings: ExperimentSettings, job_type: str, console: Console) -> Outco
 
 def _folder(settings: ExperimentSettings) -> Path:
     """The run folder: a shard has its own, so that the same command goes on with it."""
-    from namm_mm.runs.folder import new_folder
-
     if settings.folder is not None:
         return settings.folder
     parent = settings.output / settings.name
@@ -85,9 +102,6 @@ def _count(folder: Path) -> int:
 
 
 def _conclude(outcome: Outcome, out: Console) -> None:
-    from namm_mm import report
-    from namm_mm.console.table import result_table
-    from namm_mm.runs import read_state
 
     notes = read_state(outcome.folder).notes
     out.print()

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from namm_mm.experiment.settings import CellSettings, ExperimentSettings, PolicySettings
-from namm_mm.models import cards, resolve
+from namm_mm.experiment.notes import threshold_notes
+from namm_mm.experiment.settings import ExperimentSettings, PolicySettings
+from namm_mm.models import cards
 from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import save
 from namm_mm.policies import create
@@ -40,28 +41,21 @@ def run_info(settings: ExperimentSettings, provenance: Provenance, job_type: str
     )
 
 
-def _networks(
-    settings: ExperimentSettings,
-) -> Iterator[tuple[CellSettings, PolicySettings, Namm]]:
+def _networks(settings: ExperimentSettings) -> Iterator[tuple[PolicySettings, Namm]]:
     for cell in settings.cells:
         for chosen in cell.policies:
             policy = create(chosen.name, **chosen.options)
             if isinstance(policy, NammPolicy):
-                yield cell, chosen, policy.network
+                yield chosen, policy.network
 
 
 def _notes(settings: ExperimentSettings) -> Iterator[str]:
     """What the cards of the NAMMs and of the bundled models say about where they come from."""
-    for cell, policy, network in _networks(settings):
+    for policy, network in _networks(settings):
         if about := network.card.get("about"):
             yield f"{policy.name}: {about}"
-        learned = network.card.get("storage", cell.storage)
-        if learned != cell.storage:
-            yield (
-                f"{policy.name} in {cell.name}: its threshold was learned with storage "
-                f"{learned} and runs with {cell.storage}, where it keeps another part"
-            )
-    bundled = set(resolve.bundled())
+    yield from threshold_notes(settings)
+    bundled = set(cards.bundled())
     for cell in settings.cells:
         model = cell.adapter.options.get("model")
         if model in bundled:
@@ -72,7 +66,7 @@ def _notes(settings: ExperimentSettings) -> Iterator[str]:
 def keep_networks(settings: ExperimentSettings, folder: Path, tracker: Tracker) -> None:
     """Keep every NAMM of the run with its card, so that its numbers can be made again."""
     known: set[str] = set()
-    for _, policy, network in _networks(settings):
+    for policy, network in _networks(settings):
         source = str(policy.options.get("checkpoint", policy.name))
         if source in known:
             continue

@@ -22,7 +22,6 @@ from namm_mm.experiment.settings import (
 )
 from namm_mm.policies import create
 from namm_mm.policies.base import KeepAll, Threshold
-from namm_mm.policies.namm import NammPolicy
 from namm_mm.records import PROTOCOLS, STORAGES
 from namm_mm.registry.reader import Reader
 from namm_mm.tasks.base import SPLITS
@@ -217,16 +216,13 @@ def preferences(policies: Iterable[PolicySettings]) -> tuple[int, str]:
         The first interval and the first storage that a policy of the cell asks for;
         :data:`INTERVAL` tokens and ``shared`` where none does.
     """
-    intervals: list[int] = []
-    storages: list[str] = []
+    interval = storage = None
     for settings in policies:
         try:
             policy = create(settings.name, **settings.options)
         except NammError:  # the check of the settings says it
             continue
-        if settings.budget.startswith("pool:"):
-            storages.append("per_head")
-        if isinstance(policy, NammPolicy):
-            intervals.append(policy.network.interval)
-            storages.append(str(policy.network.card.get("storage", "shared")))
-    return next(iter(intervals), INTERVAL), next(iter(storages), "shared")
+        pooled = "per_head" if settings.budget.startswith("pool:") else None
+        interval = interval or policy.interval
+        storage = storage or pooled or policy.storage
+    return interval or INTERVAL, storage or "shared"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,24 @@ def verify(folder: Path) -> dict[str, Any]:
                 )
             )
     return card
+
+
+def look(folder: Path) -> dict[str, Any]:
+    """Return the card of an asset whose files are all there; raise `RunError` for another one.
+
+    What is in the files is not compared: :func:`verify` does that.
+    """
+    card = read_card(folder)
+    for name in card["files"]:
+        if not (folder / name).is_file():
+            return verify(folder)  # which says what is missing and how to get it
+    return card
+
+
+def bundled() -> Iterator[str]:
+    """Yield the names of the models that ship with the package."""
+    if BUNDLED.is_dir():
+        yield from sorted(p.name for p in BUNDLED.iterdir() if (p / CARD).is_file())
 
 
 def remake(folder: Path, card: Mapping[str, Any]) -> str:

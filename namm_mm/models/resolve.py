@@ -17,46 +17,12 @@ SmolLM2 and never silently the hub's original, whose numbers differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from namm_mm.errors import RunError, UsageError, message
-from namm_mm.models import cards, fetched
+from namm_mm.errors import UsageError, message
+from namm_mm.models import cards, fetched, hub
 from namm_mm.models import composed as composed_model
 from namm_mm.models import packaged as packaged_model
-from namm_mm.models.known import KNOWN
-
-HUB_MODELS: Mapping[str, str] = {
-    "HuggingFaceTB/SmolLM2-135M-Instruct": "text",
-    "meta-llama/Meta-Llama-3-8B": "text; the model of the NAMM paper, gated",
-    "llava-hf/LLaVA-NeXT-Video-7B-hf": "video",
-    "edbeeching/decision-transformer-gym-hopper-medium": "control",
-}
-"""Published models that the configurations name; any other hub id works too."""
-
-
-@dataclass(frozen=True)
-class AssetStatus:
-    """One line of ``namm-mm list`` and ``namm-mm doctor``.
-
-    Attributes
-    ----------
-    name
-        What to write in a configuration.
-    status
-        ``bundled``, ``cached``, ``can be installed``, ``absent`` or ``damaged``.
-    about
-        What it is, in a few words.
-    then
-        The command that makes or gets it; empty if it is there.
-    """
-
-    name: str
-    status: str
-    about: str
-    then: str = ""
 
 
 def resolve(name: str) -> Path | str:
@@ -90,7 +56,7 @@ def resolve(name: str) -> Path | str:
     if name in fetched.MODELS:
         return _verified(fetched.located(fetched.MODELS[name]))
     if _is_hub_id(name) and not folder.exists():
-        return _hub(name)
+        return hub.reachable(name)
     if folder.is_dir():
         expected = "a folder in hub layout, with a config.json"
     else:
@@ -100,56 +66,10 @@ def resolve(name: str) -> Path | str:
             "no such model",
             given=name,
             expected=expected,
-            valid=[*packaged_model.MODELS, *fetched.MODELS, *bundled(), *HUB_MODELS],
+            valid=[*packaged_model.MODELS, *fetched.MODELS, *cards.bundled(), *hub.MODELS],
             then="`namm-mm list` shows what is here.",
         )
     )
-
-
-def bundled() -> Iterator[str]:
-    """Names of the assets that ship with the package."""
-    if cards.BUNDLED.is_dir():
-        yield from sorted(p.name for p in cards.BUNDLED.iterdir() if (p / cards.CARD).is_file())
-
-
-def list_assets() -> tuple[AssetStatus, ...]:
-    """Say what is here, what can be installed, and how."""
-    found = [_bundled_status(cards.BUNDLED / name) for name in bundled()]
-    for model in packaged_model.MODELS.values():
-        about = f"{model.about}, from {model.package}"
-        if packaged_model.cached(model):
-            found.append(AssetStatus(model.name, "cached", about))
-        elif packaged_model.source(model):
-            found.append(AssetStatus(model.name, "cached", f"{about}, converted at first use"))
-        else:
-            found.append(AssetStatus(model.name, "can be installed", about, model.install))
-    for other in fetched.MODELS.values():
-        about = f"{other.about}; licence: {other.licence}"
-        if fetched.cached(other):
-            found.append(AssetStatus(other.name, "cached", about))
-        else:
-            found.append(AssetStatus(other.name, "absent", about, other.command))
-    for name, about in HUB_MODELS.items():
-        if _in_hub_cache(name):
-            found.append(AssetStatus(name, "cached", f"hub, {about}"))
-        else:
-            found.append(AssetStatus(name, "absent", f"hub, {about}", f"hf download {name}"))
-    return tuple(found)
-
-
-def _bundled_status(folder: Path) -> AssetStatus:
-    card: dict[str, Any] = {}
-    try:
-        card = cards.read_card(folder)
-        cards.verify(folder)
-    except RunError as error:
-        return AssetStatus(
-            folder.name, "damaged", str(error).split(":")[0], cards.remake(folder, card)
-        )
-    about = str(card.get("about", ""))
-    if (folder / composed_model.TRAINED).is_file() and (then := composed_model.missing()):
-        return AssetStatus(folder.name, "can be installed", about, then)
-    return AssetStatus(folder.name, "bundled", about)
 
 
 def _whole(folder: Path) -> Path:
@@ -162,68 +82,6 @@ def _whole(folder: Path) -> Path:
 def _verified(folder: Path) -> Path:
     cards.verify(folder)
     return folder
-
-
-def _hub(name: str) -> str:
-    """Return `name` if its configuration is cached or can be fetched: one clear error, early."""
-    from huggingface_hub import get_token, hf_hub_download
-    from huggingface_hub.constants import is_offline_mode
-    from huggingface_hub.errors import GatedRepoError
-
-    if _in_hub_cache(name):
-        return name
-    then = f"Get it on a machine with network: `hf download {name}`"
-    then += "; or give a local folder in hub layout."
-    for model in packaged_model.MODELS.values():
-        if model.hub_id == name:
-            then += f" The package {model.package} holds a quantised copy: model={model.name}."
-    if is_offline_mode():
-        raise RunError(
-            message(
-                "model not in the hub cache, and HF_HUB_OFFLINE is set",
-                given=name,
-                expected=_expected(name),
-                then=then,
-            )
-        )
-    try:
-        hf_hub_download(name, "config.json")
-    except GatedRepoError as error:
-        raise RunError(
-            message(
-                "the model is gated, and the hub did not let you in",
-                given=name,
-                expected="a token of somebody who accepted its licence"
-                + ("" if get_token() else " (no token was found)"),
-                then=f"Accept it at https://huggingface.co/{name}, then run `hf auth login`.",
-            )
-        ) from error
-    except Exception as error:  # the hub's client raises errors of several libraries
-        reason = str(error).strip().splitlines() or [""]
-        raise RunError(
-            message(
-                f"cannot get the model from the hub ({type(error).__name__}: {reason[0]})",
-                given=name,
-                expected=f"a hub that answers, or {_expected(name)}",
-                then=then,
-            )
-        ) from error
-    return name
-
-
-def _expected(name: str) -> str:
-    """Where a hub model would be, and how large a published one is."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    folder = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
-    size = f" ({KNOWN[name].published_bytes / 2**30:.1f} GiB)" if name in KNOWN else ""
-    return f"a cached model in {folder}{size}"
-
-
-def _in_hub_cache(name: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(name, "config.json"), str)
 
 
 def _is_hub_id(name: str) -> bool:

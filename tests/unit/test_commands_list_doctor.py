@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
+from namm_mm.adapters import ADAPTERS
 from namm_mm.cli import main
 from namm_mm.commands import checks as doctor
 from namm_mm.commands.entries import entries
+from namm_mm.policies import POLICIES
+from namm_mm.registry.source import describe
+from namm_mm.tasks import TASKS
 
 
 def test_everything_registered_is_listed_with_a_line_about_it() -> None:
@@ -63,3 +70,38 @@ def test_something_broken_is_told_with_the_next_command(
     assert "next: pip install --force-reinstall decord2" in printed
     assert "next: unset WANDB_MODE" in printed
     assert "2 broken" in printed
+
+
+def test_the_list_and_the_help_load_no_heavy_library() -> None:
+    for words in (["list"], ["transfer", "--help"], ["evolve", "--help"]):
+        code = f"""
+import sys
+from namm_mm.cli import main
+main({words!r})
+heavy = {{"torch", "transformers", "numpy", "hydra", "huggingface_hub", "wandb"}} & set(sys.modules)
+sys.exit(f"{{heavy}}" if heavy else 0)
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_what_a_component_says_is_read_from_its_source() -> None:
+    for registry in (ADAPTERS, TASKS, POLICIES):
+        for name in registry:
+            found = describe(registry.source(name))
+            assert found is not None, name
+            assert found.about, name
+            documented = registry.get(name).__doc__  # the same, imported
+            assert documented
+            assert documented.startswith(found.about)
+
+
+def test_a_component_without_source_is_not_described() -> None:
+    for entry in ("namm_mm.policies.h2o:H20", "nowhere.at_all:Thing", "math:sqrt"):
+        assert describe(entry) is None
+
+
+def test_experiments_are_listed_with_their_cells() -> None:
+    cells = {entry.name: entry.cells for entry in entries() if entry.kind == "experiment"}
+    assert cells["pocket"] == ("text", "video", "control")
+    assert "hopper_expert" in cells["paper_rl"]

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from namm_mm.errors import UsageError
+from namm_mm.experiment.notes import threshold_notes
 from namm_mm.experiment.reading import from_evaluation, from_mapping
-from namm_mm.experiment.settings import ExperimentSettings
+from namm_mm.experiment.settings import INTERVAL, ExperimentSettings
 from namm_mm.policies.base import Budget, KeepAll, Threshold
 from namm_mm.policies.budgets import parse
 from namm_mm.records import Trace
@@ -161,3 +162,34 @@ def test_other_words_are_refused(words: str) -> None:
 def test_a_match_without_a_run_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no run to match.*Did you mean 'namm'"):
         parse("match:nam", {"namm": ()})
+
+
+def test_interval_and_storage_are_those_of_the_first_policy_that_asks_for_some() -> None:
+    def chosen(*policies: Any, **cell: Any) -> tuple[int, str]:
+        found = make(policies=list(policies), cells={"text": {**CELL, **cell}}).cells[0]
+        return found.interval, found.storage
+
+    assert chosen("full", "namm", "recency") == (128, "per_head")
+    assert chosen("full", "recency") == (INTERVAL, "shared")
+    assert chosen("namm", interval=64) == (64, "per_head")
+    assert chosen("namm", storage="shared") == (128, "shared")
+    assert chosen({"name": "recency", "budget": "pool:0.5"}) == (INTERVAL, "per_head")
+
+
+def test_a_threshold_that_runs_where_it_was_not_set_is_told_once() -> None:
+    cells = {
+        "at_home": CELL,
+        "away": {**CELL, "interval": 64, "storage": "shared"},
+        "sized": {**CELL, "interval": 64, "policies": [{"name": "namm", "budget": "tokens:9"}]},
+    }
+    (note,) = threshold_notes(make(policies=["full", "namm"], cells=cells))
+    assert "set at interval 128 and storage per_head" in note
+    assert "in away (interval 64, storage shared). Leave out interval and storage" in note
+
+
+def test_a_budget_beside_that_of_the_policy_is_refused_in_an_evaluation() -> None:
+    policy = {"name": "h2o", "budget": "tokens:9"}
+    with pytest.raises(UsageError, match=r"one budget: policy\.budget is given, too"):
+        from_evaluation({**CELL, "policy": policy, "budget": "tokens:8"})
+    with pytest.raises(UsageError, match="unknown key in the configuration: got 'cells'"):
+        from_evaluation({**CELL, "policy": policy, "cells": ["text"]})

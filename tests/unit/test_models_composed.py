@@ -21,6 +21,7 @@ from namm_mm.models import cards, packaged_vision
 from namm_mm.models import composed as composed_model
 from namm_mm.models import packaged as packaged_model
 from namm_mm.models import resolve as asset
+from namm_mm.models.listing import list_models
 from namm_mm.records import Sample
 from namm_mm.tasks.video_qa import footage
 from namm_mm.tasks.video_qa.encode import write_mp4
@@ -164,7 +165,7 @@ def test_it_can_be_installed_where_its_parts_are_missing(
     bundled: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packaged_model, "source", lambda model: None)
-    status = {a.name: a for a in asset.list_assets()}["pocket-composed"]
+    status = {a.name: a for a in list_models(verify=True)}["pocket-composed"]
     assert status.status == "can be installed"
     wanted = (
         packaged_model.MODELS[name].install for name in ("smollm2-135m-instruct", "dinov2-small")

