@@ -18,9 +18,9 @@ from namm_mm.console.progress import showing
 from namm_mm.console.table import result_table
 from namm_mm.errors import NammError, RunError
 from namm_mm.experiment import run
-from namm_mm.runs.folder import new_folder
 from namm_mm.experiment.settings import ExperimentSettings
 from namm_mm.runs import read_state
+from namm_mm.runs.folder import new_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
