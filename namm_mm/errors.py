@@ -33,6 +33,10 @@ class UnsupportedError(UsageError, NotImplementedError):
     """A transformers feature that the evicting memory does not serve, said before it goes wrong."""
 
 
+class NammWarning(UserWarning):
+    """Something runs, but not as it was meant to: the message says what to do."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """Return the valid name closest to `name`, or None when nothing is close."""
     found = difflib.get_close_matches(name.lower(), [v for v in valid], n=1, cutoff=0.5)

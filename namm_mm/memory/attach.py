@@ -7,27 +7,26 @@ none (or a fresh, empty one, as ``generate`` does). Leaving the block takes all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.cache_utils import Cache, DynamicCache
-from transformers.masking_utils import causal_mask_function
 
-from namm_mm.errors import RunError, UnsupportedError, UsageError, message
-from namm_mm.memory.cache import EvictingCache, forget_pending, take_pending
+from namm_mm.errors import NammWarning, UnsupportedError, UsageError, message
+from namm_mm.memory.cache import EvictingCache, forget_pending
+from namm_mm.memory.hooks import evicting_attention, pass_padding, with_cache
 from namm_mm.memory.layer import Rules
+from namm_mm.memory.swapping import swapped_attention
 from namm_mm.memory.watch import Watcher
+from namm_mm.namm import Namm
+from namm_mm.policies import create, preferences
 from namm_mm.policies.base import Policy
 from namm_mm.records import PROTOCOLS, STORAGES, MemoryUse, Trace
 
 # "sdpa" or "flash" must not be part of the name: transformers dispatches on substrings.
 ATTENTION = "namm_memory"
-# Extra arguments of attention functions that change what is computed.
-_CHANGES_ATTENTION = ("softcap", "s_aux", "position_bias", "head_mask", "block_table")
 
 
 class Memory:
@@ -68,6 +67,17 @@ class Memory:
         """Number of sequences in the cache; 0 before the first call."""
         return 0 if self._cache is None else self._cache.batch
 
+    def begin(self) -> EvictingCache:
+        """Return a new cache, which becomes the newest one.
+
+        The memory keeps the newest cache only. A thread that generates holds its own, so that
+        threads may generate at the same time.
+        """
+        self._cache = None
+        cache = EvictingCache(self.layers, self.rules)
+        self._cache = cache
+        return cache
+
     def reset(self) -> None:
         """Forget: the next call begins new sequences."""
         self._cache = None
@@ -88,17 +98,16 @@ class Memory:
         return self.cache.kept(layer, row)
 
 
-@contextmanager
 def attach(
     model: nn.Module,
-    policy: Policy,
+    policy: Policy | Namm | str,
     *,
-    interval: int = 512,
-    storage: str = "shared",
+    interval: int | None = None,
+    storage: str | None = None,
     protocol: str = "streaming",
     watcher: Watcher | None = None,
-) -> Iterator[Memory]:
-    """Give `model` a forgetting memory.
+) -> AbstractContextManager[Memory]:
+    """Give `model` a forgetting memory for the length of a ``with`` block.
 
     Inside the block, a call of the model that brings no cache begins new sequences; one that brings
     ``past_key_values=memory.cache`` goes on with them, as ``generate`` does by itself after its
@@ -110,12 +119,14 @@ def attach(
         A transformers decoder, or a model that holds one (a video model): any whose forward takes
         ``past_key_values``. It must be in evaluation mode.
     policy
-        Decides what stays.
+        Decides what stays: a policy, the name of one, or a NAMM.
     interval
-        Tokens between two evictions, counted per row (512 in the paper).
+        Tokens between two evictions, counted per row. None for the policy's own, or 512 as in the
+        paper where it has none.
     storage
         ``shared``: all heads of a layer keep the same number, the largest that any asks for (the
-        official rule). ``per_head``: every head keeps its own number, and the rest is freed.
+        official rule). ``per_head``: every head keeps its own number, and the rest is freed. None
+        for the policy's own, or ``shared`` where it has none.
     protocol
         ``streaming``: evict at every interval, in the prompt too, so that later tokens see only
         what was kept (the official rule). ``prune_after_prefill``: attend over the whole prompt,
@@ -124,35 +135,64 @@ def attach(
         Is called with an :class:`~namm_mm.memory.watch.Update` after every eviction, layer by
         layer: what stayed, and the scores. Without one, nothing is copied.
 
-    Yields
-    ------
-    Memory
-        Filled as the model runs, readable after the block as well.
+    Returns
+    -------
+    context manager
+        Entering it gives a :class:`Memory`, filled as the model runs, readable after the block as
+        well.
 
     Raises
     ------
     UsageError
-        A wrong interval, storage or protocol.
+        A wrong policy, interval, storage or protocol.
     UnsupportedError
         A model that cannot carry an evicting memory, with the reason.
+
+    Warns
+    -----
+    NammWarning
+        A threshold runs with another interval or storage than it was set for.
     """
+    policy = _policy(policy)
+    interval = preferences.interval_for(policy, interval)
+    storage = preferences.storage_for(policy, storage)
     _check_options(policy, interval, storage, protocol)
+    if wrong := preferences.mismatch(policy, interval, storage):
+        warnings.warn(wrong, NammWarning, stacklevel=2)
     config = _decoder_config(model)
     rules = Rules(policy, interval, storage == "per_head", protocol == "streaming", watcher)
-    memory = Memory(config.num_hidden_layers, rules)
-    before = config._attn_implementation
-    AttentionInterface.register(ATTENTION, _attention)
-    AttentionMaskInterface.register(ATTENTION, _mask)
-    hook = model.register_forward_pre_hook(
-        lambda _module, args, kwargs: (args, _with_cache(memory, kwargs)), with_kwargs=True
+    return _attached(model, config, Memory(config.num_hidden_layers, rules))
+
+
+@contextmanager
+def _attached(model: nn.Module, config: Any, memory: Memory) -> Iterator[Memory]:
+    _check_free(model, config)
+    with swapped_attention(config, ATTENTION, evicting_attention, pass_padding):
+        hook = model.register_forward_pre_hook(
+            lambda _module, args, kwargs: (args, with_cache(memory.begin, kwargs)),
+            with_kwargs=True,
+        )
+        try:
+            yield memory
+        finally:
+            hook.remove()
+            forget_pending()
+
+
+def _policy(given: Policy | Namm | str) -> Policy:
+    if isinstance(given, str):
+        return create(given)
+    if isinstance(given, Namm):
+        return create("namm", checkpoint=given)
+    if isinstance(given, Policy):
+        return given
+    raise UsageError(
+        message(
+            "no policy",
+            given=type(given).__name__,
+            expected="a policy, the name of one, or a Namm",
+        )
     )
-    config._attn_implementation_internal = ATTENTION
-    try:
-        yield memory
-    finally:
-        config._attn_implementation_internal = before
-        hook.remove()
-        forget_pending()
 
 
 def _check_options(policy: Policy, interval: int, storage: str, protocol: str) -> None:
@@ -164,16 +204,16 @@ def _check_options(policy: Policy, interval: int, storage: str, protocol: str) -
             raise UsageError(message(f"unknown {name}", given=given, expected="one", valid=valid))
     if interval < 1:
         raise UsageError(message("wrong interval", given=interval, expected="1 token or more"))
-    if not isinstance(policy, Policy):
-        raise UsageError(
-            message(
-                "no policy",
-                given=type(policy).__name__,
-                expected="a subclass of namm_mm.policies.Policy",
-            )
-        )
     if policy.needs is not None:
         policy.needs.check_interval(interval)
+
+
+def _check_free(model: nn.Module, config: Any) -> None:
+    if config._attn_implementation == ATTENTION:
+        raise UsageError(
+            f"{type(model).__name__} carries a memory already. Leave the first `with attach(...)` "
+            "before the next."
+        )
 
 
 def _decoder_config(model: nn.Module) -> Any:
@@ -197,11 +237,6 @@ def _decoder_config(model: nn.Module) -> Any:
             )
         )
     config = config.get_text_config(decoder=True)
-    if config._attn_implementation == ATTENTION:
-        raise UsageError(
-            f"{type(model).__name__} carries a memory already. Leave the first `with attach(...)` "
-            "before the next."
-        )
     kinds = set(getattr(config, "layer_types", None) or ()) - {
         "full_attention",
         "sliding_attention",
@@ -215,84 +250,3 @@ def _decoder_config(model: nn.Module) -> Any:
             )
         )
     return config
-
-
-def _with_cache(memory: Memory, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Put our cache into the arguments of the model's forward."""
-    given = kwargs.get("past_key_values")
-    if kwargs.get("use_cache") is False:
-        raise UnsupportedError(
-            "the memory is the cache: got use_cache=False, expected True or nothing."
-        )
-    if kwargs.get("output_attentions"):
-        raise UnsupportedError(
-            "attention weights are never built as a whole: got output_attentions=True. Read "
-            "`memory.kept(layer)`, or run the model without a memory."
-        )
-    if isinstance(given, EvictingCache):
-        return {**kwargs, "use_cache": True}
-    fresh = given is None or (type(given) is DynamicCache and given.get_seq_length() == 0)
-    if not fresh:
-        kind = type(given).__name__
-        length = given.get_seq_length() if isinstance(given, Cache) else "unknown"
-        raise UnsupportedError(
-            f"cannot go on from another cache: got a {kind} of length {length}, expected none, or "
-            "`memory.cache` to continue. Static, quantised and sliding caches are not served."
-        )
-    memory.reset()
-    return {**kwargs, "past_key_values": memory.cache, "use_cache": True}
-
-
-def _mask(
-    *, mask_function: Any, attention_mask: Tensor | None, config: Any, **kwargs: Any
-) -> Tensor | None:
-    """Pass the padding (row, column) on as it is; causality follows from positions."""
-    slides = getattr(config, "sliding_window", None) is not None
-    if kwargs.get("use_vmap") or (mask_function is not causal_mask_function and not slides):
-        raise UnsupportedError(
-            f"{type(config).__name__} asks for a mask that is not causal (bidirectional, packed or "
-            "prefix attention), which an evicting memory does not serve."
-        )
-    return attention_mask
-
-
-def _attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """Attention over what is kept; (row, head, column, dim) in, (row, column, head, dim) out."""
-    layer = take_pending(key)
-    if layer is None:
-        raise RunError(
-            f"{type(module).__name__} ran attention without the memory's cache. Call the model "
-            "that the memory is attached to, or pass `past_key_values=memory.cache`."
-        )
-    if attention_mask is not None and attention_mask.dim() != 2:
-        raise UnsupportedError(
-            message(
-                "wrong attention mask",
-                given=tuple(attention_mask.shape),
-                expected="a padding mask (row, column): other masks are made from positions",
-            )
-        )
-    if dropout:
-        raise UnsupportedError(
-            f"the model is in training mode (attention dropout {dropout}): call `model.eval()`."
-        )
-    changed = [name for name in _CHANGES_ATTENTION if kwargs.get(name) is not None]
-    if changed:
-        raise UnsupportedError(
-            f"{type(module).__name__} passes {', '.join(changed)} to attention, which an evicting "
-            "memory does not serve."
-        )
-    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
-    with torch.no_grad():
-        out = layer.attend(query, key, value, attention_mask, factor, sliding_window)
-    return out.transpose(1, 2), None

@@ -120,12 +120,10 @@ def train(
     says of the training: its seconds, and how the weights that it began with were made.
     """
     import torch
-    from transformers import AttentionInterface
 
     from research.builders import pocket_video_training as training
     from research.builders.pocket_video_model import make_model, make_tokenizer, take_weights
 
-    AttentionInterface.register(training.ATTENTION, training.block_attention)
     torch.manual_seed(plan.seed)
     tokenizer = make_tokenizer()
     model: Any = make_model(tokenizer)
@@ -165,7 +163,6 @@ def train(
     optimizer = training.make_optimizer(model, heads)
     if state["step"]:
         optimizer.load_state_dict(state["optimizer"])
-    model.set_attn_implementation({"text_config": training.ATTENTION})
     sums: dict[str, float] = {}
     lessons = training.learn(
         model.train(), heads, optimizer, tokenizer,
@@ -181,9 +178,8 @@ def train(
         sums = {}
         best = state["best"]
         if step % JUDGED == 0 or step == plan.steps:
-            model.set_attn_implementation({"text_config": "sdpa"})
             scores = judge.accuracy(model.eval())
-            model.train().set_attn_implementation({"text_config": training.ATTENTION})
+            model.train()
             say(f"validation: {in_words(scores)}")
             mean = sum(scores.values()) / len(scores)
             if mean >= best[0]:
@@ -191,7 +187,7 @@ def train(
         keep(optimizer, step=step, best=best)
     if state["best"][1] is not None:
         model.load_state_dict(state["best"][1])
-    model.set_attn_implementation({"text_config": "sdpa", "vision_config": "sdpa"})
+    model.set_attn_implementation({"vision_config": "sdpa"})
     history = {"seconds": round(state["seconds"]), "base": state.get("base")}
     return model.eval(), tokenizer, history
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from namm_mm.memory.swapping import swapped_attention
 from namm_mm.tasks.video_qa.footage import SHOTS
 from namm_mm.tasks.video_qa.questions import MOST_EVENTS, OPTIONS
 from namm_mm.tasks.video_qa.scenes import ATTRIBUTES, COLORS, SHAPES
@@ -94,6 +96,12 @@ def block_attention(
     if watched is not None and layer in WATCHED:
         watched[layer] = shares
     return torch.cat([first, then.flatten(2, 3)], dim=2).transpose(1, 2).contiguous(), None
+
+
+def question_blocks(model: Any) -> AbstractContextManager[None]:
+    """Let the language model attend with :func:`block_attention` inside the ``with`` block."""
+    config = model.config.get_text_config(decoder=True)
+    return swapped_attention(config, ATTENTION, block_attention)
 
 
 def _attend(
@@ -192,16 +200,16 @@ def losses(model: Any, heads: ExtraHeads, batch: Batch) -> tuple[dict[str, Tenso
     seen = start + video.shape[1]
     watched: dict[int, Tensor] = {}
     positions = torch.cat([torch.arange(seen), (seen + torch.arange(BLOCK)).repeat(questions)])
-    output = model.model.language_model(
-        inputs_embeds=torch.cat(
-            [before.to(video.dtype), video, (blocks + hint).flatten(1, 2).to(video.dtype)], dim=1
-        ),
-        position_ids=positions[None].expand(clips, -1),
-        use_cache=False,
-        output_hidden_states=True,
-        shared=seen,
-        watched=watched,
-    )
+    embedded = [before.to(video.dtype), video, (blocks + hint).flatten(1, 2).to(video.dtype)]
+    with question_blocks(model):
+        output = model.model.language_model(
+            inputs_embeds=torch.cat(embedded, dim=1),
+            position_ids=positions[None].expand(clips, -1),
+            use_cache=False,
+            output_hidden_states=True,
+            shared=seen,
+            watched=watched,
+        )
     states = (*output.hidden_states[:-1], output.last_hidden_state)
     ends = slice(start + TOKENS_PER_FRAME - 1, seen, TOKENS_PER_FRAME)
     # Each step of the reasoning is read after a layer of its own, so that the next can use it.

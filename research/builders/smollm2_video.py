@@ -135,7 +135,6 @@ def train(
     import torch
 
     from research.builders import smollm2_video_training as training
-    from research.builders.pocket_video_training import ATTENTION
 
     torch.manual_seed(seed)
     parts = Parts()
@@ -160,7 +159,6 @@ def train(
         for step, right in looking:
             if step % SAVED == 0 or step == looks:
                 say(f"projector {step}/{looks}: {right:.0%} of the training frames right")
-    model.set_attn_implementation({"text_config": ATTENTION})
     judge = Judge(parts.adapter, samples("validation", judges, FAMILIES))
     sums: dict[str, float] = {}
     lessons = training.learn(

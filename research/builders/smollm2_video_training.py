@@ -21,10 +21,9 @@ from namm_mm.tasks.video_qa.footage import SHOTS
 from namm_mm.tasks.video_qa.scenes import COLORS, SHAPES
 from research.builders.pocket_video_batches import make_frames
 from research.builders.pocket_video_training import (
-    ATTENTION,
-    block_attention,
     descend,
     frame_features,
+    question_blocks,
     set_rate,
 )
 from research.builders.smollm2_video_batches import Batch, first_token, for_the_tower, make_batch
@@ -84,9 +83,6 @@ class Names:
 
 def prepare(model: Any) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Freeze all but projector and changes, which become float32; return these two, in order."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(ATTENTION, block_attention)
     model.requires_grad_(False)
     projector = model.model.multi_modal_projector.float().requires_grad_(True)
     changes = []
@@ -147,19 +143,16 @@ def losses(model: Any, names: Names, batch: Batch) -> tuple[dict[str, Tensor], T
     video = features[batch.frame_of].flatten(1, 2)
     shared = len(batch.prefix) + video.shape[1]
     positions = torch.cat([torch.arange(shared), (shared + torch.arange(block)).repeat(questions)])
-    states = (
-        model.model.language_model(
-            inputs_embeds=torch.cat(
-                [before, video.to(before.dtype), embed(batch.blocks).flatten(1, 2)], dim=1
-            ),
+    embedded = [before, video.to(before.dtype), embed(batch.blocks).flatten(1, 2)]
+    with question_blocks(model):
+        output = model.model.language_model(
+            inputs_embeds=torch.cat(embedded, dim=1),
             position_ids=positions[None].expand(clips, -1),
             use_cache=False,
             shared=shared,
             block=block,
         )
-        .last_hidden_state[:, shared:]
-        .view(clips, questions, block, -1)
-    )
+    states = output.last_hidden_state[:, shared:].view(clips, questions, block, -1)
     row, column = torch.arange(clips)[:, None], torch.arange(questions)[None]
     logits = model.lm_head(states[row, column, batch.last]).float()
     word = batch.options.gather(2, batch.answer[..., None])[..., 0]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from namm_mm.memory.swapping import swapped_attention
 from namm_mm.namm.spectrogram import Spectrogram, SpectrogramState
 
 ATTENTION = "namm_gated_attention"
@@ -108,7 +109,6 @@ class GatedAttention(ABC):
 @contextmanager
 def gated(model: nn.Module, attention: GatedAttention) -> Iterator[None]:
     """Let `model` attend through gates inside the block; a call takes one prompt and no cache."""
-    from transformers import AttentionInterface, AttentionMaskInterface
 
     def attend(
         module: nn.Module,
@@ -127,11 +127,5 @@ def gated(model: nn.Module, attention: GatedAttention) -> Iterator[None]:
 
     whole: Any = model.config
     config = whole.get_text_config(decoder=True)
-    before = config._attn_implementation
-    AttentionInterface.register(ATTENTION, attend)
-    AttentionMaskInterface.register(ATTENTION, no_mask)
-    config._attn_implementation_internal = ATTENTION
-    try:
+    with swapped_attention(config, ATTENTION, attend, no_mask):
         yield
-    finally:
-        config._attn_implementation_internal = before

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from namm_mm.memory import attach
+from namm_mm.memory.swapping import swapped_attention
 from namm_mm.policies.base import Policy
 
 _NAME = "namm_replay"
@@ -79,12 +79,5 @@ def replay(model: Any, visible: Tensor) -> Iterator[list[Tensor]]:
         seen.append(weights.view(1, -1, group, *weights.shape[2:]).mean(2))
         return (weights.to(v.dtype) @ v).transpose(1, 2), None
 
-    AttentionInterface.register(_NAME, attention)
-    AttentionMaskInterface.register(_NAME, eager_mask)
-    config = model.config.get_text_config()
-    before = config._attn_implementation
-    config._attn_implementation_internal = _NAME
-    try:
+    with swapped_attention(model.config.get_text_config(), _NAME, attention, eager_mask):
         yield seen
-    finally:
-        config._attn_implementation_internal = before

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from compare import assert_copied, assert_repeated
-from transformers import AttentionInterface, LlavaNextVideoForConditionalGeneration
+from transformers import LlavaNextVideoForConditionalGeneration
 
 from namm_mm.models.cards import verify
 from namm_mm.tasks.video_qa import footage
@@ -40,7 +40,6 @@ def batch(tokenizer: Any) -> Batch:
 
 
 def fresh(tokenizer: Any) -> tuple[Any, training.ExtraHeads]:
-    AttentionInterface.register(training.ATTENTION, training.block_attention)
     torch.manual_seed(0)
     model = make_model(tokenizer)
     return model, training.ExtraHeads(128, tokenizer)
@@ -52,11 +51,9 @@ def test_blocks_of_questions_answer_as_each_question_does_alone(
     model, heads = fresh(tokenizer)
     seen: list[torch.Tensor] = []
     model.lm_head.register_forward_hook(lambda _module, _args, logits: seen.append(logits))
-    model.set_attn_implementation({"text_config": training.ATTENTION})
     with torch.no_grad():
         training.losses(model.eval(), heads, batch)
     letters = seen[0]  # the first thing that `losses` reads
-    model.set_attn_implementation({"text_config": "sdpa"})
     video = [tokenizer.convert_tokens_to_ids("<video>")] * 4 * batch.frame_of.shape[1]
     for clip in range(2):
         for question in range(3):
