@@ -210,7 +210,8 @@ class TaskScore(Scorer):
             if vector is None:
                 answer = self.adapter.answer(inputs, None)
             else:
-                candidate = replace(conditions.namm, parameters=vector.cpu())
+                # Without a card: no threshold was set for a candidate yet.
+                candidate = replace(conditions.namm, parameters=vector.cpu(), card={})
                 policy = NammPolicy(candidate, budget=conditions.selection)
                 with attach(
                     self.adapter.backbone,

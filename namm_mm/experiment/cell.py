@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.errors import RunError
+from namm_mm.errors import NammWarning, RunError
 from namm_mm.experiment import kept
 from namm_mm.experiment.settings import OWN_BUDGET, CellSettings, PolicySettings
 from namm_mm.policies import budgets
@@ -114,14 +115,16 @@ class Cell:
         """Attach a memory to the adapter's backbone, as the settings say."""
         from namm_mm.memory import attach
 
-        return attach(
-            self.adapter.backbone,
-            policy,
-            interval=self.settings.interval,
-            storage=self.settings.storage,
-            protocol=self.settings.protocol,
-            watcher=watcher,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NammWarning)  # the notes of the run say it once
+            return attach(
+                self.adapter.backbone,
+                policy,
+                interval=self.settings.interval,
+                storage=self.settings.storage,
+                protocol=self.settings.protocol,
+                watcher=watcher,
+            )
 
     def scored(
         self, result: Result, policy: Policy, memory: Memory | ReencodingAgent, row: int = 0

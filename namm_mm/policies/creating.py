@@ -33,7 +33,7 @@ BUILTIN = {
 POLICIES: Registry[Callable[..., Policy]] = Registry("policy", "namm_mm.policies", BUILTIN)
 
 
-def create(name: str, **options: Any) -> Policy:
+def create(name: str, /, **options: Any) -> Policy:
     """Build the policy registered as `name`.
 
     Parameters
