@@ -1,6 +1,7 @@
 """The command line: verbs, Hydra at the edge, and errors as one clear message.
 
-Exit codes: 0 done, 1 a run that failed, 2 a request that cannot be, 130 stopped by the user.
+Exit codes: 0 done, 1 a run that failed, 2 a request that cannot be, 130 stopped by the user,
+143 or 129 stopped by SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from importlib.resources import files
 from namm_mm import __version__
 from namm_mm.commands.call import read_call
 from namm_mm.errors import NammError, UsageError, message
+from namm_mm.execution.signals import Stopped, stoppable
 
 VERBS = {
     "transfer": "run one NAMM and its baselines on every modality of an experiment",
@@ -55,10 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
-        return _dispatch(given)
+        with stoppable():
+            return _dispatch(given)
     except NammError as error:
         caught: BaseException = error
         code, text = error.exit_code, str(error)
+    except Stopped as error:
+        caught, code, text = error, 128 + error.number, f"{error}."
     except KeyboardInterrupt as error:
         caught, code, text = error, 130, "stopped."
     except Exception as error:

@@ -44,9 +44,14 @@ def main(call: Call) -> int:
         return 0
     folder = settings.folder or new_folder(settings.output / settings.name)
     console = Console(stderr=True)
-    with showing(console) as progress:
-        progress.say(f"evolution {settings.name}, in {folder}")
-        outcome = run(settings, folder, progress=progress, anyway="anyway" in call.options)
+    try:
+        with showing(console) as progress:
+            progress.say(f"evolution {settings.name}, in {folder}")
+            outcome = run(settings, folder, progress=progress, anyway="anyway" in call.options)
+    except KeyboardInterrupt:
+        hint = f"To go on: the same command with folder={folder}"
+        console.print(hint, highlight=False, markup=False, soft_wrap=True)
+        raise
     out = Console(soft_wrap=True, highlight=False, markup=False)
     here = outcome.position
     out.print(

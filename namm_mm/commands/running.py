@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,11 +16,12 @@ from namm_mm import report
 from namm_mm.console.console import table_console
 from namm_mm.console.progress import showing
 from namm_mm.console.table import result_table
-from namm_mm.errors import NammError, RunError
+from namm_mm.errors import RunError
 from namm_mm.experiment import run
 from namm_mm.experiment.settings import ExperimentSettings
 from namm_mm.runs import read_state
 from namm_mm.runs.folder import new_folder
+from namm_mm.runs.jsonl import RECORDS, read_records
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,12 +78,9 @@ def _run(settings: ExperimentSettings, job_type: str, console: Console) -> Outco
     try:
         with showing(console) as progress:
             return run(settings, folder=folder, job_type=job_type, progress=progress)
-    except (NammError, KeyboardInterrupt, Exception):
-        kept = _count(folder)
-        if kept:
-            console.print(
-                f"The {kept} records made so far are kept: namm-mm report {folder}", highlight=False
-            )
+    except (KeyboardInterrupt, Exception):
+        for line in how_to_continue(folder):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         raise
 
 
@@ -96,9 +94,13 @@ def _folder(settings: ExperimentSettings) -> Path:
     return parent / f"shard-{settings.shard.index}-of-{settings.shard.count}"
 
 
-def _count(folder: Path) -> int:
-    records = folder / "records.jsonl"
-    return len(records.read_text(encoding="utf-8").splitlines()) if records.is_file() else 0
+def how_to_continue(folder: Path) -> Iterator[str]:
+    """Say what a run that did not end has left, and how to go on with it."""
+    if not (folder / RECORDS).is_file():
+        return
+    if kept := len(read_records(folder)[0]):
+        yield f"The {kept} records made so far are kept: namm-mm report {folder}"
+    yield f"To go on: the same command with folder={folder}"
 
 
 def _conclude(outcome: Outcome, out: Console) -> None:

@@ -31,9 +31,13 @@ from namm_mm.evolution.stage import Stage
 from namm_mm.evolution.start import start_of_run
 from namm_mm.evolution.state import Position, State
 from namm_mm.execution.progress import Progress, Silent
+from namm_mm.execution.signals import stoppable
+from namm_mm.execution.temporary import remove_abandoned
 from namm_mm.namm import Namm
 from namm_mm.registry.registry import build
-from namm_mm.runs import Journal, RunInfo, Tracker, provenance
+from namm_mm.runs import Journal, RunInfo, Tracker, provenance, read_state
+from namm_mm.runs.disk import explained
+from namm_mm.runs.lock import locked
 from namm_mm.tracking import open_run
 
 STATE_EVERY = 100  # generations between two copies of the whole state among the artifacts
@@ -92,8 +96,15 @@ def run(
         The model cannot be loaded, or the disk is full. The state before is kept.
     """
     progress = progress or Silent()
-    run_folder.prepare(folder, settings, anyway=anyway, progress=progress)
-    origin = provenance.collect(settings.config_hash, _device(settings))
+    remove_abandoned()
+    with locked(folder), explained(folder), stoppable():
+        run_folder.prepare(folder, settings, anyway=anyway, progress=progress)
+        return _run(settings, folder, progress)
+
+
+def _run(settings: EvolutionSettings, folder: Path, progress: Progress) -> Outcome:
+    name = read_state(folder).name  # a run that is continued keeps its name
+    origin = provenance.collect(settings.config_hash, _device(settings), run=name)
     info = RunInfo(
         experiment=settings.name,
         job_type="train",

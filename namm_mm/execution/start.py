@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from namm_mm.execution.base import Execution, Factory, Results, U, Work
 from namm_mm.execution.progress import Progress, Silent
+from namm_mm.execution.ray import RayExecution
 from namm_mm.execution.serial import Serial
 from namm_mm.execution.settings import SERIAL, ExecutionSettings
 
@@ -38,6 +39,4 @@ def start(
     """
     if settings.name == SERIAL:
         return Serial(here if here is not None else factory(), journal)
-    from namm_mm.execution.ray import RayExecution
-
     return RayExecution(factory, journal, settings, progress or Silent())

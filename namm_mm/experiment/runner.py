@@ -19,6 +19,7 @@ from pathlib import Path
 from namm_mm import execution
 from namm_mm.execution.progress import Progress, Silent
 from namm_mm.execution.settings import SERIAL
+from namm_mm.execution.signals import stoppable
 from namm_mm.execution.temporary import remove_abandoned
 from namm_mm.experiment.about import keep_networks, run_info, write_config
 from namm_mm.experiment.arrivals import Arrivals
@@ -104,7 +105,7 @@ def run(
     progress.say(f"experiment {settings.name}, configuration {settings.config_hash[:12]}")
     remove_abandoned()
     folder = folder or settings.folder or new_folder(settings.output / settings.name)
-    with locked(folder), explained(folder):
+    with locked(folder), explained(folder), stoppable():
         earlier = Earlier(folder, settings)
         for problem in earlier.problems:
             progress.say(problem)

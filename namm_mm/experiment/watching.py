@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.runs.history import SAMPLES, Recorder, save
+from namm_mm.runs.names import file_name
 
 if TYPE_CHECKING:
     from namm_mm.experiment.cell import Cell
@@ -43,10 +44,10 @@ def keep(
     if cell.folder is None:
         return ""
     history = recorder.history(memory, token_types, row, **facts)
-    method = f"{policy.name}-{policy.selection.describe()}-{cell.settings.interval}"
+    budget, interval = policy.selection.describe(), str(cell.settings.interval)
+    method = (policy.name, budget, interval, str(cell.seed))
     try:
-        name = f"{cell.settings.name}-{sample.id}-{method}-{cell.seed}"
-        return save(history, cell.folder, name)
+        return save(history, cell.folder, file_name(cell.settings.name, sample.id, *method))
     except OSError:
         return ""
 

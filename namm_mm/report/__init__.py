@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.runs.disk import reason, write_whole
 
 __all__ = ["publish", "render"]
 
@@ -77,9 +78,9 @@ def render(folders: Sequence[Path], output: Path | None = None, kind: str = "htm
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         text = html.render(report) if kind == "html" else markdown.render(report, drawn)
-        target.write_text(text, encoding="utf-8")
+        write_whole(target, text)
     except OSError as error:
         raise RunError(
-            f"the report cannot be written to {target}: {error.strerror}. Choose another file."
+            f"the report cannot be written to {target}: {reason(error)}. Choose another file."
         ) from error
     return target

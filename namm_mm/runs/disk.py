@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from namm_mm.errors import NammError, RunError, UsageError, message
@@ -53,23 +53,31 @@ def unwritable(folder: Path, error: OSError) -> UsageError:
     )
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Replace a file in one step, so that a reader or a full disk never leaves half of it.
+def write_whole(file: Path, content: str | bytes) -> None:
+    """Replace a file in one step, so that a reader or a full disk never finds half of it.
+
+    Parameters
+    ----------
+    content
+        Of a text, what is no valid UTF-8 is written as a question mark.
 
     Raises
     ------
     OSError
         It cannot be written; the file is as it was.
     """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", errors="replace")
+    if file.exists() and not file.is_file():  # a device or a pipe
+        file.write_bytes(data)
+        return
+    file = file.resolve()  # a link stays a link
     fresh = file.with_name(f".{file.name}.new")
     try:
-        fresh.write_text(text, encoding="utf-8")
+        fresh.write_bytes(data)
         fresh.replace(file)
     except OSError:
-        try:
+        with suppress(OSError):  # the disk may not even take that; the first error says why
             fresh.unlink(missing_ok=True)
-        except OSError:  # the disk does not even take that; the first error says why
-            pass
         raise
 
 

@@ -7,7 +7,7 @@ and head, is one small number for each token: the update that dropped it.
 from __future__ import annotations
 
 import dataclasses
-import re
+import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ import numpy as np
 
 from namm_mm.errors import RunError
 from namm_mm.records import TokenType
+from namm_mm.runs.disk import write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -187,14 +188,26 @@ class Recorder:
 
 
 def save(history: History, run: Path, name: str) -> str:
-    """Write ``RUN/history/NAME.npz`` and return its path within the run folder."""
-    file = run / FOLDER / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}.npz"
+    """Write ``RUN/history/NAME.npz`` and return its path within the run folder.
+
+    Parameters
+    ----------
+    name
+        From :func:`namm_mm.runs.names.file_name`.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    file = run / FOLDER / f"{name}.npz"
     file.parent.mkdir(exist_ok=True)
     arrays: dict[str, Any] = {key: np.asarray(value) for key, value in vars(history).items()}
     if len(history.seen) < 256:
         arrays["forgotten"] = history.forgotten.astype(np.uint8)
-    with file.open("wb") as opened:
-        np.savez_compressed(opened, **arrays)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    write_whole(file, packed.getvalue())
     return file.relative_to(run).as_posix()
 
 

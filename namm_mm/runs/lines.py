@@ -28,11 +28,11 @@ class LineFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("a+b", buffering=0)
-        size = self._file.seek(0, os.SEEK_END)
-        if size:
-            self._file.seek(size - 1)
-            if self._file.read(1) != b"\n":
-                self._append(b"\n")
+        try:
+            self._close_last_line()
+        except OSError:
+            self._file.close()
+            raise
 
     @property
     def in_place(self) -> bool:
@@ -66,6 +66,13 @@ class LineFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _close_last_line(self) -> None:
+        size = self._file.seek(0, os.SEEK_END)
+        if size:
+            self._file.seek(size - 1)
+            if self._file.read(1) != b"\n":
+                self._append(b"\n")
 
     def _append(self, data: bytes) -> None:
         before = os.fstat(self._file.fileno()).st_size

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import io
 from pathlib import Path
 
 from namm_mm.records import Inputs
+from namm_mm.runs.disk import write_whole
+from namm_mm.runs.names import file_name
 
 HEIGHT = 64
 """Height of a frame in pixels."""
@@ -31,7 +33,8 @@ def save_frames(run: Path, cell: str, inputs: Inputs) -> str:
     Returns
     -------
     str
-        The picture's path within the run folder; empty where there are no frames.
+        The picture's path within the run folder; empty where there are no frames, or where it
+        cannot be written: a full disk costs the picture and not the sample.
     """
     frames = inputs.tensors.get("pixel_values_videos")
     if frames is None or frames.ndim != 5 or frames.shape[2] != 3:
@@ -48,8 +51,12 @@ def save_frames(run: Path, cell: str, inputs: Inputs) -> str:
     )
     strip = (255 * small.clamp(0, 1)).round().to(torch.uint8)
     strip = strip.permute(2, 0, 3, 1).reshape(HEIGHT, -1, 3)  # frames from left to right
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{cell}-{inputs.sample.id}")
-    file = run / FOLDER / f"{name}.jpg"
-    file.parent.mkdir(exist_ok=True)
-    Image.fromarray(strip.numpy()).save(file, quality=85)
+    packed = io.BytesIO()
+    Image.fromarray(strip.numpy()).save(packed, "jpeg", quality=85)
+    file = run / FOLDER / f"{file_name(cell, inputs.sample.id)}.jpg"
+    try:
+        file.parent.mkdir(exist_ok=True)
+        write_whole(file, packed.getvalue())
+    except OSError:
+        return ""
     return file.relative_to(run).as_posix()

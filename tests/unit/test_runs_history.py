@@ -16,6 +16,7 @@ from namm_mm.memory.watch import Update
 from namm_mm.policies.base import Budget, Policy
 from namm_mm.records import Media, TokenType
 from namm_mm.runs import history
+from namm_mm.runs.names import file_name
 from namm_mm.testing.tiny import tiny_llama
 
 pytestmark = pytest.mark.numeric
@@ -108,8 +109,8 @@ def test_a_history_comes_back_from_its_file_and_is_small(tmp_path: Path) -> None
     ):
         model(ids())
     found = recorder.history(memory, TOKEN_TYPES, pieces=("a", " b"), rewards=(1.0, 2.0), seed=3)
-    name = history.save(found, tmp_path, "video/a clip.mp4-match:namm")
-    assert name == "history/video_a_clip.mp4-match_namm.npz"
+    name = history.save(found, tmp_path, file_name("video", "clip.mp4", "match:namm"))
+    assert name == "history/video-clip.mp4-match_namm.npz"
     assert (tmp_path / name).stat().st_size < 6000
     back = history.read(tmp_path / name)
     for field in dataclasses.fields(found):
