@@ -1,11 +1,12 @@
-"""Modality adapters: one file loads a model, turns a sample into tokens and drives the model."""
+"""Modality adapters: each loads a model, turns a sample into tokens and drives the model."""
 
 if __name__ != "namm_mm.adapters":
     raise ImportError("import it as 'namm_mm.adapters': the top-level folder is a source directory")
 
+from namm_mm.adapters.base import ActingAdapter, Adapter, AnsweringAdapter
 from namm_mm.registry.registry import Registry
 
-ADAPTERS: Registry[type] = Registry(
+ADAPTERS: Registry[type[Adapter]] = Registry(
     "adapter",
     "namm_mm.adapters",
     {
@@ -13,4 +14,5 @@ ADAPTERS: Registry[type] = Registry(
         "llava_video": "namm_mm.adapters.video.adapter:LlavaVideoAdapter",
         "decision_transformer": "namm_mm.adapters.control.adapter:DecisionTransformerAdapter",
     },
+    bases=(AnsweringAdapter, ActingAdapter),
 )

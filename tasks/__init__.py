@@ -4,8 +4,9 @@ if __name__ != "namm_mm.tasks":
     raise ImportError("import it as 'namm_mm.tasks': the top-level folder is a source directory")
 
 from namm_mm.registry.registry import Registry
+from namm_mm.tasks.base import ActingTask, AnsweringTask, Task
 
-TASKS: Registry[type] = Registry(
+TASKS: Registry[type[Task]] = Registry(
     "task",
     "namm_mm.tasks",
     {
@@ -19,4 +20,5 @@ TASKS: Registry[type] = Registry(
         "video_mme": "namm_mm.tasks.video_mme:VideoMmeTask",
         "offline_rl": "namm_mm.tasks.offline_rl:OfflineRlTask",
     },
+    bases=(AnsweringTask, ActingTask),
 )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from namm_mm.adapters.base import ActingAdapter
 from namm_mm.adapters.common import loading
 from namm_mm.adapters.control.statistics import (
     STATE_STATISTICS,
@@ -54,17 +55,8 @@ class ControlFacts:
     scale: float = 1000.0
     window: int = 20
 
-    def keys(self) -> tuple[str, ...]:
-        """With :meth:`__getitem__`, what goes into every record: not the statistics."""
-        return "scale", "window"
 
-    def __getitem__(self, name: str) -> float:
-        if name not in self.keys():
-            raise KeyError(name)
-        return float(getattr(self, name))
-
-
-class DecisionTransformerAdapter:
+class DecisionTransformerAdapter(ActingAdapter):
     """Acts in batches of environments with a Decision Transformer.
 
     Parameters
@@ -217,9 +209,15 @@ class DecisionTransformerAdapter:
         return model
 
     @property
-    def facts(self) -> ControlFacts:
-        """Statistics, scale and window of the loaded model; records note the last two."""
+    def control_facts(self) -> ControlFacts:
+        """Statistics, scale and window of the loaded model."""
         return self._loaded()[1]
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Scale and window of the loaded model, for records."""
+        found = self._facts
+        return {} if found is None else {"scale": found.scale, "window": found.window}
 
     @property
     def backbone(self) -> nn.Module:

@@ -25,9 +25,11 @@ import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from namm_mm.adapters.base import LanguageAdapter
 from namm_mm.adapters.common import loading
 from namm_mm.adapters.common.context import context_length, extend, read_extension
 from namm_mm.adapters.common.greedy import greedy
+from namm_mm.adapters.common.pieces import pieces
 from namm_mm.adapters.common.placement import Placement
 from namm_mm.adapters.common.timing import TokenTimes, now
 from namm_mm.errors import UsageError, message
@@ -47,7 +49,7 @@ _TAIL = 200  # characters of the prompt that can influence how a continuation is
 
 
 @dataclass
-class TextAdapter:
+class TextAdapter(LanguageAdapter):
     """Runs a causal language model on text samples.
 
     Parameters
@@ -136,6 +138,11 @@ class TextAdapter:
     def tokenizer(self) -> Any:
         """The model's tokenizer."""
         return self._ready.tokenizer
+
+    @property
+    def answering(self) -> str:
+        """``likelihood``, ``options`` or ``generate``."""
+        return self.answer_by
 
     def load(self) -> None:
         """Load model and tokenizer; see :class:`namm_mm.adapters.base.Adapter`."""
@@ -259,7 +266,7 @@ class TextAdapter:
         )
         new = output[0, len(inputs.token_types) :]
         return Answer(
-            text=self.tokenizer.decode(new, skip_special_tokens=True).strip(),
+            text=self.decode(new.tolist()),
             first_token_seconds=times.first_token_seconds,
             token_seconds=times.token_seconds,
             tokens=int(output.shape[1]),
@@ -330,8 +337,16 @@ class TextAdapter:
             )
         return list(ids)
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of generated `tokens`, without special tokens and outer space."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+
+    def pieces(self, inputs: Inputs) -> tuple[str, ...]:
+        """Return the text of each token."""
+        return pieces(self.tokenizer, inputs)
+
     def new_tokens(self, sample: Sample) -> int:
-        """Longest answer: what its benchmark says, else the adapter."""
+        """Return the longest answer that its benchmark allows, else the adapter's."""
         return int(sample.metadata.get("max_new_tokens") or self.max_new_tokens)
 
     def _crop(self, ids: list[int], new_tokens: int) -> list[int]:

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from namm_mm.adapters.base import AnsweringAdapter
 from namm_mm.adapters.common.context import check_length, read_extension
+from namm_mm.adapters.common.pieces import pieces
 from namm_mm.adapters.common.placement import Placement
 from namm_mm.adapters.common.timing import TokenTimes, now
 from namm_mm.adapters.video.kinds import POOLINGS
@@ -40,7 +42,7 @@ ANSWERS = ("auto", "options", "words", "generate")
 
 
 @dataclass
-class LlavaVideoAdapter:
+class LlavaVideoAdapter(AnsweringAdapter):
     """Runs LlavaNextVideo, LlavaOnevision, VideoLlava or LLaVA-Video on questions about files.
 
     Parameters
@@ -254,6 +256,10 @@ class LlavaVideoAdapter:
                 )
             )
         return clip
+
+    def pieces(self, inputs: Inputs) -> tuple[str, ...]:
+        """Return the text of each token; for those of a frame, that of the placeholder."""
+        return pieces(self.tokenizer, inputs)
 
     def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
         """Choose the option whose letter, or first word, is the most probable; or generate."""

@@ -6,13 +6,15 @@ alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from torch import Tensor
 
+from namm_mm.adapters.base import LanguageAdapter
 from namm_mm.adapters.common.greedy import decode_rows, greedy, is_plain
 
 if TYPE_CHECKING:
+    from namm_mm.adapters.base import AnsweringAdapter
     from namm_mm.memory import Memory
     from namm_mm.records import Sample
 
@@ -40,17 +42,17 @@ def prefill(model: Any, memory: Memory, tokens: Tensor, rows: int, keep: int) ->
     return logits
 
 
-def generates(adapter: Any) -> bool:
+def generates(adapter: AnsweringAdapter) -> TypeGuard[LanguageAdapter]:
     """Return whether the adapter decodes greedily, so that candidates can decode in one batch."""
     return (
-        getattr(adapter, "answer_by", "") == "generate"
-        and hasattr(adapter, "new_tokens")
+        isinstance(adapter, LanguageAdapter)
+        and adapter.answering == "generate"
         and is_plain(adapter.backbone)
     )
 
 
 def generate(
-    adapter: Any, memory: Memory, tokens: Tensor, sample: Sample, rows: int
+    adapter: LanguageAdapter, memory: Memory, tokens: Tensor, sample: Sample, rows: int
 ) -> tuple[list[str], list[int]]:
     """Let `rows` candidates answer the prompt `tokens` (1, token) by greedy decoding.
 
@@ -63,5 +65,5 @@ def generate(
     logits = prefill(model, memory, tokens, rows, 1)[:, -1]
     settings = greedy(model, adapter.new_tokens(sample))
     found = decode_rows(model, memory.cache, logits, tokens.shape[1], settings)
-    texts = [adapter.tokenizer.decode(new, skip_special_tokens=True).strip() for new in found]
+    texts = [adapter.decode(new) for new in found]
     return texts, [tokens.shape[1] + len(new) for new in found]

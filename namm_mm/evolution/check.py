@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from namm_mm.adapters import ADAPTERS
+from namm_mm.adapters.base import ActingAdapter, LanguageAdapter
 from namm_mm.errors import NammError, message
 from namm_mm.evolution import fitness
 from namm_mm.evolution.search_space import FITTED, indices
@@ -50,17 +51,17 @@ def _adapter_problems(choice: Choice) -> Iterator[str]:
     built = validation.try_build(ADAPTERS, choice)
     if isinstance(built, str):
         yield f"adapter: {built}"
-    elif is_acting(built):
+    elif isinstance(built, ActingAdapter):
         yield message(
             "adapter",
             given=choice.name,
             expected="an adapter that answers questions: a NAMM is evolved on text",
         )
-    elif not hasattr(type(built), "continuation"):
+    elif not isinstance(built, LanguageAdapter):
         yield message(
             "adapter",
             given=choice.name,
-            expected="one that tokenises answers, with a method `continuation`, such as text",
+            expected="one that tokenises answers: a LanguageAdapter, such as text",
         )
     yield from (f"adapter.model: {what}" for what in validation.model_problems(choice))
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from namm_mm.adapters import ADAPTERS
-from namm_mm.errors import RunError, message
+from namm_mm.adapters.base import LanguageAdapter
+from namm_mm.errors import RunError, UsageError, message
 from namm_mm.evolution import fitness
 from namm_mm.evolution.prompts import Prompt, Tokenized
 from namm_mm.evolution.scoring import Conditions, Likelihood, Scorer, TaskScore
@@ -20,6 +21,7 @@ from namm_mm.evolution.settings import StageSettings
 from namm_mm.policies import budgets
 from namm_mm.registry.registry import build
 from namm_mm.tasks import TASKS
+from namm_mm.tasks.base import AnsweringTask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from namm_mm.namm import Namm
     from namm_mm.records import Sample
     from namm_mm.registry.reader import Choice
-    from namm_mm.tasks.base import AnsweringTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +76,9 @@ class StageTools:
     scorer: Scorer
 
     @classmethod
-    def make(cls, stage: StageSettings, adapter: Any, namm: Namm) -> StageTools:
+    def make(cls, stage: StageSettings, adapter: LanguageAdapter, namm: Namm) -> StageTools:
         """Make them for a loaded adapter; `namm` is the start of the search."""
-        task: AnsweringTask = build(TASKS, stage.task.name, stage.task.options)
+        task = make_task(stage.task)
         conditions = Conditions(namm, budgets.parse(stage.budget), stage.storage)
         scorer: Scorer = TaskScore(adapter, conditions, task)
         if stage.fitness == fitness.LIKELIHOOD:
@@ -98,7 +99,9 @@ class Evaluator:
         The start of the search.
     """
 
-    def __init__(self, adapter: Any, stages: Sequence[StageSettings], namm: Namm) -> None:
+    def __init__(
+        self, adapter: LanguageAdapter, stages: Sequence[StageSettings], namm: Namm
+    ) -> None:
         self.adapter, self.stages, self.namm = adapter, stages, namm
         self._tools: dict[int, StageTools] = {}
 
@@ -140,6 +143,46 @@ class Evaluator:
 
 def make_evaluator(choice: Choice, stages: Sequence[StageSettings], namm: Namm) -> Evaluator:
     """Load the model and return an evaluator: the factory of a worker."""
-    adapter = build(ADAPTERS, choice.name, choice.options)
+    adapter = make_adapter(choice)
     adapter.load()
     return Evaluator(adapter, stages, namm)
+
+
+def make_adapter(choice: Choice) -> LanguageAdapter:
+    """Build and return the adapter that a NAMM is evolved on; nothing is loaded.
+
+    Raises
+    ------
+    UsageError
+        It is unknown, or no :class:`~namm_mm.adapters.base.LanguageAdapter`.
+    """
+    adapter = build(ADAPTERS, choice.name, choice.options)
+    if not isinstance(adapter, LanguageAdapter):
+        raise UsageError(
+            message(
+                "the adapter cannot be used in an evolution",
+                given=choice.name,
+                expected="a LanguageAdapter, which tokenises answers, such as text",
+            )
+        )
+    return adapter
+
+
+def make_task(choice: Choice) -> AnsweringTask:
+    """Build and return the task of a stage.
+
+    Raises
+    ------
+    UsageError
+        It is unknown, or asks no questions.
+    """
+    task = build(TASKS, choice.name, choice.options)
+    if not isinstance(task, AnsweringTask):
+        raise UsageError(
+            message(
+                "the task cannot be used in an evolution",
+                given=choice.name,
+                expected="an answering task, such as long_text: a NAMM is evolved on questions",
+            )
+        )
+    return task

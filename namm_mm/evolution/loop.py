@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from namm_mm import execution
-from namm_mm.adapters import ADAPTERS
 from namm_mm.evolution import run_folder
 from namm_mm.evolution.card import evolved_card
-from namm_mm.evolution.evaluator import Evaluator, make_evaluator
+from namm_mm.evolution.evaluator import Evaluator, make_adapter, make_evaluator
 from namm_mm.evolution.run_folder import BEST, JOURNAL, START, RunFolder
 from namm_mm.evolution.search_space import SearchSpace
 from namm_mm.evolution.settings import EvolutionSettings, StageSettings
@@ -34,7 +33,6 @@ from namm_mm.execution.progress import Progress, Silent
 from namm_mm.execution.signals import stoppable
 from namm_mm.execution.temporary import remove_abandoned
 from namm_mm.namm import Namm
-from namm_mm.registry.registry import build
 from namm_mm.runs import Journal, RunInfo, Tracker, provenance, read_state
 from namm_mm.runs.disk import explained
 from namm_mm.runs.lock import locked
@@ -146,7 +144,7 @@ class _Evolution:
     ) -> None:
         self.settings, self.folder, self.progress = settings, folder, progress
         self.began = time.monotonic()
-        self.adapter = build(ADAPTERS, settings.adapter.name, settings.adapter.options)
+        self.adapter = make_adapter(settings.adapter)
         progress.say(f"loading {self.adapter.model_name}")
         self.adapter.load()
         self.state = State.load(folder) or State(Position(), {})

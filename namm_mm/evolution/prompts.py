@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Inputs, Sample
 
 if TYPE_CHECKING:
+    from namm_mm.adapters.base import LanguageAdapter
     from namm_mm.tasks.base import AnsweringTask
 
 
@@ -45,10 +46,10 @@ class Tokenized:
     Parameters
     ----------
     adapter
-        A loaded adapter with a method ``continuation(sample, text)`` that tokenises answers.
+        A loaded adapter.
     """
 
-    def __init__(self, adapter: Any) -> None:
+    def __init__(self, adapter: LanguageAdapter) -> None:
         self.adapter = adapter
         self._made: dict[tuple[str, str], Prompt] = {}
 
@@ -105,7 +106,7 @@ class Prompts:
 
 
 def load(
-    adapter: Any | Tokenized,
+    adapter: LanguageAdapter | Tokenized,
     task: AnsweringTask,
     split: str,
     size: int | None,

@@ -28,6 +28,7 @@ from namm_mm.policies.namm import NammPolicy
 from namm_mm.records import Answer, MemoryUse
 
 if TYPE_CHECKING:
+    from namm_mm.adapters.base import AnsweringAdapter, LanguageAdapter
     from namm_mm.memory import Memory
     from namm_mm.records import Inputs
     from namm_mm.tasks.base import AnsweringTask
@@ -80,7 +81,7 @@ class Scorer(ABC):
 
     kind: str
 
-    def __init__(self, adapter: Any, conditions: Conditions) -> None:
+    def __init__(self, adapter: AnsweringAdapter, conditions: Conditions) -> None:
         self.adapter = adapter
         self.conditions = conditions
         weights = next(adapter.backbone.parameters())
@@ -177,25 +178,27 @@ class TaskScore(Scorer):
 
     kind = "score"
 
-    def __init__(self, adapter: Any, conditions: Conditions, task: AnsweringTask) -> None:
+    def __init__(
+        self, adapter: AnsweringAdapter, conditions: Conditions, task: AnsweringTask
+    ) -> None:
         super().__init__(adapter, conditions)
         self.task = task
-        self._model["answer_by"] = str(
-            getattr(adapter, "answering", getattr(adapter, "answer_by", ""))
-        )
+        self._model["answer_by"] = adapter.answering
 
     def _run(self, prompt: Prompt, vectors: Tensor | None) -> tuple[list[float], Kept, int]:
         if vectors is None:
             return self._one_by_one(prompt.inputs, (None,))
         if len(vectors) > 1 and batched_candidates.generates(self.adapter):
-            return self._batched(prompt.inputs, vectors)
+            return self._batched(self.adapter, prompt.inputs, vectors)
         return self._one_by_one(prompt.inputs, tuple(vectors))
 
-    def _batched(self, inputs: Inputs, vectors: Tensor) -> tuple[list[float], Kept, int]:
+    def _batched(
+        self, adapter: LanguageAdapter, inputs: Inputs, vectors: Tensor
+    ) -> tuple[list[float], Kept, int]:
         asked, rows = inputs.tensors["input_ids"], len(vectors)
         with self._attached(vectors, asked.device) as memory:
             texts, lengths = batched_candidates.generate(
-                self.adapter, memory, asked, inputs.sample, rows
+                adapter, memory, asked, inputs.sample, rows
             )
             kept = kept_by_row(memory, rows)
         values = [self.task.score(inputs.sample, Answer(text=text)).value for text in texts]

@@ -28,7 +28,6 @@ from namm_mm.tasks import TASKS
 if TYPE_CHECKING:
     from namm_mm.adapters.base import AnsweringAdapter
     from namm_mm.records import Sample
-    from namm_mm.tasks.base import AnsweringTask
 
 LICENCE = "Apache-2.0"
 
@@ -104,7 +103,7 @@ def start_of_run(
     """
     if path.is_file() and path.with_suffix(".json").is_file():
         return load(path)
-    built: AnsweringTask = build(TASKS, task.name, task.options)
+    built = build(TASKS, task.name, task.options)
     namm = make_start(settings, adapter, built.samples("train", settings.statistics_prompts, seed))
     save(namm, path)
     return namm

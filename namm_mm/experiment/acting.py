@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.experiment.cell import Cell, Result, Stopwatch
 from namm_mm.experiment.watching import keep, watched
+from namm_mm.policies.base import Budget
 from namm_mm.records import Agent, Answer, Media, Record, Sample, TokenType, Trace
 from namm_mm.runs.history import Recorder
 
@@ -60,11 +61,12 @@ class TimedAgent(Agent):
 
 def check_dimensions(cell: Cell) -> None:
     """Raise `UsageError` unless the model and the environment have the same dimensions."""
-    model, environment = cell.adapter.dimensions, cell.task.dimensions()
+    adapter, task = cell.acting()
+    model, environment = adapter.dimensions, task.dimensions()
     if model != environment:
         raise UsageError(
             message(
-                f"cells.{cell.settings.name}: the model {cell.adapter.model_name!r} does not fit "
+                f"cells.{cell.settings.name}: the model {adapter.model_name!r} does not fit "
                 "the environment",
                 given=f"state and action dimension {model}",
                 expected=f"{environment}, as the environment has",
@@ -111,14 +113,13 @@ def _play(
     traces: dict[str, tuple[Trace, ...]],
     on_step: OnStep | None,
 ) -> Iterator[tuple[Record, int, Trace]]:
-    watch = Stopwatch()
+    (_, task), watch = cell.acting(), Stopwatch()
     policy = cell.policy(settings, traces)
     closely = watched(cell, len(samples)) if not policy.reencodes else range(0)
     recorder = Recorder() if closely else None
     with _seated(cell, policy, len(samples), recorder) as (acting, memory, holder):
         agent = TimedAgent(acting)
-        episode: Episode
-        for episode in cell.task.play(samples, agent, on_step=on_step):
+        for episode in task.play(samples, agent, on_step=on_step):
             if episode.error:
                 record = cell.failed(episode.sample, settings, RunError(episode.error))
                 yield record, episode.row, holder.trace(episode.row)
@@ -165,16 +166,27 @@ def _seated(
     cell: Cell, policy: Policy, environments: int, recorder: Recorder | None
 ) -> Iterator[tuple[Agent, Memory | None, Memory | ReencodingAgent]]:
     """An agent, its memory if it has one, and what tells what was held."""
-    target = cell.task.target_return()
+    adapter, task = cell.acting()
+    target = task.target_return()
     if policy.reencodes:
-        tokens = getattr(policy.selection, "tokens", None)
-        window: ReencodingAgent = cell.adapter.window_agent(
-            environments, tokens, target_return=target
-        )
+        window = adapter.window_agent(environments, _window(policy), target_return=target)
         yield window, None, window
         return
     with cell.attach(policy, recorder) as memory:
-        yield cell.adapter.agent(environments, memory, target_return=target), memory, memory
+        yield adapter.agent(environments, memory, target_return=target), memory, memory
+
+
+def _window(policy: Policy) -> int:
+    """Return the size of the window in tokens, which is the budget of the policy."""
+    if isinstance(policy.selection, Budget) and policy.selection.tokens is not None:
+        return policy.selection.tokens
+    raise UsageError(
+        message(
+            f"budget of {policy.name!r}",
+            given=policy.selection.describe(),
+            expected="the size of the window: tokens:60 for 20 steps",
+        )
+    )
 
 
 def _account(episode: Episode) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from namm_mm.errors import UnsupportedError
 from namm_mm.experiment.cell import Cell, Result, Stopwatch
-from namm_mm.experiment.watching import keep, pieces, watched
+from namm_mm.experiment.watching import keep, watched
 from namm_mm.records import Inputs, Media, Record, Sample, Trace
 from namm_mm.runs.history import Recorder
 from namm_mm.runs.pictures import SAMPLES, save_frames
@@ -35,12 +35,13 @@ def answer_samples(
     UnsupportedError
         The model cannot carry a memory: no sample would do better.
     """
+    adapter, _ = cell.answering()
     count = len(samples) if count is None else count
     step = -(-count // SAMPLES)
     closely = watched(cell, count)
     for number, sample in enumerate(samples, start=first):
         try:
-            inputs = cell.adapter.prepare(sample)
+            inputs = adapter.prepare(sample)
         except UnsupportedError:
             raise
         except Exception as error:  # whatever is wrong with one sample, the others go on
@@ -63,18 +64,18 @@ def _answer(
     frames: str,
     recorder: Recorder | None,
 ) -> Record:
-    sample, watch = inputs.sample, Stopwatch()
+    (adapter, task), sample, watch = cell.answering(), inputs.sample, Stopwatch()
     try:
         policy = cell.policy(settings, traces)
         with cell.attach(policy, recorder) as memory:
-            answer = cell.adapter.answer(inputs, memory)
-        score = cell.task.score(sample, answer)
+            answer = adapter.answer(inputs, memory)
+        score = task.score(sample, answer)
         traces.setdefault(settings.name, (memory.trace(),))
         seconds = watch.seconds
         media = Media(frames=frames)
         if recorder is not None:
-            spelled = pieces(cell.adapter, inputs)
-            file = keep(cell, recorder, memory, sample, policy, inputs.token_types, pieces=spelled)
+            pieces = adapter.pieces(inputs)
+            file = keep(cell, recorder, memory, sample, policy, inputs.token_types, pieces=pieces)
             media = Media(frames, file)
         result = Result(
             sample, answer, score, inputs.token_types, seconds, media, dict(inputs.details)

@@ -1,52 +1,52 @@
-"""Benchmarks that have a table of their own: what a run is told before, and what it leaves."""
+"""The tables of benchmarks that have one of their own, in the run folder."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from namm_mm.records import Record, Sample
+from namm_mm.records import Record
 from namm_mm.runs.disk import write_whole
-from namm_mm.tasks.video_benchmarks.summaries import lines
+from namm_mm.tasks.base import Task
 
 FILE = "benchmark.json"
-
-
-def notices(task: Any, samples: Sequence[Sample]) -> Iterator[str]:
-    """What a task says of its samples before they run, such as which videos are missing."""
-    if hasattr(task, "notices"):
-        yield from task.notices(samples)
 
 
 def save_table(
     folder: Path,
     cell: str,
-    task: Any,
+    task: Task,
     model: str,
     records: Sequence[Record],
     dataset: str | None = None,
 ) -> Iterator[str]:
-    """Write the table of a cell into ``benchmark.json`` of a run folder, and word its lines.
+    """Write the table of a cell into ``benchmark.json`` of a run folder, and yield it in words.
 
-    Nothing is written for a task without a table (without a method ``summary``).
+    Nothing is written for a task without a table of its own.
 
     Parameters
     ----------
+    folder
+        The run folder.
+    cell
+        Name of the cell.
+    task
+        The task of the cell.
     model
-        Of the cell, as in its records.
+        Name of the cell's model, as in its records.
     records
         Of the run, those of an earlier attempt included; others than the cell's are left out.
     dataset
         Fingerprint of the cell's data; None asks the task, which reads them.
     """
-    if not hasattr(task, "summary"):
+    if not task.has_summary:
         return
-    path = folder / FILE
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     mark = task.fingerprint() if dataset is None else dataset
     own = [record for record in records if (record.dataset, record.model) == (mark, model)]
-    found[cell] = task.summary(own)
+    summary = task.summary(own)
+    path = folder / FILE
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found[cell] = summary
     write_whole(path, json.dumps(found, indent=2) + "\n")
-    yield from lines(found[cell], cell)
+    yield from task.summary_lines(summary, cell)

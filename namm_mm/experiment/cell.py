@@ -9,11 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.errors import NammWarning, RunError
+from namm_mm.adapters.base import ActingAdapter, Adapter, AnsweringAdapter
+from namm_mm.errors import NammWarning, RunError, UsageError, message
 from namm_mm.experiment import kept
 from namm_mm.experiment.settings import OWN_BUDGET, CellSettings, PolicySettings
-from namm_mm.policies import budgets
+from namm_mm.memory import attach
+from namm_mm.policies import budgets, create
 from namm_mm.records import Answer, Asked, Media, Provenance, Record, Sample, Score, TokenType
+from namm_mm.records.shape import ACTING, ANSWERING, Shape
+from namm_mm.tasks.base import ActingTask, AnsweringTask, Task
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -70,8 +74,8 @@ class Cell:
 
     experiment: str
     settings: CellSettings
-    adapter: Any
-    task: Any
+    adapter: Adapter
+    task: Task
     dataset: str
     seed: int
     provenance: Provenance
@@ -88,33 +92,67 @@ class Cell:
             if follows is later
         )
 
+    def answering(self) -> tuple[AnsweringAdapter, AnsweringTask]:
+        """Return adapter and task of a cell that asks questions.
+
+        Raises
+        ------
+        UsageError
+            One of them is of the other shape.
+        """
+        if isinstance(self.adapter, AnsweringAdapter) and isinstance(self.task, AnsweringTask):
+            return self.adapter, self.task
+        raise self._misfit(ANSWERING)
+
+    def acting(self) -> tuple[ActingAdapter, ActingTask]:
+        """Return adapter and task of a cell that plays in environments.
+
+        Raises
+        ------
+        UsageError
+            One of them is of the other shape.
+        """
+        if isinstance(self.adapter, ActingAdapter) and isinstance(self.task, ActingTask):
+            return self.adapter, self.task
+        raise self._misfit(ACTING)
+
+    def _misfit(self, shape: Shape) -> UsageError:
+        return UsageError(
+            message(
+                f"cells.{self.settings.name}: the adapter does not fit the task",
+                given=f"{self.settings.adapter.name} ({self.adapter.shape}) and "
+                f"{self.settings.task.name} ({self.task.shape})",
+                expected=f"two that are {shape}",
+                then="`namm-mm list` shows which is which.",
+            )
+        )
+
     def policy(self, settings: PolicySettings, traces: budgets.Traces) -> Policy:
-        """Build a policy under its budget.
+        """Build and return a policy under its budget.
+
+        A policy that draws numbers, with a field ``seed``, gets the experiment's unless its
+        options name one.
 
         Raises
         ------
         RunError
             It matches a run that failed on this sample.
         """
-        from namm_mm.policies import create
-
         followed = budgets.matched_policy(settings.budget)
         if followed is not None and followed not in traces:
             raise RunError(f"nothing to match: {followed} failed on this sample")
-        policy: Any = create(settings.name, **settings.options)
-        if "seed" not in settings.options and hasattr(policy, "seed"):
-            policy = dataclasses.replace(policy, seed=self.seed)
+        policy = create(settings.name, **settings.options)
+        changes: dict[str, Any] = {}
+        if "seed" in {field.name for field in dataclasses.fields(policy)} - set(settings.options):
+            changes["seed"] = self.seed
         if settings.budget != OWN_BUDGET:
-            selection = budgets.parse(settings.budget, traces)
-            policy = dataclasses.replace(policy, budget=selection)
-        return policy  # type: ignore[no-any-return]
+            changes["budget"] = budgets.parse(settings.budget, traces)
+        return dataclasses.replace(policy, **changes)
 
     def attach(
         self, policy: Policy, watcher: Watcher | None = None
     ) -> AbstractContextManager[Memory]:
-        """Attach a memory to the adapter's backbone, as the settings say."""
-        from namm_mm.memory import attach
-
+        """Return the context in which a memory is attached to the adapter's backbone."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NammWarning)  # the notes of the run say it once
             return attach(
@@ -144,7 +182,7 @@ class Cell:
             first_token_seconds=answer.first_token_seconds,
             token_seconds=answer.token_seconds,
             media=result.media,
-            details={**_facts(self.adapter), **score.details, **result.details},
+            details={**self.adapter.facts, **score.details, **result.details},
         )
 
     def failed(self, sample: Sample, settings: PolicySettings, error: Exception) -> Record:
@@ -155,9 +193,7 @@ class Cell:
         return dataclasses.replace(blank, error=" ".join(what.split()))
 
     def budget_words(self, settings: PolicySettings) -> str:
-        """The words that a record of a sample that went well would have."""
-        from namm_mm.policies import create
-
+        """Return the words for the budget in the record of a sample that goes well."""
         if budgets.matched_policy(settings.budget) is not None:
             return settings.budget
         own = create(settings.name, **settings.options).selection
@@ -182,7 +218,7 @@ class Cell:
             family=sample.family,
             seed=self.seed,
             asked=asked(sample),
-            details=dict(_facts(self.adapter)),
+            details=dict(self.adapter.facts),
             provenance=self.provenance,
         )
 
@@ -191,12 +227,6 @@ def asked(sample: Sample) -> Asked:
     """Return what `sample` asks of the model; all fields are empty for an environment."""
     video = sample.video.name if sample.video else ""
     return Asked(sample.question, sample.options, sample.answer, video)
-
-
-def _facts(adapter: Any) -> Mapping[str, Any]:
-    """What an adapter says of how it runs its model; some have other things of that name."""
-    found = getattr(adapter, "facts", None)
-    return found if isinstance(found, Mapping) else {}
 
 
 class Stopwatch:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
+from namm_mm.adapters import ADAPTERS
+from namm_mm.adapters.base import ActingAdapter, Adapter
 from namm_mm.errors import NammError, RunError, UsageError, message
 from namm_mm.execution import settings as execution
 from namm_mm.experiment.settings import (
@@ -16,14 +18,18 @@ from namm_mm.experiment.settings import (
     PolicySettings,
 )
 from namm_mm.policies import budgets
+from namm_mm.records.shape import ACTING, ANSWERING
 from namm_mm.registry.reader import Choice
 from namm_mm.registry.registry import Registry, build
-from namm_mm.tasks.base import is_acting
+from namm_mm.tasks import TASKS
+from namm_mm.tasks.base import Task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from namm_mm.policies.base import Policy
+
+T = TypeVar("T")
 
 
 def problems(settings: ExperimentSettings) -> Iterator[str]:
@@ -53,38 +59,30 @@ def output_problems(folder: Path) -> Iterator[str]:
 
 def _components(cell: CellSettings, *, elsewhere: bool) -> Iterator[str]:
     """Of a cell that runs `elsewhere`, on a cluster, what this machine lacks may be there."""
-    from namm_mm.adapters import ADAPTERS
-    from namm_mm.tasks import TASKS
-
-    built = []
-    for registry, choice in ((ADAPTERS, cell.adapter), (TASKS, cell.task)):
+    adapter = try_build(ADAPTERS, cell.adapter)
+    task = try_build(TASKS, cell.task)
+    for kind, choice, built in (("adapter", cell.adapter, adapter), ("task", cell.task, task)):
         if not choice.name:  # said when the mapping was read
             continue
         if not elsewhere:
-            yield from _device(cell, registry, choice)
-        component = try_build(registry, choice)
-        if isinstance(component, str):
-            yield _at(cell, registry.kind, component)
-        else:
-            built.append(component)
+            yield from _device(cell, kind, choice)
+        if isinstance(built, str):
+            yield _at(cell, kind, built)
     for what in model_problems(cell.adapter):
         yield _at(cell, "adapter.model", what)
-    if len(built) == 2 and is_acting(built[0]) != is_acting(built[1]):
-        shapes = {True: "acts in environments", False: "answers questions"}
+    if isinstance(adapter, Adapter) and isinstance(task, Task) and adapter.shape != task.shape:
+        asks = {ACTING: "wants an agent for its environments", ANSWERING: "asks questions"}
+        does = {ACTING: "acts in environments", ANSWERING: "answers questions"}
         yield _at(
             cell,
             "task",
-            f"the task {cell.task.name!r} {_of_task(built[1])}, but the adapter "
-            f"{cell.adapter.name!r} {shapes[is_acting(built[0])]}: expected two of one shape. "
+            f"the task {cell.task.name!r} {asks[task.shape]}, but the adapter "
+            f"{cell.adapter.name!r} {does[adapter.shape]}: expected two of one shape. "
             "`namm-mm list` shows which is which.",
         )
 
 
-def _of_task(task: object) -> str:
-    return "wants an agent for its environments" if is_acting(task) else "asks questions"
-
-
-def try_build(registry: Registry[Any], choice: Choice) -> Any:
+def try_build(registry: Registry[type[T]], choice: Choice) -> T | str:
     """Return the component, or what is wrong with it."""
     try:
         return build(registry, choice.name, choice.options)
@@ -94,7 +92,6 @@ def try_build(registry: Registry[Any], choice: Choice) -> Any:
 
 def model_problems(adapter: Choice) -> Iterator[str]:
     """Look for a model of ours by name; whether its files are whole is seen when it loads."""
-    from namm_mm.adapters import ADAPTERS
     from namm_mm.models.packaged import MODELS
     from namm_mm.models.resolve import resolve
 
@@ -110,7 +107,7 @@ def model_problems(adapter: Choice) -> Iterator[str]:
         return
 
 
-def _device(cell: CellSettings, registry: Registry[Any], choice: Choice) -> Iterator[str]:
+def _device(cell: CellSettings, kind: str, choice: Choice) -> Iterator[str]:
     device = str(choice.options.get("device", ""))
     if device.startswith("cuda"):
         import torch
@@ -118,7 +115,7 @@ def _device(cell: CellSettings, registry: Registry[Any], choice: Choice) -> Iter
         if not torch.cuda.is_available():
             yield _at(
                 cell,
-                f"{registry.kind}.device",
+                f"{kind}.device",
                 message(
                     "CUDA is not available",
                     given=device,
@@ -157,10 +154,8 @@ def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
 
 
 def _window(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
-    from namm_mm.adapters import ADAPTERS
-
     built = try_build(ADAPTERS, cell.adapter)
-    if not isinstance(built, str) and not hasattr(type(built), "window_agent"):
+    if isinstance(built, Adapter) and not (isinstance(built, ActingAdapter) and built.reencodes):
         yield _at(
             cell,
             "policies",

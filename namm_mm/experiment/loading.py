@@ -20,14 +20,12 @@ def make(settings: CellSettings) -> tuple[Adapter, Task]:
 
 def make_adapter(settings: CellSettings) -> Adapter:
     """Build a cell's adapter; its model is not loaded."""
-    adapter: Adapter = build(ADAPTERS, settings.adapter.name, settings.adapter.options)
-    return adapter
+    return build(ADAPTERS, settings.adapter.name, settings.adapter.options)
 
 
 def make_task(settings: CellSettings) -> Task:
     """Build a cell's task; its data are not read."""
-    task: Task = build(TASKS, settings.task.name, settings.task.options)
-    return task
+    return build(TASKS, settings.task.name, settings.task.options)
 
 
 def load(

@@ -22,6 +22,7 @@ from namm_mm.runs.local import LocalTracker
 from namm_mm.runs.state import read_state
 from namm_mm.runs.tracker import RunInfo
 from namm_mm.tasks import TASKS
+from namm_mm.tasks.base import Task
 
 BESIDE = (pictures.FOLDER, history.FOLDER, "artifacts")
 """Folders of a run whose files its records and report name; no two parts have one of a name."""
@@ -93,14 +94,11 @@ def tables(target: Path, records: Sequence[Record]) -> Iterator[str]:
         yield from save_table(target, name, task, model, records, mark)
 
 
-def _components(cell: Mapping[str, Any]) -> tuple[Any, str]:
+def _components(cell: Mapping[str, Any]) -> tuple[Task, str]:
     """The task of a cell as its configuration says it, and the name of its model."""
-    made = []
-    for registry, key in ((TASKS, "task"), (ADAPTERS, "adapter")):
-        options = dict(cell[key])
-        made.append(build(registry, options.pop("name"), options))
-    task, adapter = made
-    return task, adapter.model_name
+    task, adapter = dict(cell["task"]), dict(cell["adapter"])
+    built = build(TASKS, task.pop("name"), task)
+    return built, build(ADAPTERS, adapter.pop("name"), adapter).model_name
 
 
 def _check_parts(folders: Sequence[Path]) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from namm_mm.experiment.cell import Cell
     from namm_mm.memory import Memory
     from namm_mm.policies.base import Policy
-    from namm_mm.records import Inputs, Sample, TokenType
+    from namm_mm.records import Sample, TokenType
 
 
 def watched(cell: Cell, count: int) -> range:
@@ -50,11 +50,3 @@ def keep(
         return save(history, cell.folder, file_name(cell.settings.name, sample.id, *method))
     except OSError:
         return ""
-
-
-def pieces(adapter: Any, inputs: Inputs) -> tuple[str, ...]:
-    """Text of each token, where the adapter has a tokenizer to spell them; else nothing."""
-    tokenizer, ids = getattr(adapter, "tokenizer", None), inputs.tensors.get("input_ids")
-    if tokenizer is None or ids is None or ids.shape[-1] != len(inputs.token_types):
-        return ()
-    return tuple(tokenizer.batch_decode([[token] for token in ids[0].tolist()]))

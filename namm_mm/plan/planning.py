@@ -15,13 +15,13 @@ from namm_mm.plan.configuration import TOKENS_PER_STEP, facts_of, local_folder
 from namm_mm.plan.devices import Device, local_device
 from namm_mm.plan.fitting import advice
 from namm_mm.registry.registry import build
-from namm_mm.tasks.base import Download, Outlook
+from namm_mm.tasks import TASKS
+from namm_mm.tasks.base import Download, Outlook, Task, is_acting
 
 if TYPE_CHECKING:
     from namm_mm.experiment.settings import CellSettings, ExperimentSettings
 
 QUESTION_TOKENS = 100  # beside the frames of a clip
-TOKENS_PER_WORD = 1.5
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 LOAD_BYTES_PER_SECOND = 1.5e9
 
@@ -122,9 +122,6 @@ def plan(settings: ExperimentSettings, device: Device | None = None) -> Plan:
 
 
 def _cell(cell: CellSettings, settings: ExperimentSettings, device: Device) -> CellPlan:
-    from namm_mm.tasks import TASKS
-    from namm_mm.tasks.base import is_acting
-
     task = build(TASKS, cell.task.name, cell.task.options)
     options = cell.adapter.options
     model = str(options.get("model", ""))
@@ -132,14 +129,12 @@ def _cell(cell: CellSettings, settings: ExperimentSettings, device: Device) -> C
         facts = facts_of(model)
     except NammError:
         facts = None
-    outlook = _outlook(task, cell)
+    outlook = task.outlook(cell.split, cell.limit)
     dtype = _dtype(str(options.get("dtype", "auto")), device)
     acting = is_acting(task)
-    samples = cell.limit if outlook.samples is None else outlook.samples
-    if cell.limit is not None and samples is not None:
-        samples = min(samples, cell.limit)
+    samples = outlook.samples
     sequences = (samples or 1) if acting else 1
-    context, why = _context(cell, task, facts, outlook, acting=acting)
+    context, why = _context(cell, facts, outlook, acting=acting)
     number_bytes = DTYPE_BYTES[dtype]
     quantization = _quantization(options)
     needs: tuple[memory.CacheNeed, ...] = ()
@@ -207,26 +202,12 @@ def _dtype(name: str, device: Device) -> str:
     return str(chosen).removeprefix("torch.")
 
 
-def _outlook(task: Any, cell: CellSettings) -> Outlook:
-    look = getattr(task, "outlook", None)
-    if look is not None:
-        found: Outlook = look(cell.split)
-        return found
-    options = cell.task.options
-    episodes = options.get("episodes")
-    words = options.get("words")
-    return Outlook(
-        samples=episodes if isinstance(episodes, int) else None,
-        tokens=round(words * TOKENS_PER_WORD) if isinstance(words, int) else None,
-    )
-
-
 def _context(
-    cell: CellSettings, task: Any, facts: ModelFacts | None, outlook: Outlook, *, acting: bool
+    cell: CellSettings, facts: ModelFacts | None, outlook: Outlook, *, acting: bool
 ) -> tuple[int, str]:
     options = cell.adapter.options
     if acting:
-        steps = int(getattr(task, "max_steps", 1000))
+        steps = outlook.steps
         return steps * TOKENS_PER_STEP, f"{steps} steps of return, state and action"
     frames = options.get("frames")
     if isinstance(frames, int) and facts is not None and facts.tokens_per_frame:
@@ -251,7 +232,7 @@ def _stretch(options: Any) -> float:
 
 def _seconds(
     cell: CellSettings,
-    task: Any,
+    task: Task,
     facts: ModelFacts,
     outlook: Outlook,
     device: Device,
@@ -261,14 +242,13 @@ def _seconds(
     context: int,
 ) -> float | None:
     from namm_mm.policies import create
-    from namm_mm.tasks.base import is_acting
 
     if samples is None:
         return None
     total = weights / LOAD_BYTES_PER_SECOND
     for settings, need in zip(cell.policies, needs, strict=True):
         if is_acting(task):
-            body = str(getattr(task, "environment", "")).partition("-")[0]
+            body = outlook.environment
             steps = context // TOKENS_PER_STEP
             total += times.acting_seconds(facts, body, episodes=samples, steps=steps)
             continue

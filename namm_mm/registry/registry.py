@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from abc import ABCMeta
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar, cast
+from types import FunctionType
+from typing import Any, Generic, TypeVar, cast, overload
 
 from namm_mm.errors import RunError, UsageError, message
 
@@ -29,11 +31,16 @@ class Registry(Generic[T]):
         The entry-point group in which third parties register.
     builtin
         Our own entries, name to ``"module:attribute"``.
+    bases
+        What an entry must subclass, one of them; empty allows anything.
     """
 
-    def __init__(self, kind: str, group: str, builtin: Mapping[str, str]) -> None:
+    def __init__(
+        self, kind: str, group: str, builtin: Mapping[str, str], bases: tuple[type, ...] = ()
+    ) -> None:
         self.kind = kind
         self.group = group
+        self.bases = bases
         self._entries: dict[str, T | str | EntryPoint] = dict(builtin)
         self._scanned = False
 
@@ -52,7 +59,14 @@ class Registry(Generic[T]):
         return self._entries
 
     def register(self, name: str, factory: T) -> T:
-        """Add `factory` under `name`; raise `UsageError` if the name is taken by another one."""
+        """Add `factory` under `name`, and return it.
+
+        Raises
+        ------
+        UsageError
+            The name is taken by another one, or `factory` subclasses none of the declared bases.
+        """
+        self._check(name, factory)
         entries = self._scan()
         if name in entries and entries[name] is not factory:
             raise UsageError(
@@ -74,7 +88,7 @@ class Registry(Generic[T]):
             return entry
         if isinstance(entry, EntryPoint):
             return entry.value
-        return f"{getattr(entry, '__module__', '?')}:{getattr(entry, '__qualname__', entry)}"
+        return _where(entry)
 
     def get(self, name: str) -> T:
         """Return the factory registered as `name`, importing it now.
@@ -82,7 +96,8 @@ class Registry(Generic[T]):
         Raises
         ------
         UsageError
-            The name is unknown; the message holds the nearest one and all that exist.
+            The name is unknown: the message holds the nearest one and all that exist. Or the entry
+            subclasses none of the declared bases: the message names them.
         RunError
             The entry exists but its module cannot be imported; the message names the module.
         """
@@ -100,8 +115,33 @@ class Registry(Generic[T]):
         entry: Any = entries[name]
         if isinstance(entry, str | EntryPoint):
             entry = self._load(name, entry)
+            self._check(name, entry)
             entries[name] = entry
         return cast("T", entry)
+
+    def _check(self, name: str, entry: object) -> None:
+        """Raise `UsageError` unless an entry is a complete subclass of one of the bases."""
+        if not self.bases:
+            return
+        known = " or ".join(f"{base.__module__}.{base.__qualname__}" for base in self.bases)
+        if not (isinstance(entry, type) and issubclass(entry, self.bases)):
+            raise UsageError(
+                message(
+                    f"the {self.kind} {name!r} has no declared base",
+                    given=_where(entry),
+                    expected=f"a subclass of {known}",
+                    then="docs/add-an-adapter.md walks through a package that has one.",
+                )
+            )
+        if isinstance(entry, ABCMeta) and entry.__abstractmethods__:
+            lacking = ", ".join(sorted(entry.__abstractmethods__))
+            raise UsageError(
+                message(
+                    f"the {self.kind} {name!r} is not complete",
+                    given=f"{_where(entry)} without {lacking}",
+                    expected=f"everything that is abstract in {known}",
+                )
+            )
 
     def _load(self, name: str, entry: str | EntryPoint) -> Any:
         try:
@@ -117,8 +157,23 @@ class Registry(Generic[T]):
             ) from error
 
 
+def _where(entry: object) -> str:
+    """Return ``module:name`` of a class or function."""
+    if isinstance(entry, type | FunctionType):
+        return f"{entry.__module__}:{entry.__qualname__}"
+    return repr(entry)
+
+
+@overload
+def build(registry: Registry[type[T]], name: str, options: Mapping[str, Any]) -> T: ...
+
+
+@overload
+def build(registry: Registry[Callable[..., T]], name: str, options: Mapping[str, Any]) -> T: ...
+
+
 def build(registry: Registry[Any], name: str, options: Mapping[str, Any]) -> Any:
-    """Build the component `name` with `options`, checking their names first.
+    """Build and return the component `name` with `options`, whose names are checked first.
 
     Raises
     ------

@@ -70,7 +70,7 @@ def main() -> None:
         adapter = DecisionTransformerAdapter(args.model, history=history, device="cpu")
         adapter.load()
         name, _, tokens_kept = protocol.partition(":")
-        newest = Budget(tokens=int(tokens_kept or 3 * adapter.facts.window))
+        newest = Budget(tokens=int(tokens_kept or 3 * adapter.control_facts.window))
         attached: Any = nullcontext()
         chosen: Any
         if name == "recency":
@@ -100,7 +100,7 @@ def main() -> None:
             f"{protocol:<11} {statistics.mean(scores):6.1f} {error:6.1f} "
             f"{statistics.mean(sum(e.rewards) for e in episodes):7.0f} "
             f"{steps / len(episodes):7.0f} "
-            f"{statistics.mean(tokens) if tokens else 3 * adapter.facts.window:14.0f} "
+            f"{statistics.mean(tokens) if tokens else 3 * adapter.control_facts.window:14.0f} "
             f"{steps / wall:8.0f} {steps / processor:12.0f}",
             flush=True,
         )

@@ -118,10 +118,10 @@ def _agent(protocol: str, args: argparse.Namespace, task: OfflineRlTask) -> Iter
     chosen: Any = policy(protocol)
     rules: dict[str, Any] = {"interval": args.interval}
     if protocol == "recency":
-        newest = Budget(tokens=3 * adapter.facts.window)
+        newest = Budget(tokens=3 * adapter.control_facts.window)
         chosen = policy(protocol, budget=newest, sinks=0)
     elif protocol == "namm":  # as in pocket_control, which has windows of 20 steps
-        chosen = replace(chosen, budget=Threshold(3 * adapter.facts.window), recents=16)
+        chosen = replace(chosen, budget=Threshold(3 * adapter.control_facts.window), recents=16)
         rules |= {"storage": "per_head"}
     with attach(adapter.backbone, chosen, **rules) as memory:
         yield adapter.agent(args.batch, memory, target_return=task.target_return())

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
+from namm_mm.tasks.base import AnsweringTask
+
 if TYPE_CHECKING:
     from namm_mm.records import Answer, Sample, Score
-    from namm_mm.tasks.base import AnsweringTask
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(AnsweringTask):
     """Takes every sample from one of its tasks, by seed and place.
 
     Parameters

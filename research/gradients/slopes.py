@@ -98,7 +98,7 @@ class Answers:
     ) -> None:
         self.prompts, self.namm = prompts, namm
         self.objective, self.everywhere = objective, everywhere
-        self.model = prompts.adapter.backbone
+        self.model: Any = prompts.adapter.backbone
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
 
@@ -187,10 +187,9 @@ def _slope(loss: Tensor, held: Tensor, vector: Tensor) -> Tensor:
 
 def make_answers(choice: Any, namm: Namm, objective: str, everywhere: float) -> Answers:
     """Load a model: what a worker does before its first question."""
-    from namm_mm.adapters import ADAPTERS
+    from namm_mm.evolution.evaluator import make_adapter
     from namm_mm.evolution.prompts import Tokenized
-    from namm_mm.registry.registry import build
 
-    adapter = build(ADAPTERS, choice.name, choice.options)
+    adapter = make_adapter(choice)
     adapter.load()
     return Answers(Tokenized(adapter), namm, objective, everywhere)

@@ -13,13 +13,14 @@ from random import Random
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
-from namm_mm.tasks.base import names
+from namm_mm.tasks.base import AnsweringTask, Outlook, fewer, names
 from namm_mm.tasks.long_text import families as prose_families
 from namm_mm.tasks.long_text import sources
 from namm_mm.tasks.long_text.code import code
 from namm_mm.tasks.long_text.families import Draft, Haystack, Shape
 from namm_mm.tasks.long_text.repeats import repeats
 
+TOKENS_PER_WORD = 1.5
 VERSION = 1  # of the generators: a change that alters samples raises it, and with it fingerprints
 FAMILIES: dict[str, Callable[[Haystack, Random, Shape], Draft]] = {
     "passkey": prose_families.passkey,
@@ -35,7 +36,7 @@ DEFAULT = ("passkey", "key_value_hint", "passage", "cloze", "code")
 
 
 @dataclass(frozen=True)
-class LongTextTask:
+class LongTextTask(AnsweringTask):
     """Questions about a long text.
 
     Parameters
@@ -145,6 +146,11 @@ class LongTextTask:
             if len(answer.log_probabilities) == 1:
                 details["log_probability"] = answer.log_probabilities[0]
         return Score(float(right), "accuracy" if sample.options else "exact_match", details)
+
+    def outlook(self, split: str, limit: int | None = None) -> Outlook:
+        """Return the size of the split, and about how many tokens a context has."""
+        whole = self.samples_per_family * len(self.families)
+        return Outlook(samples=fewer(whole, limit), tokens=round(self.words * TOKENS_PER_WORD))
 
     def fingerprint(self) -> str:
         """Hash of the generators, their options and all text behind them."""

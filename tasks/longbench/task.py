@@ -10,7 +10,7 @@ from pathlib import Path
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
-from namm_mm.tasks.base import names
+from namm_mm.tasks.base import AnsweringTask, names
 from namm_mm.tasks.longbench import data, metrics
 from namm_mm.tasks.longbench.published import tasks
 
@@ -20,7 +20,7 @@ SHARES = {"train": (0, 60), "validation": (60, 80), "test": (80, 100)}
 
 
 @dataclass(frozen=True)
-class LongBenchTask:
+class LongBenchTask(AnsweringTask):
     """Answers from long texts.
 
     Parameters

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from namm_mm.errors import UsageError, message
-from namm_mm.records import Sample
+from namm_mm.records import Record, Sample
 from namm_mm.tasks.longvideobench.subtitles import frame_moments, interleave, read_subtitles
 from namm_mm.tasks.video_benchmarks.common import VideoBenchmark, unique
 from namm_mm.tasks.video_benchmarks.files import Published, find_file
@@ -85,9 +85,8 @@ class LongVideoBenchTask(VideoBenchmark):
         """The first of A to E."""
         return first_letter(reply)
 
-    def summary(self, records: Any) -> dict[str, Any]:
-        """Add the submission where there are no right letters."""
-        records = list(records)
+    def summary(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Return the table, with the submission where there are no right letters."""
         found = super().summary(records)
         for record in records:
             budget = "" if record.budget in ("", "full") else f" {record.budget}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Agent, Sample, Score
-from namm_mm.tasks.base import Episode
+from namm_mm.tasks.base import ActingTask, Episode, Outlook
 from namm_mm.tasks.offline_rl.environments import body, dimensions, make_environment, visible
 from namm_mm.tasks.offline_rl.orders import FIRST, ORDERS, PART, SHOWN, check_orders
 from namm_mm.tasks.offline_rl.references import (
@@ -52,7 +52,7 @@ class _Running:
     error: str = ""
 
 
-class OfflineRlTask:
+class OfflineRlTask(ActingTask):
     """Episodes of one Gymnasium MuJoCo environment, one per sample.
 
     Parameters
@@ -161,6 +161,11 @@ class OfflineRlTask:
         if self.orders:
             facts["orders"] = [ORDERS, PART, FIRST, SHOWN]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def outlook(self, split: str, limit: int | None = None) -> Outlook:
+        """Return the number of episodes, and the steps of the longest one."""
+        count = self.episodes if limit is None else limit
+        return Outlook(samples=count, steps=self.max_steps, environment=self._body)
 
     def dimensions(self) -> tuple[int, int]:
         """State and action dimension that an agent meets."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
-from namm_mm.tasks.base import Outlook
+from namm_mm.tasks.base import AnsweringTask, Outlook, fewer
 from namm_mm.tasks.hub import HUB
 from namm_mm.tasks.text_benchmarks.files import Published, locate, read_rows
 
@@ -44,7 +44,7 @@ class Subset:
     fields: tuple[str, ...]
 
 
-class TextBenchmark(ABC):
+class TextBenchmark(AnsweringTask):
     """Samples and scores of a published benchmark; only the split ``test`` exists.
 
     Parameters
@@ -145,13 +145,13 @@ class TextBenchmark(ABC):
         value = subset.score(answer.text, sample.metadata["references"])
         return Score(float(value), subset.metric)
 
-    def outlook(self, split: str) -> Outlook:
-        """Sizes of the published data, for plans."""
+    def outlook(self, split: str, limit: int | None = None) -> Outlook:
+        """Return the sizes of the published data, for plans."""
         if split != "test":
             return Outlook(samples=0)
         sizes = [self.tasks[subset].size for subset in self.subsets]
         return Outlook(
-            samples=None if None in sizes else sum(size or 0 for size in sizes),
+            samples=fewer(None if None in sizes else sum(size or 0 for size in sizes), limit),
             new_tokens=max(self.tasks[subset].new_tokens for subset in self.subsets),
             downloads=self.published.outlook(self.source, self.subsets),
         )

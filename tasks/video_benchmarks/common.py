@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
-from namm_mm.tasks.base import SPLITS, Download, Outlook
+from namm_mm.tasks.base import SPLITS, AnsweringTask, Download, Outlook, fewer
 from namm_mm.tasks.hub import HUB
 from namm_mm.tasks.video_benchmarks import files, summaries
 from namm_mm.tasks.video_benchmarks.files import Published
@@ -28,7 +28,7 @@ LISTED = 8
 
 
 @dataclass(frozen=True)
-class VideoBenchmark:
+class VideoBenchmark(AnsweringTask):
     """Base of the three benchmarks.
 
     Parameters
@@ -167,16 +167,20 @@ class VideoBenchmark:
             found.append(f"{without} of {len(samples)} questions are asked without subtitles.")
         return found
 
-    def summary(self, records: Iterable[Record]) -> dict[str, Any]:
-        """The benchmark's own table for each policy: see :mod:`.summaries`."""
+    def summary(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Return the benchmark's own table for each policy: see :mod:`.summaries`."""
         return summaries.summarise(records, self.groupings, self.macro)
 
-    def outlook(self, split: str) -> Outlook:
-        """What a plan can know before anything is fetched."""
+    def summary_lines(self, summary: Mapping[str, Any], cell: str) -> Sequence[str]:
+        """Return a line for each policy: its score, and what was counted on the way."""
+        return tuple(summaries.lines(summary, cell))
+
+    def outlook(self, split: str, limit: int | None = None) -> Outlook:
+        """Return the published size of the split, and what would be downloaded."""
         published = self.published(split)
         here = files.questions_file(published, self.source) is not None
         return Outlook(
-            samples=self.sizes.get(split),
+            samples=fewer(self.sizes.get(split), limit),
             new_tokens=self.new_tokens,
             downloads=(
                 Download(

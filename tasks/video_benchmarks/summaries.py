@@ -7,7 +7,7 @@ missing video ends the run).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def summarise(
     return {name: _table(found, groupings, macro) for name, found in policies.items()}
 
 
-def lines(summary: dict[str, Any], title: str) -> Iterable[str]:
+def lines(summary: Mapping[str, Any], title: str) -> Iterable[str]:
     """Word a summary, one line for each policy."""
     for policy, table in summary.items():
         if table["overall"] is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
-from namm_mm.tasks.base import names
+from namm_mm.tasks.base import AnsweringTask, names
 from namm_mm.tasks.video_qa import folder as own
 from namm_mm.tasks.video_qa import generated
 from namm_mm.tasks.video_qa.questions import COVERED, FAMILIES
@@ -21,7 +21,7 @@ _PER_FAMILY = 200
 
 
 @dataclass(frozen=True)
-class VideoQaTask:
+class VideoQaTask(AnsweringTask):
     """Multiple-choice questions over video files on disk.
 
     Parameters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,15 +15,29 @@ PACKAGE = Path(__file__).parents[1] / "plugin_package"
 GUIDE = PACKAGE.parents[1] / "docs" / "add-an-adapter.md"
 
 
+def guide() -> dict[str, str]:
+    """The files that the guide shows, by name."""
+    blocks = GUIDE.read_text(encoding="utf-8").split("```")[1::2]
+    named = (block.partition("\n") for block in blocks)
+    return {head.partition(" ")[2]: body for head, _, body in named if " " in head}
+
+
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment of a Python that has the package installed, by pip, without network."""
-    folder = tmp_path_factory.mktemp("plugin")
-    source = shutil.copytree(
-        PACKAGE, folder / "source", ignore=shutil.ignore_patterns("__pycache__")
-    )
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of the guide, and nothing else."""
+    folder = tmp_path_factory.mktemp("melody")
+    for name, text in guide().items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of a Python that has the guide's package installed by pip, without network."""
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
-    target = folder / "installed"
+    target = tmp_path_factory.mktemp("installed")
     subprocess.run(
         [sys.executable, "-m", "pip", "install", *options, "--target", target, source], check=True
     )
@@ -50,8 +63,8 @@ def test_its_names_are_listed_with_where_they_come_from(
         assert line.endswith("[from namm_mm_melody]")
 
 
-def test_its_experiment_runs(environment: dict[str, str], tmp_path: Path) -> None:
-    configs = str(PACKAGE / "configs")
+def test_its_experiment_runs(environment: dict[str, str], source: Path, tmp_path: Path) -> None:
+    configs = str(source / "configs")
     words = ("--configs", configs, "experiment=melody", f"output={tmp_path}", "wandb=disabled")
     printed = namm_mm(environment, tmp_path, "transfer", *words)
     assert "stride" in printed
@@ -67,18 +80,24 @@ def test_its_experiment_runs(environment: dict[str, str], tmp_path: Path) -> Non
     assert all(len(bar) == 12 and 0 < sum(bar) < 12 for bar in bars)
 
 
-def test_the_guide_shows_the_package_as_it_is() -> None:
-    """Every code block of the guide that names a file holds that file's own lines."""
-    blocks = GUIDE.read_text(encoding="utf-8").split("```")[1::2]
-    shown = 0
-    for block in blocks:
-        language, _, body = block.partition("\n")
-        _, _, name = language.partition(" ")
-        if name:
-            text = (PACKAGE / name).read_text(encoding="utf-8")
-            assert body.strip() in text, f"{name} has changed; the guide still shows:\n{body}"
-            shown += 1
-    assert shown >= 5
+def test_the_guide_shows_every_file_of_the_package_in_full() -> None:
+    files = {
+        path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8")
+        for path in PACKAGE.rglob("*")
+        if path.suffix in (".py", ".toml", ".yaml") and "build" not in path.parts
+    }
+    shown = guide()
+    assert sorted(shown) == sorted(files)
+    for name, text in files.items():
+        assert shown[name] == text, f"{name} has changed; the guide shows:\n{shown[name]}"
+
+
+def test_the_tests_of_the_guide_pass(environment: dict[str, str], source: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(
+        command, cwd=source, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_adapter_of_the_guide_is_as_short_as_promised() -> None:

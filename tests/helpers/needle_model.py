@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
+from namm_mm.adapters.base import LanguageAdapter
 from namm_mm.records import Answer, Inputs, Sample, Score, TokenType
+from namm_mm.tasks.base import AnsweringTask
 
 FILLERS, NEEDLES = 16, 8
 QUESTION = FILLERS + NEEDLES
@@ -61,12 +63,14 @@ def needle_model() -> Any:
 
 
 @dataclass
-class NeedleAdapter:
+class NeedleAdapter(LanguageAdapter):
     """Reads samples whose context is a list of tokens."""
 
     _model: Any = field(default=None, init=False)
 
-    model_name = "needle"
+    @property
+    def model_name(self) -> str:
+        return "needle"
 
     def load(self) -> None:
         self._model = needle_model()
@@ -89,7 +93,7 @@ class NeedleAdapter:
 
 
 @dataclass(frozen=True)
-class NeedleTask:
+class NeedleTask(AnsweringTask):
     """One needle among fillers, then the question."""
 
     def samples(self, split: str, limit: int | None, seed: int) -> Sequence[Sample]:

@@ -82,8 +82,8 @@ def full_forward(
     adapter: DecisionTransformerAdapter, observations: Any, rewards: Any, actions: Any
 ) -> NDArray[np.float32]:
     """The same actions from one call of the plain model over the whole episode."""
-    mean = np.asarray(adapter.facts.state_mean, dtype=np.float32)
-    deviation = np.asarray(adapter.facts.state_std, dtype=np.float32)
+    mean = np.asarray(adapter.control_facts.state_mean, dtype=np.float32)
+    deviation = np.asarray(adapter.control_facts.state_std, dtype=np.float32)
     states = torch.from_numpy((observations - mean) / deviation).transpose(0, 1)
     to_go = torch.from_numpy((TARGET - np.cumsum(rewards, axis=0)) / SCALE).T[..., None]
     steps, rows = rewards.shape
@@ -380,7 +380,7 @@ def test_a_published_checkpoint_acts_from_the_hub_cache(
     adapter = DecisionTransformerAdapter(hub, device="cpu")
     adapter.load()
     assert adapter.dimensions == (state, action)
-    assert adapter.facts.window == 20
+    assert adapter.control_facts.window == 20
     mean, deviation = (np.asarray(part, dtype=np.float32) for part in STATE_STATISTICS[name])
     seen = np.random.default_rng(0).standard_normal((1, state)).astype(np.float32) * deviation
     agent = adapter.agent(1, None, target_return=3600.0)

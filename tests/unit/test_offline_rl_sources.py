@@ -229,9 +229,9 @@ def test_a_model_trained_on_any_of_them_can_act(tmp_path: Path) -> None:
     adapter = DecisionTransformerAdapter(str(made), device="cpu")
     adapter.load()
     assert adapter.dimensions == (5, 2)
-    assert adapter.facts.window == 3
+    assert adapter.control_facts.window == 3
     np.testing.assert_allclose(
-        adapter.facts.state_mean, two_episodes().observations.mean(axis=0), rtol=1e-4
+        adapter.control_facts.state_mean, two_episodes().observations.mean(axis=0), rtol=1e-4
     )
     with pytest.raises(UsageError, match="no data set"):
         build()

@@ -28,6 +28,7 @@ from namm_mm.tasks.video_benchmarks import files
 from namm_mm.tasks.video_benchmarks.replies import first_letter, ranked_letter
 from namm_mm.tasks.video_mme import VideoMmeTask
 from namm_mm.tasks.video_mme.subtitles import Subtitle, shown
+from namm_mm.tasks.video_qa import VideoQaTask
 
 LIST = "A. a red wall\nB. a blue wall\nC. a dog\nD. a cat\n"
 CHOOSE = "Answer with the option's letter from the given choices directly."
@@ -235,7 +236,7 @@ def test_a_run_that_goes_on_makes_its_table_of_all_its_records(lvb: Path, tmp_pa
     said = list(save_table(tmp_path, "lvb", task, "m", [*earlier, *now, *other]))
     assert said == ["lvb, full: 66.7 (mean over questions, n=3)"]
     assert json.loads((tmp_path / "benchmark.json").read_text())["lvb"]["full"]["n"] == 3
-    assert list(save_table(tmp_path, "none", object(), "m", now)) == []
+    assert list(save_table(tmp_path, "none", VideoQaTask(), "m", now)) == []
 
 
 # -- files ----------------------------------------------------------------------------------------

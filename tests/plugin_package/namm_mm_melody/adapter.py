@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from namm_mm.adapters.base import AnsweringAdapter
 from namm_mm.records import Answer, Inputs, Sample, TokenType
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ PER_BAR = 4
 
 
 @dataclass
-class MelodyAdapter:
+class MelodyAdapter(AnsweringAdapter):
     """Says which note comes next in a melody, with a GPT-2 of seven words."""
 
     model: str = "random"
@@ -23,12 +24,12 @@ class MelodyAdapter:
 
     @property
     def model_name(self) -> str:
-        """Name in records: the folder, or what stands for random weights."""
+        """Name of the model in records."""
         return f"melody-{self.model}"
 
     @property
     def backbone(self) -> Any:
-        """The memory is attached here."""
+        """The model, to which the memory is attached."""
         return self._model
 
     def load(self) -> None:
@@ -55,7 +56,7 @@ class MelodyAdapter:
         return Inputs({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, types, sample)
 
     def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
-        """Choose the most probable option; the memory is attached already."""
+        """Return the most probable option; the memory is attached already."""
         import torch
 
         with torch.no_grad():

@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from random import Random
 
 from namm_mm.records import Answer, Sample, Score
+from namm_mm.tasks.base import AnsweringTask
 
 NOTES = ("C", "D", "E", "F", "G", "A", "B")
 FIRST = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
 
 
 @dataclass(frozen=True)
-class NextNoteTask:
+class NextNoteTask(AnsweringTask):
     """The next note of a motif that repeats itself."""
 
     notes: int = 48
     motif: int = 7
 
     def samples(self, split: str, limit: int | None, seed: int) -> Sequence[Sample]:
-        """Melodies of `split`; the same arguments give the same melodies."""
+        """Return melodies of `split`; the same arguments give the same melodies."""
         first = FIRST[split] + 10_000 * seed
         return [self._sample(number) for number in range(first, first + (limit or 100))]
 
@@ -38,9 +39,9 @@ class NextNoteTask:
         )
 
     def fingerprint(self) -> str:
-        """Hash of what the melodies depend on."""
+        """Return a hash of what the melodies depend on."""
         return hashlib.sha256(f"1 {self.notes} {self.motif}".encode()).hexdigest()[:12]
 
     def score(self, sample: Sample, answer: Answer) -> Score:
-        """1 for the right note, else 0."""
+        """Return 1 for the right note, else 0."""
         return Score(float(answer.text == sample.answer), "accuracy")
