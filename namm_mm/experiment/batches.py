@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from namm_mm.execution.progress import Progress
-from namm_mm.experiment.benchmarks import notices
 from namm_mm.experiment.cell import Cell
 from namm_mm.experiment.earlier import Earlier
 from namm_mm.experiment.loading import make, samples_of
@@ -107,7 +106,7 @@ def plan(
         batches: list[Batch] = []
         for seed in settings.seeds:
             samples = in_shard(samples_of(task, cell, seed), settings.shard)
-            for line in notices(task, samples):
+            for line in task.notices(samples):
                 progress.say(f"{cell.name}: {line}")
             made = Cell(settings.name, cell, adapter, task, task.fingerprint(), seed, provenance)
             batches += _batches(made, samples, earlier)
