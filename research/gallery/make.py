@@ -111,7 +111,7 @@ def scores(records: Sequence[Record]) -> Path:
     for drawn in panels:
         row.paste(drawn, (at, 0))
         at += drawn.width
-    return save(page, "scores.png")
+    return save(row, "scores.png")
 
 
 def video(records: Sequence[Record]) -> Path | None:

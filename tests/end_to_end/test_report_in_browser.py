@@ -131,7 +131,6 @@ def test_the_theme_follows_the_system_and_the_button(page: Page) -> None:
         plot = page.locator(".plot").first
         plot.scroll_into_view_if_needed()
         plot.locator(".main-svg").first.wait_for()
-        page.wait_for_timeout(100)
         return (
             page.evaluate("getComputedStyle(document.body).color"),
             page.evaluate("document.querySelector('.plot').layout.font.color"),
@@ -139,6 +138,8 @@ def test_the_theme_follows_the_system_and_the_button(page: Page) -> None:
 
     light = colours()
     page.locator("#theme").click()
+    changed = "old => document.querySelector('.plot').layout.font.color !== old"
+    page.wait_for_function(changed, arg=light[1])
     dark = colours()
     assert all(a != b for a, b in zip(light, dark, strict=True))
     page.evaluate("delete document.documentElement.dataset.theme")
@@ -158,8 +159,8 @@ def test_paper_is_light_and_the_screen_as_it_was(page: Page) -> None:
 
 def test_a_phone_does_not_scroll_sideways(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    # plots follow the width of the page a moment later
+    page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_numbers_of_a_figure_open_as_a_table(page: Page) -> None:
