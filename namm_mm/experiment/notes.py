@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
-from namm_mm.experiment.settings import OWN_BUDGET, ExperimentSettings, PolicySettings
-from namm_mm.policies import create
-from namm_mm.policies.base import Policy
-from namm_mm.policies.budgets import Threshold
-
-ADVICE = (
-    "Leave out interval and storage, give a size such as tokens:64, or set the threshold anew with "
-    "`namm-mm build threshold`."
-)
+from namm_mm.experiment.settings import OWN_BUDGET, ExperimentSettings
+from namm_mm.policies import budgets, create, preferences
 
 
 def threshold_notes(settings: ExperimentSettings) -> Iterator[str]:
-    """Yield a note for each policy whose threshold runs where it was not set.
+    """Yield a note for each threshold that runs at an interval or storage it was not set for.
 
-    A threshold is set for one interval and one storage. Elsewhere the network sees other attention,
-    and the same threshold keeps another part of the tokens.
+    Each note is one sentence on what differs and one on what to do, with the cells it holds for.
     """
     found: dict[str, list[str]] = {}
     for cell in settings.cells:
-        for policy in cell.policies:
-            built = create(policy.name, **policy.options)
-            if not _has_threshold(built, policy):
+        for chosen in cell.policies:
+            if budgets.matched_policy(chosen.budget) is not None:
                 continue
-            made = {"interval": built.interval, "storage": built.storage}
-            made = {key: value for key, value in made.items() if value is not None}
-            here = {"interval": cell.interval, "storage": cell.storage}
-            others = [f"{key} {here[key]}" for key in made if here[key] != made[key]]
-            if others:
-                what = " and ".join(f"{key} {value}" for key, value in made.items())
-                cells = found.setdefault(f"the threshold of {policy.name} was set at {what}", [])
-                where = f"{cell.name} ({', '.join(others)})"
-                cells += [] if where in cells else [where]
-    for what, cells in found.items():
-        yield f"{what}; it keeps another part of the tokens in {', '.join(cells)}. {ADVICE}"
-
-
-def _has_threshold(policy: Policy, settings: PolicySettings) -> bool:
-    """Whether a policy keeps what scores 0 or more, by its own rule or by its budget."""
-    if settings.budget == OWN_BUDGET:
-        return isinstance(policy.selection, Threshold)
-    return settings.budget.partition(":")[0] == "threshold"
+            policy = create(chosen.name, **chosen.options)
+            if chosen.budget != OWN_BUDGET:
+                policy = dataclasses.replace(policy, budget=chosen.budget)
+            wrong = preferences.mismatch(policy, cell.interval, cell.storage)
+            if wrong and cell.name not in found.setdefault(wrong, []):
+                found[wrong].append(cell.name)
+    for wrong, cells in found.items():
+        yield f"in {', '.join(cells)}: {wrong}"

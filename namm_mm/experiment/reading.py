@@ -11,7 +11,6 @@ from namm_mm.errors import NammError, UsageError
 from namm_mm.execution import settings as execution
 from namm_mm.experiment import check
 from namm_mm.experiment.settings import (
-    INTERVAL,
     OWN_BUDGET,
     WANDB_MODES,
     WINDOW,
@@ -22,6 +21,7 @@ from namm_mm.experiment.settings import (
 )
 from namm_mm.policies import create
 from namm_mm.policies.base import KeepAll, Threshold
+from namm_mm.policies.preferences import INTERVAL, STORAGE
 from namm_mm.records import PROTOCOLS, STORAGES
 from namm_mm.registry.reader import Reader
 from namm_mm.tasks.base import SPLITS
@@ -214,7 +214,7 @@ def preferences(policies: Iterable[PolicySettings]) -> tuple[int, str]:
     -------
     tuple
         The first interval and the first storage that a policy of the cell asks for;
-        :data:`INTERVAL` tokens and ``shared`` where none does.
+        those of :mod:`namm_mm.policies.preferences` where none does.
     """
     interval = storage = None
     for settings in policies:
@@ -225,4 +225,4 @@ def preferences(policies: Iterable[PolicySettings]) -> tuple[int, str]:
         pooled = "per_head" if settings.budget.startswith("pool:") else None
         interval = interval or policy.interval
         storage = storage or pooled or policy.storage
-    return interval or INTERVAL, storage or "shared"
+    return interval or INTERVAL, storage or STORAGE

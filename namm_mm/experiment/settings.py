@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from namm_mm.execution.settings import SERIAL, ExecutionSettings
+from namm_mm.policies.preferences import INTERVAL, STORAGE
 from namm_mm.registry.reader import Choice
-
-INTERVAL = 512
-"""Tokens between two evictions where no policy of a cell asks for others; the paper's number."""
 
 WANDB_MODES = ("offline", "online", "disabled")
 
@@ -63,7 +61,7 @@ class CellSettings:
     task: Choice
     policies: tuple[PolicySettings, ...]
     interval: int = INTERVAL
-    storage: str = "shared"
+    storage: str = STORAGE
     protocol: str = "streaming"
     split: str = "test"
     limit: int | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 from namm_mm.errors import UsageError, message
 from namm_mm.policies.base import Policy
+from namm_mm.registry.options import refuse_wrong_values
 from namm_mm.registry.registry import Registry
 
 BUILTIN = {
@@ -66,4 +67,5 @@ def create(name: str, /, **options: Any) -> Policy:
                     then=renamed,
                 )
             )
+    refuse_wrong_values("policy", name, factory, options)
     return factory(**options)

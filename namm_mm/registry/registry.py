@@ -16,6 +16,7 @@ from types import FunctionType
 from typing import Any, Generic, TypeVar, cast, overload
 
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.registry.options import refuse_wrong_values
 
 T = TypeVar("T")
 
@@ -194,6 +195,7 @@ def build(registry: Registry[Any], name: str, options: Mapping[str, Any]) -> Any
                     valid=known,
                 )
             )
+    refuse_wrong_values(registry.kind, name, factory, options)
     try:
         return factory(**options)
     except TypeError as error:

@@ -108,7 +108,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def said(words: str, capsys: pytest.CaptureFixture[str]) -> str:
     code = main(words.split())
     text = capsys.readouterr().err.rstrip("\n")
-    text = re.sub(r"(no such model.*Known: ).+(\. `namm-mm list)", r"\1...\2", text)  # assets come and go
+    # Models come and go.
+    text = re.sub(r"(no such model.*Known: ).+(\. `namm-mm list)", r"\1...\2", text)
     return f"$ namm-mm {words}\n{text}\n[exit code {code}]\n"
 
 

@@ -10,9 +10,10 @@ import torch
 from namm_mm.errors import UsageError
 from namm_mm.experiment.notes import threshold_notes
 from namm_mm.experiment.reading import from_evaluation, from_mapping
-from namm_mm.experiment.settings import INTERVAL, ExperimentSettings
+from namm_mm.experiment.settings import ExperimentSettings
 from namm_mm.policies.base import Budget, KeepAll, Threshold
 from namm_mm.policies.budgets import parse
+from namm_mm.policies.preferences import INTERVAL
 from namm_mm.records import Trace
 
 CELL = {"adapter": {"name": "text", "model": "owner/model"}, "task": "long_text"}
@@ -183,8 +184,8 @@ def test_a_threshold_that_runs_where_it_was_not_set_is_told_once() -> None:
         "sized": {**CELL, "interval": 64, "policies": [{"name": "namm", "budget": "tokens:9"}]},
     }
     (note,) = threshold_notes(make(policies=["full", "namm"], cells=cells))
-    assert "set at interval 128 and storage per_head" in note
-    assert "in away (interval 64, storage shared). Leave out interval and storage" in note
+    assert note.startswith("in away: the threshold of namm was set for interval 128 and storage")
+    assert "Leave out interval and storage, or give the policy a budget" in note
 
 
 def test_a_budget_beside_that_of_the_policy_is_refused_in_an_evaluation() -> None:
