@@ -49,6 +49,41 @@ def attend(queries: Tensor, store: Store, *, scaling: float, window: int | None 
     return _masked(queries, keys, values, _distinct(store), positions, scaling, window)
 
 
+def attend_with_normaliser(
+    queries: Tensor, store: Store, *, scaling: float
+) -> tuple[Tensor, Tensor]:
+    """Attention output of the newest tokens, and the log-sum-exp of their products.
+
+    Returns
+    -------
+    out : Tensor
+        (row, query_head, query, head_dim).
+    normaliser : Tensor
+        (row, query_head, query) float32, in nats.
+    """
+    keys, values = store.padded()
+    rows, heads, slots = keys.shape[:3]
+    count, dim = queries.shape[2:]
+    grouped = queries.view(rows, heads, -1, count, dim)
+    group = grouped.shape[2]
+    lengths = _distinct(store)
+    out = values.new_empty(rows, heads, group, count, values.shape[-1])
+    normaliser = torch.empty(rows, heads, group, count, device=queries.device)
+    for start in range(0, count, MASKED):
+        part = range(start, min(count, start + MASKED))
+        asked = grouped[:, :, :, start : part.stop].flatten(2, 3)
+        products = (asked @ keys.transpose(-1, -2)).float().mul_(scaling)
+        products = products.view(rows, heads, group, len(part), slots)
+        if count > 1 or not store.even:
+            seen = visibility(part, count, lengths, queries.device)
+            products.masked_fill_(~seen[:, :, None], float("-inf"))
+        total = products.logsumexp(-1)
+        spent = (products - total[..., None]).exp_().flatten(2, 3).to(values.dtype)
+        out[:, :, :, start : part.stop] = (spent @ values).view(rows, heads, group, len(part), -1)
+        normaliser[:, :, :, start : part.stop] = total
+    return out.flatten(1, 2), normaliser.flatten(1, 2)
+
+
 def weights(
     queries: Tensor,
     store: Store,

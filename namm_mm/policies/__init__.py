@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from namm_mm.policies.keydiff import KeyDiff
     from namm_mm.policies.l2 import L2
     from namm_mm.policies.lagkv import LagKV
+    from namm_mm.policies.less import Less
     from namm_mm.policies.namm import NammPolicy
     from namm_mm.policies.protected import Protected
     from namm_mm.policies.pyramid import Pyramid
@@ -55,6 +56,7 @@ __all__ = [
     "KeyDiff",
     "LagKV",
     "LayerView",
+    "Less",
     "NammPolicy",
     "Policy",
     "Protected",

@@ -28,7 +28,6 @@ class AdaKV(Over):
 
     def check(self) -> None:
         """Raise `UsageError` for a floor that is not a part."""
-        super().check()
         if not 0.0 <= self.floor <= 1.0:
             raise UsageError(
                 message("wrong floor of adakv", given=self.floor, expected="0 to 1, a part")

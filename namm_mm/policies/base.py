@@ -38,6 +38,8 @@ from namm_mm.policies.view import LayerView
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from namm_mm.residuals.feature_maps import FeatureMaps
+
 __all__ = [
     "KEEP_ALL",
     "QUARTER",
@@ -115,6 +117,11 @@ class Policy(ABC):
     def selection(self) -> Selection:
         """The rule that turns scores into kept tokens."""
         return selection_of(self.budget)
+
+    @property
+    def residual(self) -> FeatureMaps | None:
+        """Feature maps of a state that evicted tokens go into; None where they leave nothing."""
+        return None
 
     def check(self) -> None:  # noqa: B027  (optional)
         """Raise `UsageError` for wrong values of the subclass's own fields."""

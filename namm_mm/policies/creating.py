@@ -27,6 +27,7 @@ BUILTIN = {
     "protected": "namm_mm.policies.protected:Protected",
     "adakv": "namm_mm.policies.adakv:AdaKV",
     "pyramid": "namm_mm.policies.pyramid:Pyramid",
+    "less": "namm_mm.policies.less:Less",
     "namm": "namm_mm.policies.namm:NammPolicy",
 }
 """Our own policies, name to ``module:class``."""

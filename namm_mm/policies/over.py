@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.observations.base import Observation
-from namm_mm.policies.base import Budget, LayerView, Policy
+from namm_mm.policies.base import AnyBudget, Budget, LayerView, Policy
 from namm_mm.policies.creating import create
 
 if TYPE_CHECKING:
@@ -22,25 +22,33 @@ class Over(Policy):
     Attributes
     ----------
     over
-        The policy below: a name, a mapping with ``name`` and options, or a policy. Its own budget
-        does not count.
+        The policy below: a name, a mapping with ``name`` and options, or a policy.
+    budget
+        None is the budget of the policy below.
     """
 
+    sized: ClassVar[bool] = True
+    """Whether the budget must name a size."""
+
     over: Policy | str | Mapping[str, Any] = "snapkv"
+    budget: AnyBudget | None = field(default=None, kw_only=True)  # type: ignore[assignment]
     below: Policy = field(init=False, repr=False, compare=False)
 
-    def check(self) -> None:
-        """Build the policy below and take over its protected tokens.
+    def __post_init__(self) -> None:
+        """Build the policy below; take over its protected tokens, and its budget if none is given.
 
         Raises
         ------
         UsageError
-            It has a wrong name or option, or a budget without a size.
+            The policy below has a wrong name or option, or there is a budget without a size.
         """
         object.__setattr__(self, "below", _policy(self.over))
         object.__setattr__(self, "sinks", self.sinks or self.below.sinks)
         object.__setattr__(self, "recents", self.recents or self.below.recents)
-        if not isinstance(self.budget, Budget):
+        if self.budget is None:
+            object.__setattr__(self, "budget", self.below.budget)
+        super().__post_init__()
+        if self.sized and not isinstance(self.budget, Budget):
             raise UsageError(
                 message(
                     f"{self.name} needs a budget with a size",

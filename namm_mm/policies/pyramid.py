@@ -28,7 +28,6 @@ class Pyramid(Over):
 
     def check(self) -> None:
         """Raise `UsageError` for a slope that would rise."""
-        super().check()
         if self.beta < 1.0:
             raise UsageError(
                 message("wrong beta of pyramid", given=self.beta, expected="1 or more")

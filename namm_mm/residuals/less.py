@@ -1,0 +1,131 @@
+"""The trained feature maps of LESS (arXiv 2402.09398, equations 5 and 6), and their file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import gelu
+
+from namm_mm.errors import UsageError, message
+from namm_mm.residuals.feature_maps import FeatureMaps
+
+PARTS = ("a1", "a2", "b1", "b2", "b3", "s1", "s2")
+ASSETS = Path(__file__).parents[1] / "assets"
+PREFIX = "less_"
+
+
+def query_features(part: Mapping[str, Tensor], queries: Tensor) -> Tensor:
+    """``phi(q) = |gelu(gelu(q A1) A2)|``, for each query head."""
+    return gelu(gelu(queries @ part["a1"]) @ part["a2"]).abs()
+
+
+def key_features(part: Mapping[str, Tensor], keys: Tensor) -> Tensor:
+    """``psi(k) = |u + (u B3) s2|`` with ``u = |s1| gelu(gelu(k B1) B2)``, for each kv head."""
+    first = part["s1"].abs() * gelu(gelu(keys @ part["b1"]) @ part["b2"])
+    return (first + (first @ part["b3"]) * part["s2"]).abs()
+
+
+@dataclass(frozen=True)
+class LessKernels(FeatureMaps):
+    """Small networks for each head of each layer.
+
+    Attributes
+    ----------
+    parts
+        For each layer its tensors in float32: ``a1`` (query_head, dim, hidden), ``a2`` (query_head,
+        hidden, feature), ``b1`` (kv_head, dim, hidden), ``b2`` (kv_head, hidden, feature), ``b3``
+        (kv_head, feature, feature), ``s1`` and ``s2`` (kv_head, 1, feature).
+    card
+        What they were trained with: ``model``, ``policy``, ``budget``, scores.
+    """
+
+    parts: tuple[Mapping[str, Tensor], ...]
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def features(self) -> int:
+        """How many features a query or a key has."""
+        return int(self.parts[0]["a2"].shape[-1])
+
+    @property
+    def layers(self) -> int:
+        """Layers that they were trained for."""
+        return len(self.parts)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Query heads, kv heads and head size of the model."""
+        first = self.parts[0]
+        return int(first["a1"].shape[0]), int(first["b1"].shape[0]), int(first["a1"].shape[1])
+
+    def of_queries(self, layer: int, queries: Tensor) -> Tensor:
+        """``phi`` of the queries."""
+        return query_features(self._on(layer, queries.device), queries.float())
+
+    def of_keys(self, layer: int, keys: Tensor, positions: Tensor) -> Tensor:
+        """``psi`` of the keys."""
+        return key_features(self._on(layer, keys.device), keys.float())
+
+    def _on(self, layer: int, device: torch.device) -> Mapping[str, Tensor]:
+        return {name: part.to(device) for name, part in self.parts[layer].items()}
+
+    def save(self, file: Path) -> Path:
+        """Write the tensors in half precision, with the card in the file's metadata."""
+        tensors = {
+            f"{layer}.{name}": part.half().contiguous()
+            for layer, parts in enumerate(self.parts)
+            for name, part in parts.items()
+        }
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, file, metadata={"card": json.dumps(dict(self.card))})
+        return file
+
+
+def available() -> tuple[str, ...]:
+    """Names of the bundled kernels."""
+    return tuple(sorted(f.stem.removeprefix(PREFIX) for f in ASSETS.glob(f"{PREFIX}*.safetensors")))
+
+
+def load_kernels(name: str | Path) -> LessKernels:
+    """Read kernels: a bundled name or a file.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, or it holds no kernels.
+    """
+    bundled = ASSETS / f"{PREFIX}{name}.safetensors"
+    file = bundled if bundled.is_file() else Path(name).expanduser()
+    if not file.is_file():
+        raise UsageError(
+            message(
+                "no such kernels of LESS",
+                given=str(name),
+                expected="a bundled name or a .safetensors file",
+                valid=available(),
+                then="`namm-mm build less model=NAME policy=NAME out=FILE` trains them.",
+            )
+        )
+    try:
+        with safe_open(file, "pt") as opened:
+            card = json.loads((opened.metadata() or {}).get("card", "{}"))
+            tensors = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118
+        count = 1 + max(int(key.partition(".")[0]) for key in tensors)
+        parts = tuple({n: tensors[f"{layer}.{n}"] for n in PARTS} for layer in range(count))
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        raise UsageError(
+            message(
+                f"the kernels of LESS cannot be read ({error})",
+                given=str(file),
+                expected=f"a safetensors file with {', '.join(PARTS)} for each layer",
+            )
+        ) from error
+    return LessKernels(parts, card)
