@@ -16,6 +16,7 @@ from torch import Tensor
 from namm_mm.memory.attention import attend
 from namm_mm.memory.observer import Observer, observer_for
 from namm_mm.memory.per_head_store import PerHeadStore
+from namm_mm.memory.residual import Residual
 from namm_mm.memory.select import limits, select
 from namm_mm.memory.store import SharedStore, Store
 from namm_mm.memory.watch import Update, Watcher
@@ -101,22 +102,29 @@ def cut(count: int, seen: int, rules: Rules) -> tuple[Block, ...]:
 class CohortMemory:
     """What one layer remembers of one cohort: kept tokens, statistics, and the sizes it had."""
 
-    def __init__(self, store: Store, observer: Observer) -> None:
+    def __init__(self, store: Store, observer: Observer, residual: Residual | None = None) -> None:
         self.store = store
         self.observer = observer
+        self.residual = residual
         self.sizes: list[Tensor] = []  # (row, kv_head) after each update
         self.held = self.high = torch.zeros(2, store.rows, dtype=torch.float64)
 
     def select_rows(self, rows: Tensor) -> CohortMemory:
         """Return the memory of these rows, in this order."""
-        chosen = CohortMemory(self.store.select_rows(rows), self.observer.select_rows(rows))
+        residual = None if self.residual is None else self.residual.select_rows(rows)
+        chosen = CohortMemory(
+            self.store.select_rows(rows), self.observer.select_rows(rows), residual
+        )
         chosen.sizes = [sizes[rows.cpu()] for sizes in self.sizes]
         chosen.held, chosen.high = self.held[:, rows.cpu()], self.high[:, rows.cpu()]
         return chosen
 
     def attend(self, queries: Tensor, dim: int, scaling: float, window: int | None) -> Tensor:
         """Attention output of the newest tokens, (row, head, token, `dim`), observed."""
-        if self.observer.attends(queries):
+        if self.residual is not None and self.residual.state is not None:
+            out = self.residual.attend(queries, self.store, scaling)
+            self.observer.observe(queries, self.store, scaling, window)
+        elif self.observer.attends(queries):
             out = queries.new_empty(*queries.shape[:3], dim)
             self.observer.observe(queries, self.store, scaling, window, out)
         else:
@@ -127,8 +135,8 @@ class CohortMemory:
     def measure(self, *, start: bool = False) -> None:
         """Measure what is held, and remember the largest since the start of the call.
 
-        `held` and `high` are (2, row) float64: allocated bytes, waiting queries included, each
-        row's own share; and tokens, mean over heads.
+        `held` and `high` are (2, row) float64: allocated bytes, waiting queries and the residual
+        included, each row's own share; and tokens, mean over heads.
         """
         store, size = self.store, self.store.nbytes + self.observer.nbytes
         shares = store.shares()
@@ -138,6 +146,9 @@ class CohortMemory:
         else:
             tokens = store.lengths.sum(1).double() / store.heads
             self.held = torch.stack([torch.full_like(tokens, size).mul_(shares).round_(), tokens])
+        if self.residual is not None:
+            own = [[self.residual.nbytes / store.rows], [0.0]]
+            self.held = self.held + torch.tensor(own, dtype=torch.float64)
         self.high = self.held if start else torch.maximum(self.high, self.held)
 
 
@@ -151,8 +162,11 @@ class LayerMemory:
     def open(self, keys: Tensor, values: Tensor) -> CohortMemory:
         """Begin the memory of a new cohort, with the sizes of these keys and values."""
         kind = PerHeadStore if self.rules.per_head else SharedStore
+        maps = self.rules.policy.residual
         return CohortMemory(
-            kind(keys, values, self.rules.interval), observer_for(self.rules.policy.needs)
+            kind(keys, values, self.rules.interval),
+            observer_for(self.rules.policy.needs),
+            None if maps is None else Residual(maps, self.layer),
         )
 
     def attend(
@@ -207,6 +221,8 @@ class LayerMemory:
         view = replace(view, limits=sizes)
         scores = policy.protected_scores(view)
         index, counts = select(scores, view, policy.selection, per_head=self.rules.per_head)
+        if memory.residual is not None and window is None:
+            memory.residual.fold(store, index, counts)
         store.keep(index, counts)
         memory.sizes.append(store.lengths)
         if self.rules.watcher is not None:

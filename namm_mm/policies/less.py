@@ -62,4 +62,3 @@ class Less(Over):
     def residual(self) -> FeatureMaps:
         """The feature maps of the state."""
         return self.maps
-

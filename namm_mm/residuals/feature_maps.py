@@ -25,6 +25,9 @@ class FeatureMaps(ABC):
     def layers(self) -> int:
         """Attention layers of the model that they were made for."""
 
+    def check_model(self, query_heads: int, kv_heads: int, head_dim: int) -> None:  # noqa: B027
+        """Raise `UsageError` where a model's heads are not those that the maps were made for."""
+
     @abstractmethod
     def of_queries(self, layer: int, queries: Tensor) -> Tensor:
         """``phi``: (row, query_head, query, feature) float32 of (row, query_head, query, dim)."""

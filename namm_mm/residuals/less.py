@@ -66,6 +66,20 @@ class LessKernels(FeatureMaps):
         first = self.parts[0]
         return int(first["a1"].shape[0]), int(first["b1"].shape[0]), int(first["a1"].shape[1])
 
+    def check_model(self, query_heads: int, kv_heads: int, head_dim: int) -> None:
+        """Raise `UsageError` where a model's heads are not those of the training."""
+        given = (query_heads, kv_heads, head_dim)
+        if given != self.shape:
+            trained = self.card.get("model", "another model")
+            raise UsageError(
+                message(
+                    "the kernels of LESS do not fit the model",
+                    given=f"query heads, kv heads and head size {given}",
+                    expected=f"{self.shape}, those of {trained}",
+                    then="Train kernels for this model: `namm-mm build less model=NAME`.",
+                )
+            )
+
     def of_queries(self, layer: int, queries: Tensor) -> Tensor:
         """``phi`` of the queries."""
         return query_features(self._on(layer, queries.device), queries.float())

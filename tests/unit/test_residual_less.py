@@ -1,0 +1,227 @@
+"""A residual with exact features is full attention; one without features changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from namm_mm.errors import UsageError
+from namm_mm.memory import attach
+from namm_mm.memory.layer import LayerMemory
+from namm_mm.policies import Less, create
+from namm_mm.residuals import FeatureMaps
+from namm_mm.residuals.less import PARTS, LessKernels, load_kernels
+from namm_mm.testing.tiny import tiny_llama, tiny_tokens
+
+pytestmark = pytest.mark.numeric
+
+
+class Exact(FeatureMaps):
+    """One feature for each token: ``phi_j(q) = exp(q . k_j s)`` and ``psi(k_j)`` one-hot."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.keys: dict[int, Tensor] = {}  # (row, kv_head, token, dim)
+
+    @property
+    def features(self) -> int:
+        return self.tokens
+
+    @property
+    def layers(self) -> int:
+        return 2
+
+    def of_queries(self, layer: int, queries: Tensor) -> Tensor:
+        keys = self.keys[layer]
+        grouped = queries.view(*keys.shape[:2], -1, *queries.shape[2:])
+        products = grouped @ keys[:, :, None].transpose(-1, -2)
+        products = products * queries.shape[-1] ** -0.5
+        return torch.nn.functional.pad(products.exp(), (0, self.tokens - keys.shape[2])).flatten(
+            1, 2
+        )
+
+    def of_keys(self, layer: int, keys: Tensor, positions: Tensor) -> Tensor:
+        one_hot: Tensor = torch.nn.functional.one_hot(positions.clamp_min(0), self.tokens)
+        return one_hot.float()
+
+
+class Nothing(Exact):
+    """No trace: every feature of a key is 0."""
+
+    def of_keys(self, layer: int, keys: Tensor, positions: Tensor) -> Tensor:
+        return super().of_keys(layer, keys, positions) * 0.0
+
+
+@pytest.fixture
+def keys_of_all_tokens(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exact], None]:
+    """Let exact features know every key that goes through the memory."""
+
+    def watch(maps: Exact) -> None:
+        attending = LayerMemory.attend
+
+        def attend(
+            self: LayerMemory, memory: Any, segment: Any, queries: Tensor, keys: Tensor, *rest: Any
+        ) -> Tensor:
+            held = maps.keys.get(self.layer)
+            fresh = held is None or segment.seen == 0
+            maps.keys[self.layer] = keys if fresh else torch.cat([held, keys], 2)  # type: ignore[list-item]
+            return attending(self, memory, segment, queries, keys, *rest)
+
+        monkeypatch.setattr(LayerMemory, "attend", attend)
+
+    return watch
+
+
+CASES = [
+    (over, storage, protocol, rows)
+    for over in ("h2o", "recency", "keydiff", "snapkv")
+    for storage, protocol in (("shared", "streaming"), ("per_head", "streaming"))
+    for rows in (1, 2)
+] + [("h2o", "shared", "prune_after_prefill", 1), ("l2", "per_head", "prune_after_prefill", 2)]
+
+
+@pytest.mark.parametrize(("over", "storage", "protocol", "rows"), CASES)
+def test_exact_features_give_full_attention(
+    over: str,
+    storage: str,
+    protocol: str,
+    rows: int,
+    keys_of_all_tokens: Callable[[Exact], None],
+) -> None:
+    """In several calls and while decoding: logits are those of the plain model."""
+    model, tokens = tiny_llama(), tiny_tokens(rows, 120)
+    maps = Exact(128)
+    budget = "pool:0.2" if storage == "per_head" else "tokens:12"
+    policy = create("less", over={"name": over, "budget": budget}, kernels=maps)
+    with torch.no_grad():
+        plain = model(tokens).logits
+    keys_of_all_tokens(maps)
+    with (
+        torch.no_grad(),
+        attach(model, policy, interval=16, storage=storage, protocol=protocol) as memory,
+    ):
+        found = [model(tokens[:, :70]).logits]
+        for start, stop in ((70, 97), *((i, i + 1) for i in range(97, 120))):
+            found.append(model(tokens[:, start:stop], past_key_values=memory.cache).logits)
+    assert memory.usage().updates > 0
+    assert memory.usage().tokens_final < 80
+    torch.testing.assert_close(torch.cat(found, 1), plain, rtol=1e-4, atol=1e-4)
+
+
+def test_without_features_nothing_changes() -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, 120)
+    outputs = []
+    for policy in (
+        create("h2o", budget="tokens:12"),
+        create("less", over={"name": "h2o", "budget": "tokens:12"}, kernels=Nothing(128)),
+    ):
+        if isinstance(policy, Less):
+            maps = policy.maps
+            assert isinstance(maps, Exact)
+            maps.keys = {layer: torch.zeros(1, 2, 1, 16) for layer in (0, 1)}
+        with torch.no_grad(), attach(model, policy, interval=16) as memory:
+            first = model(tokens[:, :100]).logits
+            outputs.append(
+                torch.cat([first, model(tokens[:, 100:], past_key_values=memory.cache).logits], 1)
+            )
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+
+
+def kernels(
+    heads: int = 4, kv_heads: int = 2, dim: int = 16, card: dict[str, str] | None = None
+) -> LessKernels:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        "a1": (heads, dim, 8), "a2": (heads, 8, 4), "b1": (kv_heads, dim, 8),
+        "b2": (kv_heads, 8, 4), "b3": (kv_heads, 4, 4), "s1": (kv_heads, 1, 4),
+        "s2": (kv_heads, 1, 4),
+    }  # fmt: skip
+    parts = tuple(
+        {name: torch.randn(shapes[name], generator=generator).half().float() for name in PARTS}
+        for _ in range(2)
+    )
+    return LessKernels(parts, card or {})
+
+
+def head_dim() -> int:
+    config = tiny_llama().config
+    return int(config.hidden_size // config.num_attention_heads)
+
+
+def test_the_state_takes_the_same_bytes_however_much_was_evicted() -> None:
+    model = tiny_llama()
+    maps = kernels(dim=head_dim())
+    held = []
+    for name in ("h2o", "less"):
+        options: dict[str, Any] = {"over": "h2o", "kernels": maps} if name == "less" else {}
+        policy = create(name, budget="tokens:12", **options)
+        sizes = []
+        for length in (64, 160):
+            with torch.no_grad(), attach(model, policy, interval=32) as memory:
+                model(tiny_tokens(1, length))
+            sizes.append(memory.usage().bytes_final)
+        held.append(sizes)
+    state = 2 * 2 * 4 * (head_dim() + 1) * 4  # layers, kv heads, features, values and weight
+    assert [b - a for a, b in zip(*held, strict=True)] == [state, state]
+
+
+def test_rows_of_a_batch_with_padding_give_what_they_give_alone() -> None:
+    model, maps = tiny_llama(), kernels(dim=head_dim())
+    policy = create("less", over="h2o", budget="tokens:12", kernels=maps)
+    tokens = tiny_tokens(2, 90)
+    mask = torch.ones_like(tokens)
+    mask[0, :37] = 0
+    places = (mask.cumsum(1) - 1).clamp_min(0)  # features depend on the rotation of a key
+    with torch.no_grad(), attach(model, policy, interval=16):
+        both = model(tokens, attention_mask=mask, position_ids=places).logits
+        alone = model(tokens[:1, 37:]).logits
+    torch.testing.assert_close(both[:1, 37:], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_beams_take_their_state_along() -> None:
+    model, maps = tiny_llama(), kernels(dim=head_dim())
+    policy = create("less", over="h2o", budget="tokens:12", kernels=maps)
+    ids = tiny_tokens(1, 60)
+    with torch.no_grad(), attach(model, policy, interval=16) as memory:
+        out = model.generate(
+            ids, attention_mask=torch.ones_like(ids), num_beams=3, max_new_tokens=20,
+            min_new_tokens=20, do_sample=False,
+        )  # fmt: skip
+    assert out.shape == (1, 80)
+    assert memory.usage().updates >= 4
+
+
+def test_kernels_are_written_in_half_precision_and_read_back(tmp_path: Path) -> None:
+    made = kernels(card={"policy": "h2o", "model": "tiny"})
+    read = load_kernels(made.save(tmp_path / "less.safetensors"))
+    assert read.card == {"policy": "h2o", "model": "tiny"}
+    assert read.shape == (4, 2, 16)
+    for before, after in zip(made.parts, read.parts, strict=True):
+        assert all(bool((before[name] == after[name]).all()) for name in PARTS)
+
+
+def test_kernels_of_another_policy_are_refused_unless_told_otherwise() -> None:
+    made = kernels(card={"policy": "h2o"})
+    with pytest.raises(UsageError, match=r"got 'recency', expected h2o.*anyway=true"):
+        create("less", over="recency", kernels=made)
+    assert create("less", over="recency", kernels=made, anyway=True).name == "less(recency)"
+
+
+def test_kernels_of_another_model_are_refused_before_it_runs() -> None:
+    policy = create("less", over="h2o", kernels=kernels(dim=8))
+    with pytest.raises(UsageError, match="do not fit the model"), attach(tiny_llama(), policy):
+        pass
+
+
+def test_files_that_are_no_kernels_name_what_was_expected(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nothing")
+    with pytest.raises(UsageError, match="a1, a2, b1"):
+        load_kernels(broken)
+    with pytest.raises(UsageError, match="namm-mm build less"):
+        load_kernels(tmp_path / "absent")
