@@ -160,6 +160,7 @@ def attach(
     if wrong := preferences.mismatch(policy, interval, storage):
         warnings.warn(wrong, NammWarning, stacklevel=2)
     config = _decoder_config(model)
+    _check_residual(policy, config)
     rules = Rules(policy, interval, storage == "per_head", protocol == "streaming", watcher)
     return _attached(model, config, Memory(config.num_hidden_layers, rules))
 
@@ -214,6 +215,29 @@ def _check_free(model: nn.Module, config: Any) -> None:
             f"{type(model).__name__} carries a memory already. Leave the first `with attach(...)` "
             "before the next."
         )
+
+
+def _check_residual(policy: Policy, config: Any) -> None:
+    """Raise `UsageError` where the feature maps of the policy's residual do not fit the model."""
+    maps = policy.residual
+    if maps is None:
+        return
+    if maps.layers != config.num_hidden_layers:
+        raise UsageError(
+            message(
+                "the feature maps of the residual do not fit the model",
+                given=f"{config.num_hidden_layers} layers",
+                expected=f"{maps.layers} layers",
+                then="Train maps for this model: `namm-mm build less model=NAME`.",
+            )
+        )
+    plain = config.to_dict()
+    heads = int(config.num_attention_heads)
+    maps.check_model(
+        heads,
+        int(plain.get("num_key_value_heads") or heads),
+        int(plain.get("head_dim") or config.hidden_size // heads),
+    )
 
 
 def _decoder_config(model: nn.Module) -> Any:

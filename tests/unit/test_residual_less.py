@@ -123,7 +123,7 @@ def test_without_features_nothing_changes() -> None:
         if isinstance(policy, Less):
             maps = policy.maps
             assert isinstance(maps, Exact)
-            maps.keys = {layer: torch.zeros(1, 2, 1, 16) for layer in (0, 1)}
+            maps.keys = {layer: torch.zeros(1, 2, 1, head_dim()) for layer in (0, 1)}
         with torch.no_grad(), attach(model, policy, interval=16) as memory:
             first = model(tokens[:, :100]).logits
             outputs.append(
@@ -213,7 +213,7 @@ def test_kernels_of_another_policy_are_refused_unless_told_otherwise() -> None:
 
 
 def test_kernels_of_another_model_are_refused_before_it_runs() -> None:
-    policy = create("less", over="h2o", kernels=kernels(dim=8))
+    policy = create("less", over="h2o", kernels=kernels(dim=2 * head_dim()))
     with pytest.raises(UsageError, match="do not fit the model"), attach(tiny_llama(), policy):
         pass
 
