@@ -6,25 +6,25 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.cells import cell_len
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from namm_mm.records import Record
-from namm_mm.results import words
-from namm_mm.results.rows import FULL, NAMM, Cell, Row, result_rows
+from namm_mm.results import blocks
+from namm_mm.results.result_table import LEGEND, result_tables
+from namm_mm.results.rows import Row, result_rows
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from namm_mm.results.statistics import Interval
-
-WIDE = 145
-"""From this many columns on, an interval stands beside its mean; below, under it."""
+GAP = 2
+"""Spaces between two columns."""
 
 
 class ResultTable:
-    """A renderable: one table for each cell, then what a reader must know."""
+    """A renderable: one table for each cell and metric, then what a reader must know."""
 
     def __init__(self, rows: Sequence[Row], notes: Sequence[str]) -> None:
         self.rows = rows
@@ -32,29 +32,17 @@ class ResultTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lay out for the width at hand."""
-        wide = options.max_width >= WIDE
-        cells = dict.fromkeys(row.cell for row in self.rows)
-        for cell in cells:
-            yield _table(cell, [row for row in self.rows if row.cell == cell], wide)
-        if not self.rows:
-            yield Text("No records.")
-        if self.rows:
-            yield Text(LEGEND, style="dim")
+        for table in result_tables(self.rows).values():
+            yield from _table(table, options.max_width)
+        yield Text(LEGEND if self.rows else "No records.", style="dim" if self.rows else "")
         for note in self.notes:
             yield Text(f"Note: {note}", style="yellow")
-
-
-LEGEND = (
-    "Brackets: 95 % interval. `to full` and `NAMM - this` are paired, on the same samples. "
-    "Cache: at the end (and at its peak), tokens per head and bytes of the whole cache. "
-    "First token (and each later one). Failed samples (err) are counted and are in no mean."
-)
 
 
 def result_table(
     records: Iterable[Record], *, by_family: bool = False, notes: Sequence[str] = ()
 ) -> ResultTable:
-    """Make the table of a run; print it with ``rich.console.Console().print``.
+    """Return the tables of a run; print them with ``rich.console.Console().print``.
 
     Parameters
     ----------
@@ -68,68 +56,77 @@ def result_table(
     return ResultTable(result_rows(records, by_family=by_family), notes)
 
 
-def _table(cell: Cell, rows: Sequence[Row], wide: bool) -> Padding:
-    table = Table(
-        title=cell.title,
+def _table(table: blocks.Table, width: int) -> RenderResult:
+    """Yield the table with as many columns as fit, and what is left out."""
+    shown, beside = fitting(table, width)
+    grid = Table(
+        title=table.title,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=(0, GAP - 1, 0, 0),  # and one between the columns, which the box draws
         pad_edge=False,
+        show_edge=False,
     )
-    runs = len({row.method.run for row in rows}) > 1
-    families = any(row.family for row in rows)
-    variants = len({row.method[3:] for row in rows if row.method.policy != FULL}) > 1
-    for name, shown in (("run", runs), ("family", families), ("policy", True), ("how", variants)):
-        if shown:
-            table.add_column(name, overflow="fold", min_width=10 if name == "policy" else None)
-    table.add_column("n", justify="right")
-    for name in (rows[0].metric or "score", "to full", "NAMM - this"):
-        table.add_column(name.replace("_", " "), justify="right", min_width=12)
-    for name in ("cache tokens", "cache bytes", "first token"):
-        table.add_column(name, justify="right")
-    places = words.decimals(rows)
-    for row in rows:
-        method = row.method
-        values: list[str | Text] = []
-        if runs:
-            values.append(method.run)
-        if families:
-            values.append(row.family)
-        budget = "" if method.budget == FULL else method.budget
-        values.append(
-            _two(method.policy, budget, wide, style="bold" if method.policy == NAMM else "")
+    for place in shown:
+        column = table.columns[place]
+        grid.add_column(column.name, justify="right" if column.numeric else "left")
+    for row in table.rows:
+        grid.add_row(*(_entry(row[place], beside) for place in shown))
+    yield grid
+    absent = [c.name for place, c in enumerate(table.columns) if place not in shown]
+    if absent:
+        yield Text(f"At this width without: {', '.join(absent)}.", style="dim")
+    if table.note:
+        yield Text(table.note, style="yellow")
+    yield Padding("", 0)
+
+
+def fitting(table: blocks.Table, width: int) -> tuple[list[int], bool]:
+    """Return the places of the columns that fit in `width`, and whether details stand beside.
+
+    Details stand beside what they belong to where all columns fit like that, else below. Where they
+    do not fit either, the columns of the highest rank are left out, one rank after the other. No
+    word is ever broken for a column to fit.
+    """
+    shown = list(range(len(table.columns)))
+    if _width(table, shown, beside=True) <= width:
+        return shown, True
+    ranks = sorted({column.rank for column in table.columns if column.rank}, reverse=True)
+    for rank in ranks:
+        if _width(table, shown, beside=False) <= width:
+            break
+        shown = [place for place in shown if table.columns[place].rank < rank]
+    return shown, False
+
+
+def _width(table: blocks.Table, places: Sequence[int], *, beside: bool) -> int:
+    widest = (
+        max(
+            (cell_len(line) for row in table.rows for line in _lines(row[place], beside)),
+            default=0,
         )
-        if variants:
-            values.append(f"{method.storage}, {method.protocol}, every {method.interval}")
-        count = Text(str(row.n))
-        if row.errors:
-            count.append((" " if wide else "\n") + f"{row.errors} err", style="red")
-        values += [
-            count,
-            _interval(row.score, places, wide),
-            _interval(row.to_full, places, wide, signed=True),
-            _interval(row.from_namm, places, wide, signed=True),
-            _two(words.tokens(row.tokens_final), f"({words.tokens(row.tokens_peak)})", wide),
-            _two(words.size(row.bytes_final), f"({words.size(row.bytes_peak)})", wide),
-            _two(
-                words.duration(row.first_token_seconds),
-                f"({words.duration(row.token_seconds)})",
-                wide,
-            ),
-        ]
-        table.add_row(*values)
-    return Padding(table, (0, 0, 1, 0))
+        for place in places
+    )
+    heads = (cell_len(table.columns[place].name) for place in places)
+    return sum(map(max, widest, heads)) + GAP * len(places)  # the last gap is a margin
 
 
-def _interval(interval: Interval | None, places: int, wide: bool, *, signed: bool = False) -> Text:
-    mean = words.mean(interval, places, signed=signed)
-    return _two(mean, words.ends(interval, places, signed=signed), wide)
+def _lines(entry: blocks.Entry, beside: bool) -> list[str]:
+    detail = _detail(entry, beside)
+    parts = [entry.text, detail] if detail else [entry.text]
+    return [" ".join(parts)] if beside else parts
 
 
-def _two(main: str, minor: str, wide: bool, style: str = "") -> Text:
-    """Two things in one cell, beside or under each other."""
-    text = Text(main, style=style)
-    if minor:
-        text.append((" " if wide else "\n") + minor, style="dim not bold")
+def _detail(entry: blocks.Entry, beside: bool) -> str:
+    """Return the detail; beside a number, words stand in parentheses."""
+    bare = not beside or not entry.detail or not isinstance(entry.value, float | int)
+    return entry.detail if bare or entry.detail.startswith("[") else f"({entry.detail})"
+
+
+def _entry(entry: blocks.Entry, beside: bool) -> Text:
+    text = Text(entry.text, style="bold" if entry.strong else "", no_wrap=True)
+    if detail := _detail(entry, beside):
+        style = "red not bold" if entry.warning else "dim not bold"
+        text.append((" " if beside else "\n") + detail, style=style)
     return text

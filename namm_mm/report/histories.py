@@ -8,8 +8,8 @@ from pathlib import Path
 from namm_mm.records import Record
 from namm_mm.report.samples import asked, picture, verdict
 from namm_mm.results.blocks import Histories, HistoryView, PolicyHistory
-from namm_mm.results.plots import Styles
-from namm_mm.results.rows import Method, failed
+from namm_mm.results.cells import Method, failed
+from namm_mm.results.styles import Styles
 from namm_mm.runs.history import History, of_record
 
 ENTRIES = 8_000_000

@@ -96,7 +96,8 @@ def _block(block: Block, anchor: str) -> str:
             pairs = "".join(
                 f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in block.pairs
             )
-            return f"<h3>{escape(block.title)}</h3>\n<dl>{pairs}</dl>"
+            title = escape(block.title)
+            return f'<div class="facts"><h3>{title}</h3>\n<dl>{pairs}</dl></div>'
         case Samples():
             return _samples(block, anchor)
         case Histories():
@@ -109,12 +110,16 @@ def _table(table: Table, anchor: str) -> str:
         "<tr>" + "".join(_entry(e, c) for e, c in zip(row, table.columns, strict=True)) + "</tr>"
         for row in table.rows
     )
+    name = escape(anchor)
+    summary = f"<p>{escape(table.summary)}</p>\n" if table.summary else ""
     note = f'<p class="small">{escape(table.note)}</p>' if table.note else ""
-    title = escape(table.title)
+    kind = "table listing" if table.listing else "table"
     return (
-        f'<div class="scroll" role="region" aria-label="{title}" tabindex="0">\n'
-        f'<table id="{escape(anchor)}" class="sortable">\n<caption>{title}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n{note}"
+        f'<div class="{kind}">\n<h3 id="{name}-title">{escape(table.title)}</h3>\n{summary}'
+        f'<div class="scroll" role="region" aria-labelledby="{name}-title" tabindex="0">\n'
+        f'<table id="{name}" class="sortable" aria-labelledby="{name}-title">\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
+        f'<p class="hint" hidden>Scroll sideways for more columns.</p>\n{note}</div>'
     )
 
 
@@ -132,14 +137,15 @@ def _entry(entry: Entry, column: Column) -> str:
     value = "" if entry.value is None and column.numeric else entry.value
     key = escape(str(entry.text if value is None else value))
     text = f"<strong>{escape(entry.text)}</strong>" if entry.strong else escape(entry.text)
-    detail = f"<small>{escape(entry.detail)}</small>" if entry.detail else ""
+    kind = ' class="warning"' if entry.warning else ""
+    detail = f"<small{kind}>{escape(entry.detail)}</small>" if entry.detail else ""
     return f'<td{numeric} data-key="{key}">{text}{detail}</td>'
 
 
 def _figure(figure: Figure, anchor: str) -> str:
     plot = json.dumps({**figure.plot, "title": figure.title}, allow_nan=False)
     return (
-        f"<figure>\n<h3>{escape(figure.title)}</h3>\n"
+        f'<figure class="chart{" wide" if figure.wide else ""}">\n<h3>{escape(figure.title)}</h3>\n'
         f'<div class="plot" id="{escape(anchor)}" role="img" style="height:{figure.height}px" '
         f'aria-label="{escape(figure.title)}. {escape(figure.description)}">'
         f'<script type="application/json">{_inert(plot)}</script></div>\n'

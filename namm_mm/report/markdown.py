@@ -142,8 +142,8 @@ def _image(title: str, file: Path) -> str:
 
 
 def _table(table: Table) -> str:
-    note = f"\n\n{_escape(table.note)}" if table.note else ""
-    return f"### {_escape(table.title)}\n\n{_rows(table)}{note}"
+    parts = [f"### {_escape(table.title)}", _escape(table.summary), _rows(table)]
+    return "\n\n".join(part for part in (*parts, _escape(table.note)) if part)
 
 
 def _rows(table: Table) -> str:

@@ -21,6 +21,16 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// Tables that are wider than the page say that they can be scrolled.
+function hint() {
+  for (const box of document.querySelectorAll(".table .scroll")) {
+    box.nextElementSibling.hidden = box.scrollWidth <= box.clientWidth + 1;
+  }
+}
+hint();
+window.addEventListener("resize", hint);
+for (const details of document.querySelectorAll("details")) details.addEventListener("toggle", hint);
+
 // Figures: drawn when they come near, in the colours of the theme.
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -41,6 +51,10 @@ function draw(box) {
   const source = box.querySelector("script");
   const { data, layout } = JSON.parse(source.textContent);
   source.remove();
+  if (box.clientWidth < 500) { // a narrow legend has one entry in a line
+    const entries = data.filter((trace) => trace.name && trace.showlegend !== false).length;
+    box.style.height = `${parseInt(box.style.height) + 18 * entries}px`;
+  }
   layout.font = { family: getComputedStyle(document.body).fontFamily, size: 13 };
   const settings = { responsive: true, displaylogo: false, displayModeBar: false };
   Plotly.newPlot(box, data, layout, settings).then(() => Plotly.relayout(box, themed(layout)));
@@ -50,9 +64,10 @@ function draw(box) {
 const scale = "Cividis";
 
 // Frames, for each policy a row of them: what is forgotten is dark.
-async function tile(box, view) {
-  box.replaceChildren();
-  if (!view.frames) return;
+async function tile(figure, view) {
+  const box = figure.querySelector(".tiles");
+  figure.classList.toggle("pictured", Boolean(view.frames));
+  if (!view.frames) return box.replaceChildren();
   const picture = new Image();
   picture.src = view.frames;
   await picture.decode();
@@ -73,8 +88,11 @@ async function tile(box, view) {
   }));
 }
 
+const viewsOf = (figure) => (figure.views ??= JSON.parse(figure.querySelector("script").textContent));
+
 function show(figure) {
-  const views = (figure.views ??= JSON.parse(figure.querySelector("script").textContent));
+  const views = viewsOf(figure);
+  figure.shown = true;
   const slider = figure.querySelector("input");
   const view = views[slider.value];
   figure.querySelector("output").textContent = `${view.name} (${+slider.value + 1} of ${views.length})`;
@@ -85,7 +103,7 @@ function show(figure) {
     return [term, text];
   });
   figure.querySelector("dl").replaceChildren(...terms);
-  tile(figure.querySelector(".tiles"), view);
+  tile(figure, view);
   const box = figure.querySelector(".strip");
   box.setAttribute("aria-label", view.rows.map((row, i) =>
     `${row}: ${view.values[i].map((value) => `${Math.round(100 * value)} %`).join(", ")}`).join("; "));
@@ -114,6 +132,7 @@ const galleryWatcher = new IntersectionObserver(
 );
 for (const figure of galleries) {
   galleryWatcher.observe(figure);
+  tile(figure, viewsOf(figure)[0]); // frames take time to decode, which printing does not give
   figure.querySelector("input").addEventListener("input", () => show(figure));
 }
 
@@ -124,25 +143,40 @@ const watcher = new IntersectionObserver(
 );
 boxes.forEach((box) => watcher.observe(box));
 
-// Paper is light, whatever the screen is.
+// Paper is light, whatever the screen is, and as wide as A4 or Letter without margins.
+const PAPER = { wide: 690, half: 335, part: 0.65 };
 let onScreen;
+function resize(box, size) {
+  if (box.layout) Plotly.relayout(box, size);
+}
 window.addEventListener("beforeprint", () => {
   onScreen = document.documentElement.dataset.theme;
   document.documentElement.dataset.theme = "light";
   boxes.forEach(draw);
   galleries.forEach(show);
   repaint();
+  for (const box of document.querySelectorAll(".plot, .strip")) {
+    const width = box.closest(".chart:not(.wide)") ? PAPER.half : PAPER.wide;
+    const height = Math.round(PAPER.part * parseInt(box.style.height));
+    box.dataset.height = box.style.height;
+    box.style.height = `${height}px`;
+    resize(box, { width, height, "font.size": 9 });
+  }
 });
 window.addEventListener("afterprint", () => {
   if (onScreen) document.documentElement.dataset.theme = onScreen;
   else delete document.documentElement.dataset.theme;
+  for (const box of document.querySelectorAll(".plot, .strip")) {
+    box.style.height = box.dataset.height;
+    resize(box, { width: null, height: null, autosize: true, "font.size": 13 });
+  }
   repaint();
 });
 
 // Theme: the system's, until the reader chooses.
 function repaint() {
   for (const box of boxes) if (box.layout) Plotly.relayout(box, themed(box.layout));
-  for (const figure of galleries) if (figure.views) show(figure);
+  for (const figure of galleries) if (figure.shown) show(figure);
   for (const figure of document.querySelectorAll(".histories")) if (figure.views) showHistory(figure);
 }
 const dark = window.matchMedia("(prefers-color-scheme: dark)");

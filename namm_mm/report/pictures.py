@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from namm_mm.results.blocks import Figure, HistoryView
-from namm_mm.results.plots import SYMBOLS
+from namm_mm.results.styles import SYMBOLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def plot(
             below.set_xlim(left=0)
         named = [t for t in traces if t.get("showlegend", True) and t.get("name")]
         if named:
-            longest = max(len(str(trace["name"])) for trace in named)
+            longest = max(len(line) for trace in named for line in _name(trace).split("\n"))
             columns = max(1, min(len(named), round(10 * width / (longest + 6))))
             page.legend(loc="outside lower center", ncols=columns, frameon=False)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +106,10 @@ def _title(layout: Mapping[str, Any], axis: str) -> str:
     return str(layout.get(axis, {}).get("title", {}).get("text", ""))
 
 
+def _name(trace: Mapping[str, Any]) -> str:
+    return str(trace.get("name") or "").replace("<br>", "\n")
+
+
 def _errors(trace: Mapping[str, Any]) -> list[list[float]] | None:
     error = trace.get("error_y")
     return [list(error["arrayminus"]), list(error["array"])] if error else None
@@ -122,7 +126,7 @@ def _points(axes: Axes, trace: Mapping[str, Any]) -> None:
         style["linestyle"] = "none"
     if "markers" in trace["mode"]:
         style["marker"] = _MARKERS.get(marker.get("symbol", "circle"), "o")
-    name = trace.get("name") if trace.get("showlegend", True) else None
+    name = _name(trace) if trace.get("showlegend", True) else None
     errors = _errors(trace)
     axes.errorbar(places, values, yerr=errors, capsize=3, label=name, **style)
 
@@ -143,7 +147,8 @@ def _bars(axes: Axes, trace: Mapping[str, Any], place: int, count: int) -> None:
         capsize=2,
         ecolor=grey,
         color=colour,
-        label=trace.get("name"),
+        hatch=trace.get("marker", {}).get("pattern", {}).get("shape", ""),
+        label=_name(trace),
     )
     axes.set_xticks(range(len(labels)), labels)
 

@@ -12,8 +12,9 @@ import numpy as np
 from namm_mm.records import Record
 from namm_mm.results import words
 from namm_mm.results.blocks import Samples, SampleView
-from namm_mm.results.plots import INDEXES, Styles, binned
-from namm_mm.results.rows import Method, failed
+from namm_mm.results.cells import Method, failed
+from namm_mm.results.kept_figures import INDEXES, binned
+from namm_mm.results.styles import Styles
 from namm_mm.runs.pictures import FOLDER
 
 SAMPLES = 24

@@ -25,6 +25,7 @@ from namm_mm.results.blocks import (
     Table,
     Text,
 )
+from namm_mm.results.quality_figure import quality_title
 from namm_mm.runs.load import Run
 
 PROJECT = "namm-mm"
@@ -141,9 +142,11 @@ def _panels(runs: Sequence[Run], entity: str, project: str, wr: Any) -> Any:
                 )
             ),
             *(
-                wr.MediaBrowser(title=f"{task}: score by cache size", media_keys=[key])
-                for task in tasks
-                for key in (f"figures/{task}/Score_by_cache_size",)
+                wr.MediaBrowser(
+                    title=f"{task}: {quality_title(metric)}",
+                    media_keys=[f"figures/{task}/{quality_title(metric).replace(' ', '_')}"],
+                )
+                for task, metric in curves
             ),
             wr.WeavePanelSummaryTable(table_name="transfer_matrix"),
             wr.WeavePanelSummaryTable(table_name="predictions"),

@@ -41,32 +41,60 @@ class Entry:
     value
         What a table is sorted by; None where there is none, which goes last.
     strong
-        Whether to stress it.
+        Whether it is bold: a difference that holds.
+    warning
+        Whether `detail` is something that must not be overlooked.
     """
 
     text: str
     detail: str = ""
     value: float | str | None = None
     strong: bool = False
+    warning: bool = False
 
 
 @dataclass(frozen=True)
 class Column:
-    """Heading of a column; `help` explains it."""
+    """Heading of a column.
+
+    Attributes
+    ----------
+    name, help
+        The heading, and what explains it.
+    numeric
+        Whether its entries are numbers, which are set to the right and sorted by value.
+    rank
+        A narrow terminal leaves out the columns of the highest rank first; it always shows 0.
+    """
 
     name: str
     help: str = ""
     numeric: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `note` goes below it."""
+    """A table.
+
+    Attributes
+    ----------
+    title, summary
+        The heading, and what the table says in a sentence, below the heading.
+    columns, rows
+        Each row has an entry for each column.
+    note
+        What must be known; goes below the table.
+    listing
+        Whether it has a row for each sample. Paper leaves such tables out.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Entry, ...], ...]
     note: str = ""
+    summary: str = ""
+    listing: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,13 +111,16 @@ class Figure:
         The numbers of the plot.
     height
         Pixels.
+    wide
+        Whether it takes the whole width of the page; others may stand side by side.
     """
 
     title: str
     description: str
     plot: Mapping[str, Any]
     table: Table
-    height: int = 380
+    height: int = 360
+    wide: bool = False
 
 
 @dataclass(frozen=True)

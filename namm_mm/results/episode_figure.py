@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from namm_mm.results.plots import COLOURS, SCALE
+from namm_mm.results.styles import COLOURS, SCALE
 from namm_mm.runs.history import History
 
 if TYPE_CHECKING:

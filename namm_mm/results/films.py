@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.records import Record
-from namm_mm.results.rows import NAMM, Cell, Method, failed, group
+from namm_mm.results.cells import NAMM, Cell, Method, failed, group
 from namm_mm.runs.history import History, of_record
 
 if TYPE_CHECKING:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from namm_mm.records import Record
-from namm_mm.results.rows import Cell, Method, group
+from namm_mm.results.cells import Cell, Method, group
 
 
 def layer_means(records: Iterable[Record]) -> dict[tuple[Cell, Method], list[float]]:
@@ -36,7 +36,20 @@ def index_means(records: Iterable[Record]) -> dict[tuple[Cell, Method], dict[str
     }
 
 
-def mean_by_index(lines: Sequence[Sequence[float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def kind_means(records: Mapping[Method, Sequence[Record]]) -> dict[Method, dict[str, float]]:
+    """Fraction kept of each kind of token, mean over samples; methods without any are left out."""
+    means = {}
+    for method, found in records.items():
+        kinds: dict[str, list[float]] = {}
+        for record in found:
+            for kind, fraction in record.kept_by_kind.items():
+                kinds.setdefault(kind, []).append(fraction)
+        if kinds:
+            means[method] = {kind: float(np.mean(values)) for kind, values in kinds.items()}
+    return means
+
+
+def mean_by_index(lines: Sequence[Sequence[float]]) -> NDArray[np.float64]:
     """Mean of sequences of unequal length at each index, over those that reach it."""
     longest = max((len(line) for line in lines), default=0)
     total, count = np.zeros(longest), np.zeros(longest)

@@ -14,7 +14,7 @@ from typing import Any
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import MemoryUse, Provenance, Record
-from namm_mm.results.rows import failed, group
+from namm_mm.results.cells import failed, group
 from namm_mm.runs.jsonl import dumps
 
 COLUMNS = (

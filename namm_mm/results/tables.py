@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from namm_mm.records import Record
-from namm_mm.results.rows import Cell, Method, Row
+from namm_mm.results.cells import Cell, Method
+from namm_mm.results.rows import Row
 
 PREDICTIONS = 10_000
 """Rows that W&B shows of a table; of more predictions, every so many-th is sent."""

@@ -61,11 +61,16 @@ def size(value: float | None) -> str:
     """Bytes in binary units: ``1.5 MiB``."""
     if value is None:
         return MISSING
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
+    divisor, unit = byte_unit(value)
+    return f"{value / divisor:.{0 if unit == 'B' else 1}f} {unit}"
+
+
+def byte_unit(largest: float) -> tuple[float, str]:
+    """The binary unit in which a number of bytes is read best: its size, and its name."""
+    for divisor, name in ((1.0, "B"), (2.0**10, "KiB"), (2.0**20, "MiB")):
+        if largest < 1024 * divisor:
+            return divisor, name
+    return 2.0**30, "GiB"
 
 
 def duration(seconds: float | None) -> str:
@@ -88,3 +93,14 @@ def percent(fraction: float | None) -> str:
     if fraction is None:
         return MISSING
     return f"{100 * fraction:.1f} %" if fraction < 0.1 else f"{100 * fraction:.0f} %"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: ``1 run``, ``2,000 runs``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def one_line(text: str, limit: int = 160) -> str:
+    """The text on one line of at most `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

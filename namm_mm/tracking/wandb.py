@@ -30,8 +30,9 @@ from typing import Any, Literal
 
 from namm_mm.records import Record
 from namm_mm.results import tables
+from namm_mm.results.cells import Cell, Method, cell_of, failed, method_of
 from namm_mm.results.kept_means import index_means, layer_means
-from namm_mm.results.rows import Cell, Method, cell_of, failed, method_of, result_rows
+from namm_mm.results.rows import result_rows
 from namm_mm.runs.jsonl import read_records
 from namm_mm.runs.tracker import FinishOnExit, RunInfo, Status, Value, check_status
 

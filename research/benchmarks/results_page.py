@@ -27,7 +27,8 @@ from typing import Any
 
 from namm_mm.records import Record
 from namm_mm.results import words
-from namm_mm.results.rows import FULL, NAMM, Cell, Row, cell_of, result_rows
+from namm_mm.results.cells import FULL, NAMM, Cell, cell_of
+from namm_mm.results.rows import Row, result_rows
 from namm_mm.results.slim import read_slim, write_slim
 from namm_mm.runs import read_records, read_state
 from namm_mm.runs.keys import key_of

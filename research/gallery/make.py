@@ -24,9 +24,9 @@ from namm_mm.records import Media, Record
 from namm_mm.report import pictures
 from namm_mm.results import words
 from namm_mm.results.blocks import Figure
+from namm_mm.results.cells import NAMM, group
 from namm_mm.results.episode_figure import episode_figure
 from namm_mm.results.figures import figures
-from namm_mm.results.rows import NAMM, group
 from namm_mm.runs import read_records, read_state
 from namm_mm.runs.history import of_record
 from namm_mm.runs.jsonl import RECORDS, write_records

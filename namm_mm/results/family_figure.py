@@ -1,0 +1,64 @@
+"""Scores within each family of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from namm_mm.results import words
+from namm_mm.results.blocks import Column, Entry, Figure, Table
+from namm_mm.results.number_tables import interval_entry
+from namm_mm.results.rows import Row
+from namm_mm.results.styles import Styles, finish
+
+
+def by_family(rows: Sequence[Row], styles: Styles) -> Figure | None:
+    """Compare scores within each family; None where there is one family.
+
+    `rows` are by family, of one cell and metric.
+    """
+    from plotly import graph_objects as go
+
+    families = list(dict.fromkeys(row.family for row in rows))
+    methods = list(dict.fromkeys(row.method for row in rows))
+    found = {(row.method, row.family): row.score for row in rows}
+    if len(families) < 2:
+        return None
+    plot = go.Figure()
+    for method in methods:
+        scores = [found.get((method, family)) for family in families]
+        plot.add_bar(
+            x=families,
+            y=[None if score is None else score.mean for score in scores],
+            error_y={
+                "array": [s.high - s.mean if s and s.known else 0.0 for s in scores],
+                "arrayminus": [s.mean - s.low if s and s.known else 0.0 for s in scores],
+                "thickness": 1.2,
+                "width": 3,
+                "color": "#7f8790",
+            },
+            name=styles.short(method),
+            marker={
+                "color": styles.colour(method),
+                "pattern": {"shape": styles.pattern(method)},
+            },
+        )
+    metric = rows[0].metric.replace("_", " ") or "score"
+    plot.update_yaxes(title=metric)
+    places = words.decimals(rows)
+    table = Table(
+        "Score by family",
+        (Column("family"), *(Column(styles.label(method), numeric=True) for method in methods)),
+        tuple(
+            (
+                Entry(family),
+                *(interval_entry(found.get((method, family)), places) for method in methods),
+            )
+            for family in families
+        ),
+    )
+    return Figure(
+        f"{metric.capitalize()} by family",
+        "Mean score with its 95 % interval in each family of samples.",
+        finish(plot),
+        table,
+    )

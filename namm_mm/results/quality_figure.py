@@ -1,0 +1,128 @@
+"""The headline figure: quality against the bytes of the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from namm_mm.results import words
+from namm_mm.results.blocks import Column, Entry, Figure, Table
+from namm_mm.results.number_tables import interval_entry
+from namm_mm.results.rows import Row
+from namm_mm.results.styles import Styles, finish
+
+SAME = 0.005
+"""Points that lie closer than this part of the axes cannot be told apart."""
+
+
+def quality_title(metric: str) -> str:
+    """Return the title of the figure of a metric."""
+    return f"{metric.replace('_', ' ').capitalize() or 'Score'} against bytes"
+
+
+def quality_by_bytes(rows: Sequence[Row], styles: Styles) -> Figure | None:
+    """Plot mean scores against the bytes of the cache at the end; None without such rows.
+
+    `rows` are those of one table. Every point stands at its true place; what cannot be told apart
+    has one entry in the legend.
+    """
+    from plotly import graph_objects as go
+
+    shown = [row for row in rows if row.score is not None and row.bytes_final is not None]
+    if not shown:
+        return None
+    divisor, unit = words.byte_unit(max(row.bytes_final or 0.0 for row in shown))
+    plot = go.Figure()
+    curves = budget_curves(shown)
+    named = sorted(  # what is covered is drawn first, so that a marker is that of the legend
+        zip(curves, _names(curves, styles), strict=True), key=lambda pair: pair[1] is not None
+    )
+    for curve, name in named:
+        method = curve[0].method
+        scores = [row.score for row in curve if row.score is not None]
+        plot.add_scatter(
+            x=[(row.bytes_final or 0.0) / divisor for row in curve],
+            y=[score.mean for score in scores],
+            error_y={
+                "array": [score.high - score.mean if score.known else 0.0 for score in scores],
+                "arrayminus": [score.mean - score.low if score.known else 0.0 for score in scores],
+                "thickness": 1.2,
+                "width": 4,
+            },
+            mode="lines+markers" if len(curve) > 1 else "markers",
+            name=name or "",
+            showlegend=name is not None,
+            line={"color": styles.colour(method), "width": 1.5},
+            marker={"color": styles.colour(method), "symbol": styles.symbol(method), "size": 11},
+            hovertext=[_hover(row, styles) for row in curve],
+            hoverinfo="text",
+        )
+    plot.update_xaxes(title=f"cache at the end, {unit}", rangemode="tozero")
+    plot.update_yaxes(title=rows[0].metric.replace("_", " "), rangemode="tozero")
+    return Figure(
+        quality_title(rows[0].metric),
+        "Mean score with its 95 % interval against the allocated bytes of the whole cache at the "
+        "end. Up and to the left is better. A line joins the budgets of one policy.",
+        finish(plot),
+        _table(shown, styles),
+        height=320,
+        wide=True,
+    )
+
+
+def budget_curves(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return the rows that differ in their budget alone, each curve by the size of the cache."""
+    curves: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        curves.setdefault(row.method._replace(budget=""), []).append(row)
+    return [sorted(curve, key=lambda row: row.bytes_final or 0.0) for curve in curves.values()]
+
+
+def _names(curves: Sequence[Sequence[Row]], styles: Styles) -> list[str | None]:
+    """Return the entry of each curve in the legend; None where an earlier one covers it."""
+    points = [
+        np.array([(row.bytes_final or 0.0, row.score.mean) for row in curve if row.score])
+        for curve in curves
+    ]
+    spans = np.maximum(np.ptp(np.concatenate(points), axis=0), 1e-12)
+    groups: list[list[int]] = []
+    for place, mine in enumerate(points):
+        for group in groups:
+            first = points[group[0]]
+            if first.shape == mine.shape and bool((abs(first - mine) / spans < SAME).all()):
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    names: list[str | None] = [None] * len(curves)
+    for group in groups:
+        methods = [curves[place][0].method for place in group]
+        if len(curves[group[0]]) > 1:  # the points of a curve are its budgets
+            methods = [method._replace(budget="") for method in methods]
+        names[group[0]] = styles.joined(methods)
+    return names
+
+
+def _hover(row: Row, styles: Styles) -> str:
+    score = words.with_ends(row.score, words.decimals([row]))
+    size = words.size(row.bytes_final)
+    return f"{styles.label(row.method)}<br>{score}<br>{size}, {words.percent(row.kept_fraction)}"
+
+
+def _table(rows: Sequence[Row], styles: Styles) -> Table:
+    places = words.decimals(rows)
+    names = ("bytes", "kept", "score")
+    return Table(
+        "Score and cache",
+        (Column("policy"), *(Column(name, numeric=True) for name in names)),
+        tuple(
+            (
+                Entry(styles.label(row.method)),
+                Entry(words.size(row.bytes_final), value=row.bytes_final),
+                Entry(words.percent(row.kept_fraction), value=row.kept_fraction),
+                interval_entry(row.score, places),
+            )
+            for row in rows
+        ),
+    )

@@ -1,0 +1,139 @@
+"""The result table of one cell and metric, and what it says in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from namm_mm.results import words
+from namm_mm.results.blocks import Column, Entry, Table
+from namm_mm.results.cells import FULL, NAMM, Cell
+from namm_mm.results.comparisons import by_table, remarks, significant, table_titles
+from namm_mm.results.number_tables import interval_entry
+from namm_mm.results.rows import Row
+
+LEGEND = (
+    "Brackets are 95 % intervals: Wilson's for right-or-wrong scores, else bootstrap over samples "
+    "(BCa below 30). Differences are paired, on the same samples. Bold differences hold at 5 %: "
+    "paired sign-flip test, corrected by Holm's method over all differences of the table. Kept is "
+    "the part of the tokens seen that is cached at the end. Cache sizes are those at the end, with "
+    "the peak below where it differs: allocated bytes of the whole cache, and tokens per head "
+    "(mean over layers and heads). Failed samples are counted and are in no mean."
+)
+
+
+def result_tables(rows: Sequence[Row]) -> dict[tuple[Cell, str], Table]:
+    """Return one table for each cell and metric; each has a heading of its own."""
+    titles = table_titles(rows)
+    several = len({row.method.run for row in rows}) > 1
+    return {
+        key: result_table(titles[key], own, runs=several) for key, own in by_table(rows).items()
+    }
+
+
+def result_table(title: str, rows: Sequence[Row], *, runs: bool = False) -> Table:
+    """Return the table of one cell and metric.
+
+    Parameters
+    ----------
+    title
+        Its heading.
+    rows
+        Of one cell and metric; of several families, each row names its own.
+    runs
+        Whether to name the run of each row.
+    """
+    families = any(row.family for row in rows)
+    variants = len({row.method[3:] for row in rows if row.method.policy != FULL}) > 1
+    places = words.decimals(rows)
+    held = significant(rows)
+    columns = [
+        *([Column("run")] if runs else []),
+        *([Column("family")] if families else []),
+        Column("policy", "its budget below"),
+        *([Column("memory", "storage, protocol, update interval", rank=3)] if variants else []),
+        Column("n", "samples scored; failed ones below", numeric=True),
+        Column(_heading(rows[0].metric), "mean with its 95 % interval", numeric=True),
+        Column("to full", "paired difference to the full cache", numeric=True, rank=1),
+        Column("NAMM - this", "paired difference of NAMM to this", numeric=True, rank=2),
+        Column("kept", "tokens at the end, of those seen", numeric=True, rank=1),
+        Column("cache bytes", "whole cache, at the end", numeric=True, rank=2),
+        Column("cache tokens", "per head, at the end", numeric=True, rank=5),
+        Column("first token", "time to it, and of each later one", numeric=True, rank=4),
+    ]
+    lines = []
+    for place, row in enumerate(rows):
+        method = row.method
+        lines.append(
+            (
+                *([Entry(method.run, value=method.run)] if runs else []),
+                *([Entry(row.family, value=row.family)] if families else []),
+                Entry(method.policy, "" if method.budget == FULL else method.budget, method.label),
+                *(
+                    [Entry(f"{method.storage}, {method.protocol}, every {method.interval}")]
+                    if variants
+                    else []
+                ),
+                _count(row),
+                interval_entry(row.score, places),
+                interval_entry(row.to_full, places, signed=True, strong=place in held.to_full),
+                interval_entry(row.from_namm, places, signed=True, strong=place in held.from_namm),
+                *_sizes(row),
+                _times(row),
+            )
+        )
+    note = " ".join(remarks(rows))
+    return Table(title, tuple(columns), tuple(lines), note, "" if families else sentence(rows))
+
+
+def _heading(metric: str) -> str:
+    return metric.replace("_", " ") or "score"
+
+
+def _count(row: Row) -> Entry:
+    failed = f"{row.errors:,} failed" if row.errors else ""
+    return Entry(f"{row.n:,}", failed, row.n, warning=bool(failed))
+
+
+def _sizes(row: Row) -> tuple[Entry, Entry, Entry]:
+    """Return what was kept, and the size of the cache in bytes and in tokens."""
+    larger = row.larger_at_end or row.larger_at_peak
+    final, peak = words.size(row.bytes_final), words.size(row.bytes_peak)
+    details = [*([f"peak {peak}"] if peak != final else []), *(["over full"] if larger else [])]
+    tokens, most = words.tokens(row.tokens_final), words.tokens(row.tokens_peak)
+    return (
+        Entry(
+            words.percent(row.kept_fraction),
+            "nothing evicted" if row.never_evicted else "",
+            row.kept_fraction,
+            warning=row.never_evicted,
+        ),
+        Entry(final, ", ".join(details), row.bytes_final, warning=larger),
+        Entry(tokens, f"peak {most}" if most != tokens else "", row.tokens_final),
+    )
+
+
+def _times(row: Row) -> Entry:
+    """Return the time to the first token, and of each later one where there were any."""
+    later = f"then {words.duration(row.token_seconds)}" if row.token_seconds else ""
+    return Entry(words.duration(row.first_token_seconds), later, row.first_token_seconds)
+
+
+def sentence(rows: Sequence[Row]) -> str:
+    """Say in words what NAMM did in one table: only what the numbers say."""
+    places = words.decimals(rows)
+    place = next((i for i, r in enumerate(rows) if r.method.policy == NAMM and r.score), None)
+    full = next((row for row in rows if row.method.policy == FULL and row.score), None)
+    if place is None:
+        return f"{words.count(len(rows), 'method')}; NAMM is not among them."
+    namm = rows[place]
+    text = (
+        f"NAMM keeps {words.percent(namm.kept_fraction)} of the tokens and scores "
+        f"{words.with_ends(namm.score, places)}"
+    )
+    if full is not None:
+        text += f"; the full cache scores {words.with_ends(full.score, places)}"
+    if namm.to_full is not None:
+        text += f"; the difference is {words.with_ends(namm.to_full, places, signed=True)}"
+        if place not in significant(rows).to_full:
+            text += f", which is not significant (n = {namm.to_full.n})"
+    return text + "."

@@ -1,0 +1,112 @@
+"""The look of figures: colours that colour-blind readers can tell apart, and how traces differ."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.results.cells import Method
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#999999")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x", "hexagon")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+PATTERNS = ("", "/", "x", ".", "-", "+", "|")
+SCALE = "Cividis"
+LEGEND_WIDTH = 40
+"""Characters of one line of a legend."""
+
+
+class Styles:
+    """How each method is drawn, the same in all figures of a report.
+
+    A policy has one colour. Its symbol tells runs apart where there are several, else policies; its
+    dash and its pattern tell the budgets of one policy apart.
+    """
+
+    def __init__(self, methods: Sequence[Method]) -> None:
+        self._policies = list(dict.fromkeys(method.policy for method in methods))
+        self._runs = list(dict.fromkeys(method.run for method in methods))
+        self._shown = tuple(methods)
+
+    def within(self, methods: Iterable[Method]) -> Styles:
+        """Return the same look for figures that show only `methods`, such as those of one cell."""
+        styles = copy(self)
+        styles._shown = tuple(methods)
+        return styles
+
+    def colour(self, method: Method) -> str:
+        """Return the colour of the policy."""
+        return COLOURS[self._policies.index(method.policy) % len(COLOURS)]
+
+    def symbol(self, method: Method) -> str:
+        """Return the symbol of the run, or of the policy where there is one run."""
+        policy = self._policies.index(method.policy)
+        place = policy + policy // len(COLOURS)
+        if len(self._runs) > 1:
+            place = self._runs.index(method.run) + policy // len(COLOURS)
+        return SYMBOLS[place % len(SYMBOLS)]
+
+    def dash(self, method: Method) -> str:
+        """Return the dash of the budget."""
+        return DASHES[self._variant(method) % len(DASHES)]
+
+    def pattern(self, method: Method) -> str:
+        """Return the pattern that fills a bar."""
+        return PATTERNS[self._variant(method) % len(PATTERNS)]
+
+    def _variant(self, method: Method) -> int:
+        budgets = self._budgets(method)
+        run = self._runs.index(method.run)
+        round_of_colours = self._policies.index(method.policy) // len(COLOURS)
+        return budgets.index(method.budget) + len(budgets) * run + round_of_colours
+
+    def _budgets(self, method: Method) -> list[str]:
+        return list(dict.fromkeys(m.budget for m in self._shown if m.policy == method.policy))
+
+    def label(self, method: Method) -> str:
+        """Return policy and budget, with the run where there are several."""
+        return f"{method.label} ({method.run})" if len(self._runs) > 1 else method.label
+
+    def short(self, method: Method) -> str:
+        """Return the label without the budget where the policy has one budget alone."""
+        one = len(self._budgets(method)) == 1
+        return self.label(method._replace(budget="") if one else method)
+
+    def joined(self, methods: Sequence[Method]) -> str:
+        """Return one label for methods that look the same; what they share is said once."""
+        if len(self._runs) > 1:
+            return legend_label(", ".join(map(self.short, methods)))
+        by_budget: dict[str, list[str]] = {}
+        for method in methods:
+            tail = self.short(method).removeprefix(method.policy)
+            by_budget.setdefault(tail, []).append(method.policy)
+        return legend_label(
+            "; ".join(f"{', '.join(policies)}{tail}" for tail, policies in by_budget.items())
+        )
+
+
+def legend_label(text: str) -> str:
+    """Return a label as lines that fit into a legend."""
+    return "<br>".join(textwrap.wrap(text, LEGEND_WIDTH, break_long_words=False))
+
+
+def finish(plot: Figure) -> dict[str, Any]:
+    """Give a figure the common look and return its JSON; the page sets colours by its theme."""
+    plot.update_layout(
+        template={},
+        margin={"l": 60, "r": 16, "t": 8, "b": 48},
+        legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
+        hovermode="closest",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        barmode="group",
+    )
+    plot.update_xaxes(automargin=True, zeroline=False)
+    plot.update_yaxes(automargin=True, zeroline=False)
+    found = plot.to_plotly_json()
+    return {"data": found["data"], "layout": found["layout"]}
