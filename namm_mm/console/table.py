@@ -60,9 +60,6 @@ def _table(table: blocks.Table, width: int) -> RenderResult:
     """Yield the table with as many columns as fit, and what is left out."""
     shown, beside = fitting(table, width)
     grid = Table(
-        title=table.title,
-        title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD,
         padding=(0, GAP - 1, 0, 0),  # and one between the columns, which the box draws
         pad_edge=False,
@@ -73,6 +70,7 @@ def _table(table: blocks.Table, width: int) -> RenderResult:
         grid.add_column(column.name, justify="right" if column.numeric else "left")
     for row in table.rows:
         grid.add_row(*(_entry(row[place], beside) for place in shown))
+    yield Text(table.title, style="bold")
     yield grid
     absent = [c.name for place, c in enumerate(table.columns) if place not in shown]
     if absent:

@@ -50,15 +50,15 @@ def result_table(title: str, rows: Sequence[Row], *, runs: bool = False) -> Tabl
         *([Column("run")] if runs else []),
         *([Column("family")] if families else []),
         Column("policy", "its budget below"),
-        *([Column("memory", "storage, protocol, update interval", rank=3)] if variants else []),
+        *([Column("memory", "storage, protocol, update interval", rank=4)] if variants else []),
         Column("n", "samples scored; failed ones below", numeric=True),
         Column(_heading(rows[0].metric), "mean with its 95 % interval", numeric=True),
         Column("to full", "paired difference to the full cache", numeric=True, rank=1),
-        Column("NAMM - this", "paired difference of NAMM to this", numeric=True, rank=2),
+        Column("NAMM - this", "paired difference of NAMM to this", numeric=True, rank=3),
         Column("kept", "tokens at the end, of those seen", numeric=True, rank=1),
         Column("cache bytes", "whole cache, at the end", numeric=True, rank=2),
-        Column("cache tokens", "per head, at the end", numeric=True, rank=5),
-        Column("first token", "time to it, and of each later one", numeric=True, rank=4),
+        Column("cache tokens", "per head, at the end", numeric=True, rank=6),
+        Column("first token", "time to it, and of each later one", numeric=True, rank=5),
     ]
     lines = []
     for place, row in enumerate(rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from synthetic_records import PROVENANCE, make_history, make_records, with_histo
 
 from namm_mm import report
 from namm_mm.records import Inputs, Media, Sample
-from namm_mm.runs import RunInfo
+from namm_mm.runs import RunInfo, read_records
 from namm_mm.runs.pictures import save_frames
 from namm_mm.tracking import open_run
 
@@ -157,10 +158,78 @@ def test_paper_is_light_and_the_screen_as_it_was(page: Page) -> None:
     assert page.evaluate(text) == dark != "rgb(28, 32, 36)"
 
 
-def test_a_phone_does_not_scroll_sideways(page: Page) -> None:
+def test_a_phone_scrolls_tables_and_says_so(page: Page) -> None:
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.wait_for_timeout(300)
+    hint = page.locator("#results .hint").first
+    assert not hint.is_visible()
     page.set_viewport_size({"width": 390, "height": 844})
     # plots follow the width of the page a moment later
     page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth")
+    box = page.locator("#results .scroll").first
+    assert box.evaluate("box => box.scrollWidth > box.clientWidth")
+    assert hint.is_visible()
+    first = page.locator("#results tbody td").first  # the policy stays while numbers scroll
+    before = first.bounding_box()
+    box.evaluate("box => { box.scrollLeft = 150 }")
+    assert first.bounding_box() == before
+
+
+def test_results_come_before_notes_and_a_heading_before_its_sentence(page: Page) -> None:
+    order = page.evaluate(
+        "[...document.querySelectorAll('h2, h3, #results .table p, table')]"
+        ".map(one => [one.tagName, one.textContent.slice(0, 20)])"
+    )
+    assert [tag for tag, _ in order[:4]] == ["H2", "H3", "P", "TABLE"]
+    assert order[0][1] == "Results"
+    assert order[2][1].startswith("NAMM keeps")
+
+
+def test_points_stand_at_their_true_bytes(page: Page, file: Path) -> None:
+    plot = page.locator("#results .plot").first
+    plot.scroll_into_view_if_needed()
+    plot.locator(".main-svg").first.wait_for()
+    drawn = plot.evaluate("box => box.data.flatMap(trace => trace.x)")
+    records = [r for r in read_records(file.parent)[0] if r.task == "long_text" and r.memory]
+    for policy in ("full", "namm", "l2"):
+        sizes = [r.memory.bytes_final / 1024 for r in records if r.policy == policy and r.memory]
+        mean = sum(sizes) / len(sizes)
+        assert min(abs(x - mean) for x in drawn) < 1e-6 * mean
+
+
+def test_paper_has_whole_charts_and_no_table_head_alone(
+    browser: Browser, file: Path, tmp_path: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(TIMEOUT)
+    page.goto(file.as_uri())
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    charts = page.evaluate(
+        "[...document.querySelectorAll('.plot')].map(box => [box.layout.width, box.layout.height,"
+        " box.clientHeight, box.closest('.chart').clientHeight,"
+        " getComputedStyle(box.closest('.chart')).breakInside])"
+    )
+    assert len(charts) == 7
+    for width, height, space, figure, breaks in charts:
+        assert width <= 700  # A4 and Letter are 718 pixels wide without margins of 12 mm
+        assert height <= space + 1
+        assert figure < 900
+        assert breaks == "avoid"
+    heads = page.evaluate(
+        "[...document.querySelectorAll('thead')].map(one => getComputedStyle(one).display)"
+    )
+    assert set(heads) == {"table-row-group"}  # not repeated, and never alone:
+    tables = page.evaluate(
+        "[...document.querySelectorAll('.table')].map(one => getComputedStyle(one).breakInside)"
+    )
+    assert set(tables) == {"avoid"}
+    for query in (".listing", ".histories", "nav", "details"):
+        assert not page.locator(query).first.is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    paper = page.pdf(format="A4", prefer_css_page_size=True)
+    assert 1 < len(re.findall(rb"/Type\s*/Page[^s]", paper)) <= 8
+    page.close()
 
 
 def test_the_numbers_of_a_figure_open_as_a_table(page: Page) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from namm_mm.errors import RunError, UsageError
 from namm_mm.records import Asked, Inputs, Media, MemoryUse, Record, Sample
 from namm_mm.report import html, markdown, pictures
 from namm_mm.report.build import build
-from namm_mm.results import plots
 from namm_mm.results.blocks import Figure, Histories, Report, Samples, Table
 from namm_mm.results.rows import result_rows
 from namm_mm.runs import RunInfo
@@ -34,8 +33,14 @@ from namm_mm.tracking import open_run
 MEMORY = MemoryUse(256, 2, (256.0,) * 4, 256.0, 256.0, 65536, 65536)
 
 
-def write(folder: Path, records: Sequence[Record], *, notes: tuple[str, ...] = ()) -> Path:
-    info = RunInfo("pocket", "transfer", {}, records[0].provenance, notes=notes)
+def write(
+    folder: Path,
+    records: Sequence[Record],
+    *,
+    notes: tuple[str, ...] = (),
+    config: Mapping[str, Any] | None = None,
+) -> Path:
+    info = RunInfo("pocket", "transfer", config or {}, records[0].provenance, notes=notes)
     with open_run(folder, info, wandb_mode="disabled") as tracker:
         for record in records:
             tracker.record(record)
@@ -69,15 +74,107 @@ def test_console_html_and_markdown_show_the_same_numbers(tmp_path: Path) -> None
         assert mean in table
         assert f"[{row.score.low:.{min(places, 2)}f}, {row.score.high:.{min(places, 2)}f}]" in page
     assert "1 failed" in page
-    assert "1 err" in table
+    assert "1 failed" in table
 
 
-def test_the_console_table_fits_100_columns_and_wraps_below() -> None:
+def words_of(text: str) -> set[str]:
+    return set(re.findall(r"[^\s()\u2500]+", text))
+
+
+def test_a_narrow_console_leaves_columns_out_and_breaks_no_word() -> None:
     records = make_records(12)
+    known = words_of(printed(records, 400))
     for width in (60, 80, 100, 160):
         lines = printed(records, width).splitlines()
         assert max(map(len, lines)) <= width
-    assert any("match:namm" in line for line in printed(records, 100).splitlines())
+        assert words_of("\n".join(lines[:10])) <= known
+    for name in ("match:namm", "kept", "cache bytes", "to full"):
+        assert name in printed(records, 80)
+    assert "At this width without: NAMM - this, cache tokens, first token." in printed(records, 80)
+    assert "At this width without" not in printed(records, 160)
+
+
+def test_metrics_that_differ_stand_in_tables_of_their_own(tmp_path: Path) -> None:
+    """Half of the samples have options and accuracy, half are generated and matched exactly."""
+    records = [
+        make_record(
+            policy=policy,
+            sample=f"s{i}",
+            value=float(i % 2 == 0 or policy == "full"),
+            metric="accuracy" if i < 4 else "exact_match",
+            family="options" if i < 4 else "generated",
+        )
+        for policy in ("full", "namm")
+        for i in range(12)
+    ]
+    records[-1] = dataclasses.replace(records[-1], value=None, metric="", error="broken")
+    made = make_report(tmp_path, records)
+    tables = [b for b in made.sections[0].blocks if isinstance(b, Table)]
+    assert [table.title.rpartition(": ")[2] for table in tables] == ["accuracy", "exact match"]
+    assert [table.rows[1][2].text for table in tables] == ["0.500", "0.571"]
+    assert [(table.rows[1][1].text, table.rows[1][1].detail) for table in tables] == [
+        ("4", ""),
+        ("7", "1 failed"),
+    ]
+    assert ": exact match" in printed(records)
+
+
+def test_only_differences_that_hold_after_holms_correction_are_bold(tmp_path: Path) -> None:
+    """Ten of ten pairs differ: p is .002; six of six: p is .031, which Holm makes .06."""
+    skills = {"full": 12, "namm": 12, "h2o": 2, "l2": 6}
+    records = [
+        make_record(policy=policy, sample=f"s{i:02d}", value=float(i < right))
+        for policy, right in skills.items()
+        for i in range(12)
+    ]
+    (table,) = [
+        b for b in make_report(tmp_path, records).sections[0].blocks if isinstance(b, Table)
+    ]
+    bold = {
+        row[0].text: [entry.strong for entry in row]
+        for row in table.rows
+        if any(e.strong for e in row)
+    }
+    assert list(bold) == ["h2o"]
+    places = [
+        column.name for column, strong in zip(table.columns, bold["h2o"], strict=True) if strong
+    ]
+    assert places == ["to full", "NAMM - this"]
+    assert "is not significant (n = 12)" in table.summary
+
+
+def test_a_budget_that_was_never_reached_is_told(tmp_path: Path) -> None:
+    records = [
+        make_record(sample=f"s{i}", policy=policy, budget=budget)
+        for policy, budget in (("full", "full"), ("h2o", "tokens:256"), ("l2", "tokens:64"))
+        for i in range(3)
+    ]
+    cut = dataclasses.replace(MEMORY, tokens_final=64.0, tokens_peak=64.0)
+    records = [dataclasses.replace(r, memory=cut) if r.policy == "l2" else r for r in records]
+    (table,) = [
+        b for b in make_report(tmp_path, records).sections[0].blocks if isinstance(b, Table)
+    ]
+    assert table.note == "The budget was never reached and nothing was evicted: h2o tokens:256."
+    assert [
+        [entry.detail for entry in row if entry.warning and entry.detail] for row in table.rows
+    ] == [[], ["nothing evicted"], []]
+    assert "never reached" in printed(records)
+    assert "never reached" in markdown.render(make_report(tmp_path, records))
+
+
+def test_a_cache_larger_than_the_full_one_is_marked(tmp_path: Path) -> None:
+    grown = dataclasses.replace(
+        MEMORY, tokens_final=128.0, bytes_final=MEMORY.bytes_final + 1, bytes_peak=90000
+    )
+    records = [make_record(sample="a"), make_record(sample="a", policy="namm", memory=grown)]
+    (table,) = [
+        b for b in make_report(tmp_path, records).sections[0].blocks if isinstance(b, Table)
+    ]
+    assert table.note == (
+        "The cache takes more bytes than the full one at the end: namm. "
+        "The cache takes more bytes than the full one at its peak: namm."
+    )
+    assert "over full" in printed(records)
 
 
 def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
@@ -188,22 +285,55 @@ def test_a_cut_off_line_is_a_warning_in_the_report(tmp_path: Path) -> None:
     assert "line 3 is cut off" in text
 
 
-def test_notes_of_the_run_stand_above_the_results(tmp_path: Path) -> None:
+def test_results_come_first_and_notes_last(tmp_path: Path) -> None:
     write(tmp_path, [make_record()], notes=("NAMM: provisional",))
     page = report.render([tmp_path]).read_text()
-    assert page.index("NAMM: provisional") < page.index("<table")
+    assert page.index("<table") < page.index("NAMM: provisional")
+    headings = re.findall(r"<h2[^>]*>([^<]*)", page)
+    assert headings[0] == "Results"
+    assert headings[-2:] == ["Notes", "Provenance"]
+
+
+def test_a_heading_stands_above_its_own_sentence(tmp_path: Path) -> None:
+    page = html.render(make_report(tmp_path, make_records(4)))
+    for title in re.findall(r"<h3[^>]*>(long_text with[^<]*)", page):
+        assert page.index(title) < page.index("NAMM keeps") < page.index("<table")
 
 
 def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
-    one = write(tmp_path / "one", make_records(4))
-    two = write(tmp_path / "two", make_records(4, run="second", seed=1))
-    copy = write(tmp_path / "copy", make_records(4))
-    made = build(load_runs([one, two, copy]))
-    assert [run.name for run in load_runs([one, two, copy])] == [PROVENANCE.run, "second", "copy"]
-    (table, *_) = [b for b in made.sections[0].blocks if isinstance(b, Table)]
+    one = write(tmp_path / "one", make_records(4), config={"interval": 128, "seeds": [0]})
+    two = write(
+        tmp_path / "two",
+        make_records(4, run="second", seed=1),
+        config={"interval": 64, "seeds": [0], "cells": {"text": {"policies": [{"name": "h2o"}]}}},
+    )
+    copy = write(tmp_path / "copy", make_records(4), config={"interval": 128, "seeds": [0]})
+    runs = load_runs([one, two, copy])
+    names = [PROVENANCE.run, "second", "copy"]
+    assert [run.name for run in runs] == names
+    made = build(runs)
+    (table, *_, differences) = [b for b in made.sections[0].blocks if isinstance(b, Table)]
     assert table.columns[0].name == "run"
-    assert {row[0].text for row in table.rows} == {PROVENANCE.run, "second", "copy"}
+    assert {row[0].text for row in table.rows} == set(names)
     assert len(table.rows) == 3 * 5
+    assert [column.name for column in differences.columns] == ["setting", *names]
+    assert [[entry.text for entry in row] for row in differences.rows] == [
+        ["interval", "128", "64", "128"],
+        ["cells.text.policies.h2o.name", "(not set)", "h2o", "(not set)"],
+    ]
+
+
+def test_tables_of_different_runs_have_different_headings(tmp_path: Path) -> None:
+    """Runs on other samples are not compared; each table names its run."""
+    other = [
+        dataclasses.replace(record, dataset="other") for record in make_records(4, run="second")
+    ]
+    folders = [write(tmp_path / "one", make_records(4)), write(tmp_path / "two", other)]
+    made = build(load_runs(folders))
+    titles = [b.title for b in made.sections[0].blocks if isinstance(b, Table)]
+    assert len(titles) == len(set(titles)) == 3 + 3 + 1
+    assert "long_text with text (smollm2-135m), run second" in titles
+    assert "run second" in printed([r for run in load_runs(folders) for r in run.records])
 
 
 def test_many_records_are_sampled_and_the_report_says_so(tmp_path: Path) -> None:
@@ -221,7 +351,7 @@ def test_a_run_of_failures_only_still_gives_a_report(tmp_path: Path) -> None:
     ]
     page = html.render(make_report(tmp_path, records))
     assert "3 of 3 records failed: 3 times: no such file" in page
-    assert "3 err" in printed(records)
+    assert "3 failed" in printed(records)
 
 
 def test_what_cannot_be_reported_is_one_clear_message(tmp_path: Path) -> None:
@@ -309,25 +439,39 @@ def test_pictures_draw_the_numbers_of_the_figure(
     assert drawn == expected
 
 
-def test_several_budgets_of_one_policy_make_a_curve(tmp_path: Path) -> None:
+def test_several_budgets_of_one_policy_make_a_curve_at_true_positions(tmp_path: Path) -> None:
     records = [
         make_record(
             policy="h2o",
             budget=f"tokens:{size}",
             sample=f"s{i}",
             value=float(i < size / 64),
-            memory=dataclasses.replace(MEMORY, tokens_final=float(size)),
+            memory=dataclasses.replace(MEMORY, tokens_final=float(size), bytes_final=256 * size),
         )
         for size in (128, 32, 64)
         for i in range(4)
     ]
-    rows = result_rows([*records, make_record(sample="s0")])
-    (curve,) = plots.budget_curves(rows)
-    assert [row.method.budget for row in curve] == ["tokens:32", "tokens:64", "tokens:128"]
     figure = figures(make_report(tmp_path, [*records, make_record(sample="s0")]))[0]
-    (line,) = [trace for trace in figure.plot["data"] if trace["mode"] == "lines"]
-    assert list(line["x"]) == [12.5, 25.0, 50.0]
+    assert figure.title == "Accuracy against bytes"
+    (line,) = [trace for trace in figure.plot["data"] if "lines" in trace["mode"]]
+    assert list(line["x"]) == [8.0, 16.0, 32.0]  # KiB
     assert list(line["y"]) == [0.25, 0.25, 0.5]
+    assert line["name"] == "h2o"
+
+
+def test_a_legend_has_one_entry_for_what_cannot_be_told_apart(tmp_path: Path) -> None:
+    same = [
+        make_record(policy=policy, sample=f"s{i}", value=float(i % 2))
+        for policy in ("h2o", "l2", "random")
+        for i in range(4)
+    ]
+    found = {figure.title: figure for figure in figures(make_report(tmp_path, same))}
+    layers, quality = found["Cache size by layer"], found["Accuracy against bytes"]
+    assert [trace["name"] for trace in layers.plot["data"]] == ["h2o, l2, random"]
+    shown = [trace["name"] for trace in quality.plot["data"] if trace["showlegend"]]
+    assert shown == ["h2o, l2, random"]
+    assert len(quality.plot["data"]) == 3
+    assert len({(*trace["x"], *trace["y"]) for trace in quality.plot["data"]}) == 1
 
 
 def test_ten_thousand_records_make_a_small_page(tmp_path: Path) -> None:

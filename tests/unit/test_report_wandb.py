@@ -89,7 +89,7 @@ def test_the_report_holds_the_same_numbers_and_live_panels(
     assert "video_qa/accuracy/.*" in patterns
     assert "cache/kept_fraction/offline_rl/.*" in patterns
     assert "transfer_matrix" in json.dumps(panels)
-    for key in ("films/video_qa", "films/offline_rl", "figures/long_text/Score_by_cache_size"):
+    for key in ("films/video_qa", "films/offline_rl", "figures/long_text/Accuracy_against_bytes"):
         assert f'"{key}"' in json.dumps(panels)
     assert "What was kept, update by update" in text
 

@@ -194,8 +194,9 @@ def test_an_episode_that_cannot_be_rendered_is_a_figure(folder: Path, run: Offli
 
 def test_the_figures_of_the_report_are_sent(run: OfflineRun) -> None:
     keys = {key for row in run.history for key in row}
-    for task in ("long_text", "video_qa", "offline_rl"):
-        assert f"figures/{task}/Score_by_cache_size/path" in keys
+    quality = {"long_text": "Accuracy", "video_qa": "Accuracy", "offline_rl": "Normalized_score"}
+    for task, metric in quality.items():
+        assert f"figures/{task}/{metric}_against_bytes/path" in keys
         assert f"figures/{task}/Cache_size_by_layer/path" in keys
 
 
