@@ -93,7 +93,7 @@ def slimmed(record: Record, closely: bool) -> Record:
 
 
 def scores(records: Sequence[Record]) -> Path:
-    """Score by cache size, every modality side by side."""
+    """Quality against bytes, every modality side by side."""
     panels = []
     for cell, found in figures(records):
         first: Figure = found[0]
