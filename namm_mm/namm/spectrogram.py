@@ -183,27 +183,6 @@ class Spectrogram:
         )
         return magnitudes.transpose(2, 3).reshape(rows, heads, -1, slots, self.bins)
 
-    def frames_reference(self, signal: Tensor) -> Tensor:
-        """Magnitudes by ``torch.stft``: the oracle of the tests.
-
-        Parameters
-        ----------
-        signal
-            (..., time): attention received, after the `hop` values before it (zeros at the start).
-
-        Returns
-        -------
-        Tensor
-            (..., frame, bins).
-        """
-        flat = signal.reshape(-1, signal.shape[-1]).float()
-        window = torch.hann_window(self.n_fft, periodic=True, device=signal.device)
-        spectrum = torch.stft(
-            flat, self.n_fft, self.hop, window=window, center=False, return_complex=True
-        )
-        magnitudes = spectrum.abs().transpose(1, 2)
-        return magnitudes.reshape(*signal.shape[:-1], *magnitudes.shape[1:])
-
     def _check(self, state: SpectrogramState, attention: Tensor) -> tuple[int, int, int, int]:
         rows, heads, queries, slots = attention.shape
         if queries % self.hop:

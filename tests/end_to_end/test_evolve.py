@@ -133,7 +133,7 @@ def test_a_killed_run_goes_on_where_it_was(whole: Path, place: Path) -> None:
         while process.poll() is None and (
             not journal.is_file() or journal.read_bytes().count(b"\n") < wanted
         ):
-            time.sleep(0.002)
+            time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
     finally:
         process.wait(timeout=60)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from replay import replay, visible_after
+from stft import frames_reference
 
 from namm_mm.memory import attach
 from namm_mm.memory import attention as attention_module
@@ -101,7 +102,7 @@ def test_statistics_survive_evictions(policy: str, storage: str) -> None:
                 expected, got = left @ columns, held["decayed_sums"][0, head, : len(kept)]
             else:
                 signal = torch.nn.functional.pad(columns.T, (16, 0))
-                frames = built.spectrogram.frames_reference(signal)
+                frames = frames_reference(built.spectrogram, signal)
                 expected = torch.zeros_like(frames[:, 0])
                 for frame in frames.unbind(1):
                     decay = built.spectrogram.decay

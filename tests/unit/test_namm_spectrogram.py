@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from compare import assert_copied
+from stft import frames_reference
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.numeric
 
 def reference_ema(spectrogram: Spectrogram, columns: Tensor) -> Tensor:
     """Exponential mean of the oracle's frames over a whole signal (..., time)."""
-    frames = spectrogram.frames_reference(F.pad(columns, (spectrogram.hop, 0)))
+    frames = frames_reference(spectrogram, F.pad(columns, (spectrogram.hop, 0)))
     a = spectrogram.decay
     ema = torch.zeros_like(frames[..., 0, :])
     for frame in frames.unbind(-2):
@@ -38,7 +39,7 @@ def test_any_split_into_calls_gives_the_stft_of_the_whole(calls: list[int]) -> N
         frames.append(spectrogram.frames(state, part))
         state = spectrogram.advance(state, part)
     columns = attention.transpose(2, 3)
-    wanted = spectrogram.frames_reference(F.pad(columns, (16, 0))).transpose(2, 3)
+    wanted = frames_reference(spectrogram, F.pad(columns, (16, 0))).transpose(2, 3)
     torch.testing.assert_close(torch.cat(frames, dim=2), wanted, atol=1e-5, rtol=0)
     ema = reference_ema(spectrogram, columns)
     torch.testing.assert_close(state.ema, ema, atol=1e-5, rtol=0)
