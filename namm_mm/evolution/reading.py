@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from namm_mm.errors import UsageError, message
+from namm_mm.errors import UsageError
 from namm_mm.evolution import check, fitness
 from namm_mm.evolution.search_space import STEPS, SUBSPACES
 from namm_mm.evolution.settings import (
@@ -68,24 +68,6 @@ def with_current_names(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "stages": stages}
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two plain mappings: ``stages.first.sigma: 0.1 -> 0.2``."""
-    before, after = dict(_flat(old, "")), dict(_flat(new, ""))
-    return [
-        f"{key}: {before.get(key, 'nothing')!r} -> {after.get(key, 'nothing')!r}"
-        for key in sorted({*before, *after})
-        if before.get(key, "nothing") != after.get(key, "nothing")
-    ]
-
-
-def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, list(value) if isinstance(value, tuple) else value
-
-
 def _start(parent: Reader) -> StartSettings:
     reader = Reader(parent.data.get("start") or {}, "start.", parent.problems)
     reader.allow(START_KEYS)
@@ -108,12 +90,7 @@ def _start(parent: Reader) -> StartSettings:
 
 def _stage(name: str, data: Any, parent: Reader) -> StageSettings:
     reader = Reader(data, f"stages.{name}.", parent.problems)
-    for key in sorted(reader.data.keys() & RENAMED.keys()):
-        problem = message(
-            f"renamed key in stages.{name}", given=key, expected=f"its name now, {RENAMED[key]!r}"
-        )
-        reader.problems.append(problem)
-    reader.allow((*STAGE_KEYS, *RENAMED))
+    reader.allow(STAGE_KEYS, renamed=RENAMED)
     default = StageSettings(name, Choice(""))
 
     def count(key: str, standard: int, minimum: int = 1) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from namm_mm.errors import UsageError, message
-from namm_mm.evolution.reading import differences, with_current_names
+from namm_mm.evolution.reading import with_current_names
 from namm_mm.evolution.settings import EvolutionSettings
 from namm_mm.evolution.stage import Measured
 from namm_mm.evolution.state import STATE, Position
@@ -31,6 +31,7 @@ from namm_mm.evolution.strategy import Strategy
 from namm_mm.execution.progress import Progress
 from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import save as save_namm
+from namm_mm.registry.differences import differences
 from namm_mm.runs import Tracker
 
 CONFIG, START, BEST = "config.yaml", "start.safetensors", "best.safetensors"

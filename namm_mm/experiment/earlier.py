@@ -14,7 +14,7 @@ from pathlib import Path
 from namm_mm.errors import UsageError, message
 from namm_mm.experiment.cell import Cell
 from namm_mm.experiment.settings import ExperimentSettings, PolicySettings
-from namm_mm.experiment.shards import describe
+from namm_mm.experiment.shards import changed_settings, describe
 from namm_mm.policies import budgets
 from namm_mm.records import Record, Sample
 from namm_mm.runs.jsonl import RECORDS
@@ -117,13 +117,18 @@ def _check_same_run(folder: Path, settings: ExperimentSettings) -> None:
     wanted = (settings.config_hash, None if settings.shard is None else settings.shard.words)
     if begun in (wanted, (None, None)):
         return
-    what = "settings" if begun[0] != wanted[0] else "shard"
-    at = what != "settings"
-    raise UsageError(
-        message(
-            f"another run was begun in {folder}: its {what} differ",
-            given=wanted[at],
-            expected=begun[at] or "the whole run",
-            then="Choose another folder with `folder=FOLDER`.",
+    if begun[0] == wanted[0]:
+        raise UsageError(
+            message(
+                f"the run in {folder} has another part of the samples",
+                given=wanted[1] or "the whole run",
+                expected=begun[1] or "the whole run",
+                then="Choose another folder with `folder=FOLDER`.",
+            )
         )
+    changed = changed_settings(settings.as_mapping(), folder)
+    raise UsageError(
+        f"the run in {folder} was started with other settings (now -> then):\n"
+        + "\n".join(f"- {line}" for line in changed or ["they are not in its run.json"])
+        + "\nexpected the same settings, or another folder: `folder=FOLDER`."
     )

@@ -12,7 +12,7 @@ from namm_mm.adapters import ADAPTERS
 from namm_mm.errors import UsageError, message
 from namm_mm.experiment.about import write_config
 from namm_mm.experiment.benchmarks import save_table
-from namm_mm.experiment.shards import describe
+from namm_mm.experiment.shards import changed_settings, describe
 from namm_mm.records import Record
 from namm_mm.registry.registry import build
 from namm_mm.runs import history, pictures
@@ -106,10 +106,12 @@ def _check_parts(folders: Sequence[Path]) -> None:
     hashes = {config_hash for config_hash, _ in found}
     if len(hashes) != 1 or None in hashes:
         listed = ", ".join(f"{f.name}: {(h or 'unknown')[:12]}" for f, (h, _) in _pairs(folders))
+        first = read_state(folders[0]).config
+        told = [line for other in folders[1:] for line in changed_settings(first, other)]
         raise UsageError(
             message(
                 "the runs have different settings",
-                given=listed,
+                given=", ".join(dict.fromkeys(told)) or listed,
                 expected="one configuration hash",
                 then="`namm-mm report RUN RUN` shows different runs side by side.",
             )

@@ -21,6 +21,9 @@ WANDB_MODES = ("offline", "online", "disabled")
 
 WINDOW = "window"
 
+ELSEWHERE = ("output", "wandb", "shard", "folder", "execution")
+"""Keys that no number depends on: where a run goes, and what runs it."""
+
 OWN_BUDGET = "own"
 """The budget of a policy that brings its rule with it: the full cache, or a NAMM's threshold."""
 
@@ -133,7 +136,7 @@ class ExperimentSettings:
     def config_hash(self) -> str:
         """SHA-256 of the canonical JSON of everything that a number may depend on."""
         plain = self.as_mapping()
-        for elsewhere in ("output", "wandb", "shard", "folder", "execution"):
-            plain.pop(elsewhere, None)
+        for key in ELSEWHERE:
+            plain.pop(key, None)
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -6,11 +6,13 @@ hash, and only such are joined.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from namm_mm.experiment.settings import Shard
+from namm_mm.experiment.settings import ELSEWHERE, Shard
 from namm_mm.records import Sample
+from namm_mm.registry.differences import differences
 from namm_mm.runs.state import read_state
 
 
@@ -24,3 +26,18 @@ def describe(folder: Path) -> tuple[str | None, str | None]:
     state = read_state(folder)
     shard = state.config.get("shard")
     return state.provenance.get("config_hash"), str(shard) if shard else None
+
+
+def changed_settings(config: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return what a number may depend on and differs from `config` in a run folder.
+
+    Returns
+    -------
+    list
+        Words such as ``cells.text.limit: 60 -> 61``, the folder's value second.
+    """
+    wanted, found = (
+        {key: value for key, value in config.items() if key not in ELSEWHERE}
+        for config in (config, read_state(folder).config)
+    )
+    return differences(wanted, found)

@@ -45,12 +45,17 @@ class Reader:
         where = f"{self.prefix}{key}".rstrip(".") or "configuration"
         self.problems.append(message(where, given=given, expected=expected, valid=valid))
 
-    def allow(self, keys: Iterable[str]) -> None:
-        """Note every key that is not among `keys`."""
-        for key in set(self.data) - set(keys):
-            where = self.prefix.rstrip(".") or "the configuration"
+    def allow(self, keys: Iterable[str], *, renamed: Mapping[str, str] | None = None) -> None:
+        """Note every key that is not among `keys`; one of `renamed` with its name of today."""
+        where = self.prefix.rstrip(".") or "the configuration"
+        for key in sorted(set(self.data) - set(keys), key=str):
+            new = (renamed or {}).get(key)
             self.problems.append(
-                message(f"unknown key in {where}", given=key, expected="a known key", valid=keys)
+                message(f"renamed key in {where}", given=key, expected=f"its new name, {new}")
+                if new
+                else message(
+                    f"unknown key in {where}", given=key, expected="a known key", valid=keys
+                )
             )
 
     def text(self, key: str, default: str) -> str:

@@ -25,6 +25,7 @@ from namm_mm.namm import Namm, load
 from namm_mm.policies.base import Threshold
 from namm_mm.policies.namm import NammPolicy
 from namm_mm.records import Answer, Sample, Score
+from namm_mm.registry.differences import differences
 from namm_mm.tasks.long_text import LongTextTask
 
 pytestmark = pytest.mark.numeric
@@ -159,7 +160,7 @@ def test_settings_from_before_there_was_a_choice_of_features_are_the_same() -> N
         reading.from_mapping(compose("evolve", [f"evolution={name}"]))
         for name in ("smollm2_pure", "smollm2_relative")
     )
-    changed = reading.differences(plain.as_mapping(), relative.as_mapping())
+    changed = differences(plain.as_mapping(), relative.as_mapping())
     assert sorted(line.partition(":")[0] for line in changed) == ["name", "start.relative"]
     assert "relative" not in plain.as_mapping()["start"]
 
