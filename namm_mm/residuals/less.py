@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn.functional import gelu
+from torch.nn.functional import dropout, gelu
 
 from namm_mm.errors import UsageError, message
 from namm_mm.residuals.feature_maps import FeatureMaps
@@ -22,14 +22,16 @@ ASSETS = Path(__file__).parents[1] / "assets"
 PREFIX = "less_"
 
 
-def query_features(part: Mapping[str, Tensor], queries: Tensor) -> Tensor:
-    """``phi(q) = |gelu(gelu(q A1) A2)|``, for each query head."""
-    return gelu(gelu(queries @ part["a1"]) @ part["a2"]).abs()
+def query_features(part: Mapping[str, Tensor], queries: Tensor, drop: float = 0.0) -> Tensor:
+    """``phi(q) = |gelu(gelu(q A1) A2)|``, for each query head; `drop` is the training's dropout."""
+    hidden = gelu(dropout(queries @ part["a1"], drop))
+    return gelu(hidden @ part["a2"]).abs()
 
 
-def key_features(part: Mapping[str, Tensor], keys: Tensor) -> Tensor:
+def key_features(part: Mapping[str, Tensor], keys: Tensor, drop: float = 0.0) -> Tensor:
     """``psi(k) = |u + (u B3) s2|`` with ``u = |s1| gelu(gelu(k B1) B2)``, for each kv head."""
-    first = part["s1"].abs() * gelu(gelu(keys @ part["b1"]) @ part["b2"])
+    hidden = gelu(dropout(keys @ part["b1"], drop))
+    first = part["s1"].abs() * gelu(hidden @ part["b2"])
     return (first + (first @ part["b3"]) * part["s2"]).abs()
 
 

@@ -1,0 +1,1 @@
+"""Residuals of evicted tokens: how the kernels of LESS are trained."""
