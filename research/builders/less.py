@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ def _layer(
     number: int,
     layers: int,
     projection: Tensor,
-) -> tuple[Mapping[str, Tensor], dict[str, float]]:
+) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Train one layer; return its tensors and its errors on the sequences that were held out."""
     interval = settings.interval
 

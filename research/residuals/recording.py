@@ -42,8 +42,7 @@ def record(model: Any, sequences: Sequence[Tensor]) -> list[list[Attended]]:
         module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Any, scaling: float,
         **_rest: Any,
     ) -> tuple[Tensor, None]:  # fmt: skip
-        held = (part[0].bfloat16().clone() for part in (query, key, value))
-        layers[module.layer_idx].append(Attended(*held, scaling))
+        layers[module.layer_idx].append(Attended(_half(query), _half(key), _half(value), scaling))
         out = scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scaling, enable_gqa=True
         )
@@ -54,6 +53,10 @@ def record(model: Any, sequences: Sequence[Tensor]) -> list[list[Attended]]:
         for tokens in sequences:
             model(tokens, use_cache=False)
     return layers
+
+
+def _half(part: Tensor) -> Tensor:
+    return part[0].bfloat16().clone()
 
 
 def visible(attended: Attended, policy: Policy, interval: int, layer: int, layers: int) -> Tensor:

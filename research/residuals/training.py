@@ -129,7 +129,8 @@ def train(
     size = sum(float(e.target[interval:].square().mean()) for e in examples) / len(examples)
     for epoch in range(epochs):
         optimiser.param_groups[0]["lr"] = RATE * 0.5 ** (epoch * 4 // epochs)
-        for batch in torch.randperm(len(examples)).split(2):
+        order = torch.randperm(len(examples)).tolist()
+        for batch in (order[i : i + 2] for i in range(0, len(order), 2)):
             loss = torch.stack(
                 [
                     error(
@@ -138,10 +139,10 @@ def train(
                         interval,
                         projection,
                     )
-                    for i in batch.tolist()
+                    for i in batch
                 ]
             ).sum()
             optimiser.zero_grad()
-            (loss / size).backward()
+            torch.autograd.backward(loss / size)
             optimiser.step()
     return {name: tensor.detach() for name, tensor in trained.items()}
