@@ -1,7 +1,8 @@
 """Plans: what an experiment would run, download, need and take, before anything is fetched."""
 
 from namm_mm.plan.devices import Device, local_device, named_device
-from namm_mm.plan.planning import CellPlan, Plan, plan
+from namm_mm.plan.planning import plan
+from namm_mm.plan.plans import CellPlan, Plan
 from namm_mm.plan.words import as_mapping, lines
 
 __all__ = [

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from namm_mm.adapters.video.frames import processor_files
+from namm_mm.adapters.video.kinds import KINDS
 from namm_mm.errors import RunError, message
+from namm_mm.models.cards import BUNDLED
 from namm_mm.models.known import KNOWN, ModelFacts
 
 if TYPE_CHECKING:
@@ -35,8 +38,6 @@ def local_folder(name: str) -> Path | None:
     """The folder that holds the model's ``config.json``, if one is on this machine."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
-
-    from namm_mm.models.cards import BUNDLED
 
     for folder in (Path(name).expanduser(), BUNDLED / name):
         if (folder / "config.json").is_file():
@@ -82,10 +83,10 @@ def read_facts(folder: Path) -> ModelFacts:
         unquantized=unquantized,
         layers=int(text.num_hidden_layers),
         query_heads=heads,
-        kv_heads=int(getattr(text, "num_key_value_heads", None) or heads),
-        head_dim=int(getattr(text, "head_dim", None) or hidden // heads),
+        kv_heads=_size(text, "num_key_value_heads") or heads,
+        head_dim=_size(text, "head_dim") or hidden // heads,
         hidden=hidden,
-        inner=int(getattr(text, "intermediate_size", None) or 4 * hidden),
+        inner=_size(text, "intermediate_size") or 4 * hidden,
         context=_context(config, text),
         stored_bytes=_stored_bytes(config),
         tokens_per_frame=frame,
@@ -110,32 +111,38 @@ def _class_of(config: Any) -> Any:
     import transformers
 
     for name in config.architectures or ():
-        if hasattr(transformers, name):
+        try:
             return getattr(transformers, name)
+        except AttributeError:  # a class of the checkpoint's own
+            continue
     return transformers.AutoModel.from_config
 
 
 def _context(config: Any, text: Any) -> int:
     if config.model_type == "decision_transformer":
         return int(config.max_ep_len) * TOKENS_PER_STEP
-    return int(getattr(text, "max_position_embeddings", 0) or 0)
+    return _size(text, "max_position_embeddings")
+
+
+def _size(config: Any, name: str) -> int:
+    """A size of a configuration; 0 where its class has none of this name."""
+    try:
+        return int(getattr(config, name) or 0)
+    except AttributeError:
+        return 0
 
 
 def _stored_bytes(config: Any) -> int:
     import torch
 
-    dtype = getattr(config, "dtype", None)
+    dtype = config.dtype
     return int(dtype.itemsize) if isinstance(dtype, torch.dtype) else 4
 
 
 def _frame_tokens(folder: Path, config: Any) -> tuple[int, int]:
     """Tokens of a frame, and those after the last; zeros for a model without video."""
-    from namm_mm.adapters.video.kinds import KINDS
-
     if config.model_type not in KINDS:
         return 0, 0
-    from namm_mm.adapters.video.frames import processor_files
-
     size = int(config.vision_config.image_size)
     layout = KINDS[config.model_type].layout(
         size, size, processor_files(folder, folder.name)[1], config

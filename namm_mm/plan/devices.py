@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 
+from namm_mm.adapters.common.loading import cpu_capabilities
 from namm_mm.errors import UsageError, message
 
 GIB = float(1 << 30)
@@ -101,8 +102,6 @@ def named_device(words: str) -> Device:
 def local_device() -> Device:
     """Return the CUDA devices that torch sees, as many of the first kind, else the processor."""
     import torch
-
-    from namm_mm.adapters.common.loading import cpu_capabilities
 
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from namm_mm.models.known import ModelFacts
 from namm_mm.plan.devices import DEVICES, GIB, Device
 from namm_mm.plan.memory import HEADROOM, RUNTIME, CacheNeed
-
-if TYPE_CHECKING:
-    from namm_mm.models.known import ModelFacts
 
 ROUND = 64  # contexts are said in such steps
 _NARROWER = {4: (("bfloat16", 2),), 2: ()}

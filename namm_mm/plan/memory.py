@@ -8,15 +8,11 @@ has room for one more interval. While a prompt runs, the activations of one laye
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from namm_mm.experiment.settings import OWN_BUDGET, WINDOW
-from namm_mm.policies import budgets
-from namm_mm.policies.base import Budget, KeepAll
-
-if TYPE_CHECKING:
-    from namm_mm.experiment.settings import PolicySettings
-    from namm_mm.models.known import ModelFacts
+from namm_mm.experiment.settings import OWN_BUDGET, PolicySettings
+from namm_mm.models.known import ModelFacts
+from namm_mm.policies import budgets, create
+from namm_mm.policies.base import Budget, KeepAll, Policy, Selection
 
 POSITION_BYTES = 8
 TILE = 128  # rows of attention weights that an observing memory has at one time
@@ -57,7 +53,7 @@ class CacheNeed:
         return self.cache + self.state + self.working
 
 
-def state_per_token(policy: Any, facts: ModelFacts) -> int:
+def state_per_token(policy: Policy, facts: ModelFacts) -> int:
     """Bytes that `policy` remembers of one token, over all layers and heads."""
     numbers = policy.needs.numbers_per_token if policy.needs is not None else 0
     return int(4 * numbers * facts.layers * facts.kv_heads)
@@ -75,8 +71,6 @@ def need(
     sequences: int,
 ) -> CacheNeed:
     """What `settings` takes when `sequences` of `context` tokens run together, `prompt` at once."""
-    from namm_mm.policies import create
-
     policy = create(settings.name, **settings.options)
     tokens, at_most = held(settings, others, context, interval)
     per_token = facts.kv_per_token(number_bytes) + (POSITION_BYTES * facts.layers * facts.kv_heads)
@@ -107,27 +101,27 @@ def held(
         return context, False
     if isinstance(selection, Budget):
         size = selection.tokens or round((selection.fraction or 1.0) * context)
-        if settings.name == WINDOW:
+        if create(settings.name, **settings.options).reencodes:
             return min(context, size), False
         return min(context, size + interval), False
     limit = context if selection.limit is None else selection.limit + interval
     return min(context, limit), selection.limit is None
 
 
-def _selection(settings: PolicySettings) -> Any:
-    from namm_mm.policies import create
-
+def _selection(settings: PolicySettings) -> Selection:
     own = create(settings.name, **settings.options).selection
     return own if settings.budget == OWN_BUDGET else budgets.parse(settings.budget)
 
 
-def _words(settings: PolicySettings, policy: Any) -> str:
+def _words(settings: PolicySettings, policy: Policy) -> str:
     if settings.budget == OWN_BUDGET:
-        return str(policy.selection.describe())
+        return policy.selection.describe()
     return settings.budget
 
 
-def _working(policy: Any, facts: ModelFacts, prompt: int, tokens: int, number_bytes: int) -> float:
+def _working(
+    policy: Policy, facts: ModelFacts, prompt: int, tokens: int, number_bytes: int
+) -> float:
     """Activations of one layer over the whole prompt, and a tile of observed attention.
 
     Counted are the residual stream and its norm, queries, keys, values and the attention's output,

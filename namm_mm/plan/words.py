@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from namm_mm.plan.planning import CellPlan, Plan
+from namm_mm.plan.plans import CellPlan, Plan
 from namm_mm.results.words import duration, size
 from namm_mm.tasks.base import Download
 

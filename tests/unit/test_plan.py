@@ -16,8 +16,8 @@ from namm_mm.experiment.settings import ExperimentSettings, PolicySettings
 from namm_mm.models.known import KNOWN
 from namm_mm.plan import named_device, plan
 from namm_mm.plan.configuration import count, facts_of
+from namm_mm.plan.downloads import is_cached
 from namm_mm.plan.memory import need
-from namm_mm.plan.planning import is_cached
 
 
 def _llama(**sizes: Any) -> Any:
