@@ -30,9 +30,9 @@ class Source:
     text: str
     tree: ast.Module
 
-    def at(self, node: ast.AST, words: str = "") -> str:
+    def at(self, node: ast.stmt | ast.expr | ast.arg, words: str = "") -> str:
         """Return `path:line words`, as an editor opens it."""
-        return f"{self.path}:{getattr(node, 'lineno', 1)} {words}".rstrip()
+        return f"{self.path}:{node.lineno} {words}".rstrip()
 
 
 @dataclass
@@ -99,11 +99,13 @@ def parameters(function: Function) -> list[ast.arg]:
     return [*named, *given.kwonlyargs]
 
 
-def _is_probe(node: ast.AST) -> bool:
-    """Whether `node` calls `hasattr`, or `getattr` with a default."""
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
-        return False
-    return node.func.id == "hasattr" or (node.func.id == "getattr" and len(node.args) == 3)
+def _probes(source: Source) -> Iterator[str]:
+    """Yield where `hasattr` is called, or `getattr` with a default."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            name = node.func.id
+            if name == "hasattr" or (name == "getattr" and len(node.args) == 3):
+                yield source.at(node)
 
 
 def _is_part(name: str) -> bool:
@@ -124,8 +126,7 @@ def _untyped_parts(source: Source) -> Iterator[str]:
         if isinstance(node, ast.arg) and _is_part(node.arg) and _says_any(node.annotation):
             yield source.at(node, node.arg)
         elif isinstance(node, ast.AnnAssign) and _says_any(node.annotation):
-            target = node.target
-            name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+            name = ast.unparse(node.target).rpartition(".")[2]
             if _is_part(name):
                 yield source.at(node, name)
         elif isinstance(node, Function) and _is_part(node.name) and _says_any(node.returns):
@@ -220,13 +221,13 @@ def measure(root: Path) -> House:
                 house.many_parameters.append(source.at(function, f"{function.name} {given}"))
             late.update(ast.walk(function))
         house.untyped_parts += _untyped_parts(source)
-        house.probes += [source.at(x) for x in ast.walk(source.tree) if _is_probe(x)]
+        house.probes += _probes(source)
         unused = _types_only(source.tree)
         edges = graph.setdefault(source.module, set())
         for node in ast.walk(source.tree):
             targets = [] if node in unused else _targets(source, node, known)
             edges.update(set(targets) - {source.module})
-            if node in late and targets:
+            if isinstance(node, ast.stmt) and node in late and targets:
                 house.late_imports.append(source.at(node, targets[0]))
     house.circles = [" ".join(members) for members in circles(graph)]
     house.repeated_blocks = repeated(files)
