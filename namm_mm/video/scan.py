@@ -66,7 +66,7 @@ class Scan:
     closed
         Whether every key frame of the container is one of those.
     alone
-        Whether the file has one video stream, which begins at 0.
+        Whether the file has no other video stream.
     """
 
     path: Path
@@ -259,7 +259,7 @@ class _Packets:
             shown=tuple(sorted(times)) if ordered else (),
             entries=tuple(sorted(k for k in self._keys if k is not None)) if ordered else (),
             closed=self._marked == len(self._keys),
-            alone=len(container.streams.video) == 1 and ordered and min(times) == begin == 0,
+            alone=len(container.streams.video) == 1 and ordered,
         )
 
     def missing(self) -> str:

@@ -25,6 +25,8 @@ from namm_mm.video.scan import Scan
 from namm_mm.video.with_pyav import first_frame, is_plain, times_of
 
 _WARNING = 24
+_CONVERSION = b"Changing video frame properties on the fly"
+"""Start of what the conversion to RGB says of frames that name their colour range."""
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _lock = threading.Lock()
 
@@ -77,7 +79,7 @@ def _heard() -> Iterator[list[bytes]]:
     lines: list[bytes] = []
 
     def note(_context: int, level: int, text: bytes, _values: int) -> None:
-        if level <= _WARNING:
+        if level <= _WARNING and not text.startswith(_CONVERSION):
             lines.append(text)
 
     library = _log()

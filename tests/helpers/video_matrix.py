@@ -1,6 +1,6 @@
-"""The files that video reading is held to: containers x codecs x kinds of GOP, and what happens to them.
+"""The files that video reading is held to: containers x codecs x kinds of GOP, whole and broken.
 
-Each file has a name; :class:`Shelf` makes it, and those it is made from, when it is first asked for.
+Each file has a name; :class:`Shelf` makes it, and what it is made from, when it is asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ _X265 = "-c:v libx265 -pix_fmt yuv420p -x265-params log-level=none:keyint=15"
 _VP9 = "-c:v libvpx-vp9 -cpu-used 8 -g 15 -b:v 300k"
 _MPEG2 = "-c:v mpeg2video -bf 2 -g 12 -q:v 3"
 _MPEG4 = "-c:v mpeg4 -bf 2 -g 12 -q:v 3"
-_UNEVEN = f"-vf setpts='if(lt(N,20),N,if(lt(N,40),3*N-40,2*N))/{RATE}/TB' -fps_mode vfr"
+_UNEVEN = f"""-vf "setpts='if(lt(N,20),N,if(lt(N,40),3*N-40,2*N))/{RATE}/TB'" -fps_mode vfr"""
+
+_UPRIGHT_SEI = "-c copy -bsf:v h264_metadata=display_orientation=insert:rotate=90"
+_EARLY = "-c copy -output_ts_offset -0.5 -avoid_negative_ts disabled"
+_SECOND = "-disposition:v:0 0 -disposition:v:1 default"
 
 ENCODED = {
     "h264.mp4": _GOP,
@@ -98,7 +102,7 @@ ENCODED = {
     "uneven.mkv": f"{_UNEVEN} {_GOP}",
     "uneven.ts": f"{_UNEVEN} {_GOP}",
     "uneven.webm": f"{_UNEVEN} -c:v libvpx -g 15",
-    "gap.mp4": f"-vf setpts='(N+if(gte(N,30),900,0))/{RATE}/TB' -fps_mode vfr {_GOP}",
+    "gap.mp4": f"""-vf "setpts='(N+if(gte(N,30),900,0))/{RATE}/TB'" -fps_mode vfr {_GOP}""",
 }
 """Name -> ffmpeg's options. All show frames 0 to 59."""
 
@@ -157,7 +161,7 @@ WITH_SOUND = {
 TOGETHER = {
     "two_large_second.mp4": ("h264.mp4", "large.mp4", ""),
     "two_large_first.mkv": ("large.mp4", "h264.mp4", ""),
-    "two_default.mkv": ("small.mp4", "h264.mp4", "-disposition:v:0 0 -disposition:v:1 default"),
+    "two_default.mkv": ("small.mp4", "h264.mp4", _SECOND),
     "two_default_small.mkv": (
         "large.mp4",
         "small.mp4",
@@ -206,7 +210,7 @@ DAMAGED = (
     *("av1.mp4", "mpeg4.avi", "mpeg4.mp4", "wmv2.wmv", "theora.ogv", "prores.mov", "mjpeg.avi"),
     *("flv1.flv", "animated.gif"),
 )
-"""Each also comes as ``zeroed_NAME``, ``noise_NAME`` and ``late_NAME``: packet 29, or 58, destroyed."""
+"""Each also comes as ``zeroed_NAME``, ``noise_NAME``, ``late_NAME``: packet 29, or 58, is lost."""
 
 NAMES = (
     *ENCODED,

@@ -1,4 +1,4 @@
-"""Video files of numbered frames, made by ffmpeg's encoders, and what ffmpeg itself decodes of them.
+"""Video files of numbered frames, made by ffmpeg's encoders, and what ffmpeg decodes of them.
 
 Every frame carries its own number as black and white bars, so that a wrong frame is known by sight:
 a white bar, six bits, a black bar. A coloured band below tells which way is up.
@@ -90,8 +90,8 @@ class Truth:
 def truth(path: Path) -> Truth:
     """Decode a file with ffmpeg's command line.
 
-    What the conversion to RGB says of its pixel format, and what is said of the output's timestamps,
-    is no complaint about the file.
+    What the conversion to RGB says of its pixel format, and what is said of the output's
+    timestamps, is no complaint about the file.
     """
     assert FFMPEG is not None
     options = "-an -sn -dn -fps_mode passthrough -vf showinfo -pix_fmt rgb24 -f rawvideo -"
