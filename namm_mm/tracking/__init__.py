@@ -17,6 +17,7 @@ from namm_mm.errors import UsageError, message
 from namm_mm.runs.local import LocalTracker
 from namm_mm.runs.tracker import RunInfo, Tracker
 from namm_mm.tracking.tee import Tee
+from namm_mm.tracking.wandb import WandbTracker
 
 __all__ = ["open_run", "resolve_wandb_mode"]
 
@@ -47,9 +48,7 @@ def open_run(folder: Path, info: RunInfo, *, wandb_mode: str | None = None) -> T
         return local
 
     def mirror() -> Tracker:
-        from namm_mm.tracking.wandb import WandbTracker
-
-        return WandbTracker(folder, info, mode=mode)
+        return WandbTracker(folder, info, mode=mode, identity=local.id)
 
     return Tee(local, mirror)
 

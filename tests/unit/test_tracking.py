@@ -164,7 +164,7 @@ def test_the_mirror_may_fail_at_any_call_and_is_mentioned_once(
         def record(self, _: object) -> None:
             raise OSError("the service is gone")
 
-    monkeypatch.setattr("namm_mm.tracking.wandb.WandbTracker", Broken)
+    monkeypatch.setattr("namm_mm.tracking.WandbTracker", Broken)
     with (
         caplog.at_level(logging.WARNING),
         open_run(tmp_path, INFO, wandb_mode="offline") as tracker,
