@@ -118,6 +118,7 @@ def test_a_run_in_pieces_equals_a_whole_one(whole: Path, place: Path) -> None:
     assert_same_run(place / "pieces", whole)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(whole: Path, place: Path) -> None:
     """SIGKILL between two prompts of a generation; nothing that was finished is repeated."""
     folder = place / "killed"
@@ -276,6 +277,7 @@ def test_too_few_prompts_and_an_empty_folder_are_said(
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'namm-mm[ray]'")
+@pytest.mark.slow
 def test_ray_begins_a_run_and_loses_a_worker_and_serial_execution_ends_it(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

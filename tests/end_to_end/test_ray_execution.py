@@ -19,9 +19,12 @@ from namm_mm.execution import Execution, ExecutionSettings, Serial, start
 from namm_mm.registry.reader import Reader
 from namm_mm.runs import Journal
 
-pytestmark = pytest.mark.skipif(  # not importorskip: Ray reads the environment when imported
-    find_spec("ray") is None, reason="Ray is not installed: pip install 'namm-mm[ray]'"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(  # not importorskip: Ray reads the environment when imported
+        find_spec("ray") is None, reason="Ray is not installed: pip install 'namm-mm[ray]'"
+    ),
+]
 
 SETTINGS = ExecutionSettings("ray", workers=2, retries=1)
 PARTS = [Task(number / 3) for number in range(6)]

@@ -24,6 +24,8 @@ from namm_mm.records import Record
 from namm_mm.runs import read_records
 from namm_mm.runs.keys import key_of
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parent / "configs"
 WORDS = [
     *("experiment=tiny", "policies=[full,namm,recency]", "wandb=disabled"),

@@ -266,6 +266,7 @@ def test_a_question_ends_where_the_answer_begins(parts: tuple[Path, Path]) -> No
 
 @pytest.mark.skipif(bool(composed_model.missing()), reason=f"needs `{composed_model.missing()}`")
 @pytest.mark.skipif(not footage.available(), reason=f"needs `{footage.INSTALL}`")
+@pytest.mark.slow
 def test_the_shipped_model_answers_from_frames_and_without_them_is_at_chance() -> None:
     from namm_mm.tasks.video_qa import VideoQaTask
     from research.builders.smollm2_video_batches import FAMILIES
@@ -274,7 +275,7 @@ def test_the_shipped_model_answers_from_frames_and_without_them_is_at_chance() -
     adapter.load()
     assert adapter.answering == "words"
     loaded = adapter.loaded
-    samples = VideoQaTask(families=FAMILIES).samples("test", 48, seed=0)
+    samples = VideoQaTask(families=FAMILIES).samples("test", 12, seed=0)
     seen = blind = 0
     for sample in samples:
         inputs = adapter.prepare(sample)
@@ -285,5 +286,5 @@ def test_the_shipped_model_answers_from_frames_and_without_them_is_at_chance() -
         with torch.no_grad():
             logits = loaded.model(input_ids=ids[ids != loaded.video_token][None]).logits[0, -1]
         blind += sample.options[int(logits[words].argmax())] == sample.answer
-    assert seen >= 43, f"{seen} of 48 right with the frames"
-    assert blind <= 21, f"{blind} of 48 right without: the questions give their answers away"
+    assert seen >= 11, f"{seen} of 12 right with the frames"  # the card says 0.98 and more
+    assert blind <= 6, f"{blind} of 12 right without: the questions give their answers away"

@@ -53,6 +53,7 @@ def one_prompt(tiny: Path) -> tuple[TextAdapter, Namm, Sample]:
     return adapter, load(tiny / "namm.safetensors"), sample
 
 
+@pytest.mark.slow
 def test_a_refinement_goes_on_and_gives_what_it_would_have_given(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -113,10 +114,11 @@ def test_a_slope_does_not_ask_for_more_memory(tiny: Path) -> None:
     assert full["value"] != found["value"]
 
 
+@pytest.mark.slow
 def test_a_refinement_of_many_lengths_intervals_and_sizes_goes_on(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
-    general = {**options, "words": [100, 130], "intervals": [32, 64], "even": 0.5}
+    general = {**options, "steps": 2, "words": [100, 130], "intervals": [32, 64], "even": 0.5}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     made = load(build(out=whole, **general))
     build(out=cut, minutes=0.0, **general)
