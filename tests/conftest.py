@@ -22,6 +22,8 @@ import torch
 
 torch.set_num_threads(1)
 
+SLOW = 10.0  # seconds; what takes longer carries the marker `slow`
+
 
 @pytest.fixture(autouse=True)
 def _fixed_seeds() -> None:
@@ -44,3 +46,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine cannot run, and say why."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that take over ten seconds and are not marked so."""
+    seconds: dict[str, float] = {}
+    for report in terminalreporter.getreports("passed"):
+        if "slow" not in report.keywords:
+            seconds[report.nodeid] = seconds.get(report.nodeid, 0.0) + report.duration
+    late = {name: taken for name, taken in seconds.items() if taken > SLOW}
+    for name, taken in sorted(late.items(), key=lambda item: -item[1]):
+        terminalreporter.write_line(f"{taken:.0f} s, and not marked slow: {name}")
