@@ -23,6 +23,7 @@ VERBS = {
     "transfer": "run one NAMM and its baselines on every modality of an experiment",
     "evolve": "evolve a NAMM on text, in stages; the same command goes on with a stopped run",
     "evaluate": "run one adapter on one task under one policy",
+    "ask": "answer one question about a file under several policies, side by side",
     "report": "make a report from the records of runs",
     "build": "make a bundled asset again, from nothing",
     "models": "fetch a language model that is not in a package: told first, checked, cached",
@@ -36,6 +37,7 @@ namm-mm {__version__}: one attention memory, evolved on text, plugged into other
   namm-mm transfer  [experiment=pocket] [KEY=VALUE ...]
   namm-mm evolve    [evolution=smollm2_pocket] [folder=FOLDER] [KEY=VALUE ...]
   namm-mm evaluate  [adapter=NAME] [task=NAME] [policy=NAME] [KEY=VALUE ...]
+  namm-mm ask       MODEL QUESTION [--file FILE]
   namm-mm report    RUN ...
   namm-mm build     NAME [KEY=VALUE ...]
   namm-mm models    get NAME

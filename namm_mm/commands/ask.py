@@ -1,0 +1,176 @@
+"""Ask a model one question about a file, and see the answers of several policies side by side.
+
+  namm-mm ask MODEL "Who wrote the letter?" --file letter.txt
+  namm-mm ask MODEL "What is in the box?" --file clip.mp4 --policy namm --compare full,h2o
+  namm-mm ask smollm2-135m-instruct "What is the pass key?" --file notes.txt --budget 0.25 --show
+
+Options:
+  --file FILE        a text (.txt, .md, .py, ...) or a video (.mp4, .mkv, .webm, ...)
+  --policy NAME      decides which tokens stay; namm by default
+  --budget BUDGET    0.25, tokens:512, threshold ...; the policy's own by default
+  --compare NAMES    other policies with as many tokens, or full; full,h2o by default
+  --tokens N         longest answer in tokens; 64 by default
+  --interval N       tokens between two evictions; the policy's own by default
+  --show             also show what each policy kept
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from transformers.utils import logging
+
+from namm_mm.adapters.text.adapter import TextAdapter
+from namm_mm.adapters.video.adapter import LlavaVideoAdapter
+from namm_mm.errors import UsageError, message
+from namm_mm.experiment.asking import Asked, ask
+from namm_mm.policies import create
+from namm_mm.records import Sample
+from namm_mm.results import words
+
+if TYPE_CHECKING:
+    from namm_mm.adapters.base import AnsweringAdapter
+    from namm_mm.commands.call import Call
+
+OPTIONS: dict[str, bool] = {
+    "file": True,
+    "policy": True,
+    "budget": True,
+    "compare": True,
+    "tokens": True,
+    "interval": True,
+    "show": False,
+}
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".wmv")
+OTHERS = {
+    "image": (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic"),
+    "sound": (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".opus"),
+}
+SHADES = ("grey35", "grey58", "white", "bold white")
+"""From forgotten by nearly all heads to held by nearly all."""
+
+
+def main(call: Call) -> int:
+    """Run the verb."""
+    if len(call.words) != 2:
+        raise UsageError(
+            message(
+                "wrong words after `namm-mm ask`",
+                given=" ".join(call.words),
+                expected='a model and a question: namm-mm ask MODEL "QUESTION" --file FILE',
+            )
+        )
+    model, question = call.words
+    adapter, sample = _opened(model, question, call)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    adapter.load()
+    if isinstance(adapter, TextAdapter):
+        adapter.chat = bool(adapter.tokenizer.chat_template)
+    interval = _number(call, "interval") if "interval" in call.options else None
+    compare = [name for name in call.options.get("compare", "full,h2o").split(",") if name]
+    policy = create(call.options.get("policy", "namm"), **_budget(call))
+    found = ask(adapter, sample, policy, compare, interval)
+    out = Console()
+    out.print(answers(found))
+    if not found[0].memory.updates:
+        out.print(
+            f"Nothing was evicted: {found[0].memory.seen} tokens are fewer than one interval. "
+            "Take a smaller one with --interval."
+        )
+    if "show" in call.options:
+        for asked in found:
+            out.print(kept(asked))
+    return 0
+
+
+def _opened(model: str, question: str, call: Call) -> tuple[AnsweringAdapter, Sample]:
+    """The adapter for the kind of the file, not loaded yet, and the question as a sample."""
+    new_tokens = _number(call, "tokens") if "tokens" in call.options else 64
+    name = call.options.get("file", "")
+    if not name:
+        adapter = TextAdapter(model, answer_by="generate", max_new_tokens=new_tokens)
+        return adapter, Sample("ask", "ask", question=question)
+    file = Path(name).expanduser()
+    if not file.is_file():
+        raise UsageError(message("no such file", given=name, expected="a text or a video"))
+    suffix = file.suffix.lower()
+    for kind, suffixes in OTHERS.items():
+        if suffix in suffixes:
+            raise UsageError(
+                message(
+                    f"no adapter answers questions about {kind} files yet",
+                    given=file.name,
+                    expected="a text or a video",
+                    then="docs/add-an-adapter.md shows how to bring one.",
+                )
+            )
+    if suffix in VIDEOS:
+        video = LlavaVideoAdapter(model, answer_by="generate", max_new_tokens=new_tokens)
+        return video, Sample("ask", "ask", question=question, video=file)
+    text = TextAdapter(model, answer_by="generate", max_new_tokens=new_tokens)
+    return text, Sample("ask", "ask", context=_read(file), question=question)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            message(
+                f"the file is no text in UTF-8 (byte {error.start})",
+                given=file.name,
+                expected="UTF-8",
+                then=f"Convert it: iconv -f latin1 -t utf-8 {file.name} > new.txt",
+            )
+        ) from error
+
+
+def _budget(call: Call) -> dict[str, str]:
+    return {"budget": call.options["budget"]} if "budget" in call.options else {}
+
+
+def _number(call: Call, option: str) -> int:
+    given = call.options[option]
+    if not given.isdigit() or int(given) < 1:
+        raise UsageError(message(f"wrong --{option}", given=given, expected="1 or more"))
+    return int(given)
+
+
+def answers(found: list[Asked]) -> Table:
+    """A table with one row for each policy."""
+    table = Table("policy", "answer", "tokens kept", "cache", "time")
+    for asked in found:
+        memory = asked.memory
+        part = memory.kept_fraction
+        share = "" if part is None else f" ({words.percent(part)})"
+        table.add_row(
+            f"{asked.policy}\n{asked.budget}",
+            asked.text or "(nothing)",
+            f"{words.tokens(memory.tokens_final)} of {memory.seen}{share}",
+            words.size(memory.bytes_final),
+            words.duration(asked.seconds),
+        )
+    return table
+
+
+def kept(asked: Asked) -> Text:
+    """What one policy holds: text in shades, or a bar for each frame."""
+    out = Text(f"\n{asked.policy} ({asked.budget}): ", style="bold")
+    if asked.pieces and all(token_type.kind == "text" for token_type in asked.token_types):
+        out.append("white is held by most heads, grey by few\n", style="")
+        for piece, part in zip(asked.pieces, asked.fractions, strict=False):
+            out.append(piece, style=SHADES[min(3, int(4 * part))])
+        return out
+    frames: dict[int, list[float]] = {}
+    for token_type, part in zip(asked.token_types, asked.fractions, strict=True):
+        if token_type.kind == "frame":
+            frames.setdefault(token_type.index, []).append(part)
+    out.append("part of each frame's tokens that is held, mean over heads\n", style="")
+    for index, parts in sorted(frames.items()):
+        mean = sum(parts) / len(parts)
+        out.append(f"frame {index:3} {'#' * round(40 * mean):<40} {words.percent(mean)}\n", "")
+    return out

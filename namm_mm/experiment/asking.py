@@ -1,0 +1,109 @@
+"""One question about one file, answered under several policies at equal memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from namm_mm.experiment.kept import kept_fractions
+from namm_mm.memory import attach
+from namm_mm.policies import Policy, create
+from namm_mm.policies.base import Budget
+from namm_mm.records import MemoryUse, Sample, TokenType
+
+if TYPE_CHECKING:
+    from namm_mm.adapters.base import AnsweringAdapter
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One answer.
+
+    Attributes
+    ----------
+    policy, budget
+        Who answered, in words.
+    text
+        The answer.
+    memory
+        Tokens and bytes of its cache.
+    seconds
+        Wall time of the answer, prompt included.
+    fractions, token_types, pieces
+        For each prompt token the part of all heads that hold it at the end, what it is, and its
+        text (empty where tokens are no text).
+    """
+
+    policy: str
+    budget: str
+    text: str
+    memory: MemoryUse
+    seconds: float
+    fractions: tuple[float, ...]
+    token_types: tuple[TokenType, ...]
+    pieces: tuple[str, ...]
+
+
+def ask(
+    adapter: AnsweringAdapter,
+    sample: Sample,
+    policy: Policy,
+    compare: Sequence[str] = (),
+    interval: int | None = None,
+) -> list[Asked]:
+    """Answer `sample` under `policy`, and under each policy of `compare` with as many tokens.
+
+    Parameters
+    ----------
+    adapter
+        Loaded.
+    policy
+        The first policy.
+    compare
+        Names of policies. ``full`` keeps everything; the others get the first policy's number of
+        tokens in every layer.
+    interval
+        Tokens between two evictions; None is the first policy's own.
+
+    Returns
+    -------
+    list of Asked
+        The first policy's answer first.
+
+    Raises
+    ------
+    UsageError
+        An unknown policy or budget, or a file that cannot be read.
+    """
+    inputs = adapter.prepare(sample)
+    interval = policy.interval if interval is None else interval
+    found: list[Asked] = []
+    chosen, trace = policy, None
+    with torch.no_grad():
+        for name in (policy.name, *compare):
+            if found:
+                matched = Budget(trace=trace, matched=f"match:{policy.name}")
+                chosen = create(name) if name == "full" else create(name, budget=matched)
+            start = time.perf_counter()
+            with attach(
+                adapter.backbone, chosen, interval=interval, storage=policy.storage
+            ) as memory:
+                answer = adapter.answer(inputs, memory)
+            trace = trace or memory.trace().even_heads()
+            found.append(
+                Asked(
+                    policy=chosen.name,
+                    budget=chosen.selection.describe(),
+                    text=answer.text,
+                    memory=memory.usage(),
+                    seconds=time.perf_counter() - start,
+                    fractions=tuple(kept_fractions(memory, inputs.token_types)),
+                    token_types=inputs.token_types,
+                    pieces=adapter.pieces(inputs),
+                )
+            )
+    return found

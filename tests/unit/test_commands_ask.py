@@ -1,0 +1,80 @@
+"""One command answers a question about a file under several policies, and says what each kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import text_checkpoints
+
+from namm_mm.cli import main
+
+LINES = "".join(f"On day {day} it rained for {day} hours.\n" for day in range(1, 12))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return text_checkpoints.save(tmp_path / "model", max_position_embeddings=1024)
+
+
+@pytest.fixture
+def note(tmp_path: Path) -> Path:
+    file = tmp_path / "note.txt"
+    file.write_text(LINES, encoding="utf-8-sig")
+    return file
+
+
+def test_answers_stand_side_by_side_with_tokens_and_bytes(
+    model: str, note: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ask", model, "Did it rain?", "--file", str(note), "--budget", "0.25"]
+    assert main([*words, "--policy", "h2o", "--compare", "full,snapkv", "--tokens", "4",
+                 "--interval", "64", "--show"]) == 0  # fmt: skip
+    told = capsys.readouterr().out
+    assert "fraction:0.25" in told
+    assert told.count("match:h2o") == 2  # in the table, and where its tokens are shown
+    assert "(100 %)" in told
+    assert told.count("On day 7 it rained") == 3
+
+
+def test_a_prompt_shorter_than_an_interval_is_told(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", model, "Why?", "--compare", "", "--tokens", "2"]) == 2
+    assert main(["ask", model, "Why?", "--compare", "full", "--tokens", "2"]) == 0
+    assert "Nothing was evicted" in capsys.readouterr().out
+
+
+def test_a_video_is_asked_about_frame_by_frame(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = next((tiny / "clips").rglob("*.mp4"))
+    words = ["ask", str(tiny / "video"), "What?", "--file", str(clip), "--policy", "recency"]
+    assert main([*words, "--budget", "tokens:8", "--interval", "16", "--compare", "full",
+                 "--tokens", "2", "--show"]) == 0  # fmt: skip
+    assert "frame   0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["MODEL"], "a model and a question"),
+        (["MODEL", "Why?", "--file", "absent.txt"], "no such file"),
+        (["MODEL", "Why?", "--file", "FOLDER/face.png"], "image files yet"),
+        (["MODEL", "Why?", "--file", "FOLDER/voice.wav"], "sound files yet"),
+        (["MODEL", "Why?", "--file", "FOLDER/latin.txt"], "byte 1"),
+        (["MODEL", "Why?", "--tokens", "many"], "wrong --tokens"),
+        (["MODEL", "Why?", "--policy", "snapvk"], "Did you mean 'snapkv'"),
+        (["MODEL", "Why?", "--compare", "ful"], "Did you mean 'full'"),
+        (["MODEL", "Why?", "--budget", "much"], "unknown budget"),
+        (["MODEL", "Why?", "--fiel", "x"], "unknown option"),
+    ],
+)
+def test_wrong_requests_are_answered_with_what_is_right(
+    words: list[str], told: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in (("face.png", b"x"), ("voice.wav", b"x"), ("latin.txt", b"x\xe9")):
+        (tmp_path / name).write_bytes(content)
+    given = [w.replace("MODEL", model).replace("FOLDER", str(tmp_path)) for w in words]
+    assert main(["ask", *given]) == 2
+    assert told in capsys.readouterr().err
