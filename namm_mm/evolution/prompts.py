@@ -139,6 +139,7 @@ def load(
                 then="Ask for fewer, or let the task make more (samples_per_family).",
             )
         )
+    samples = [sample for sample in samples if not sample.fault]  # nothing can be learned of these
     tokenized = adapter if isinstance(adapter, Tokenized) else Tokenized(adapter)
     prompts = Prompts(tokenized, samples)
     needed = -(-per_draw // max(1, len(prompts.families)))

@@ -175,7 +175,7 @@ def _trim(path: Path, total: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n"):
         try:
             if json.loads(line)["generation"] < total:
                 kept.append(line)

@@ -104,7 +104,8 @@ def start_of_run(
     if path.is_file() and path.with_suffix(".json").is_file():
         return load(path)
     built = build(TASKS, task.name, task.options)
-    namm = make_start(settings, adapter, built.samples("train", settings.statistics_prompts, seed))
+    samples = built.samples("train", settings.statistics_prompts, seed)
+    namm = make_start(settings, adapter, [sample for sample in samples if not sample.fault])
     save(namm, path)
     return namm
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from namm_mm.errors import UnsupportedError
+from namm_mm.errors import RunError, UnsupportedError
 from namm_mm.experiment.cell import Cell, Result, Stopwatch
 from namm_mm.experiment.watching import keep, watched
 from namm_mm.records import Inputs, Media, Record, Sample, Trace
@@ -41,6 +41,8 @@ def answer_samples(
     closely = watched(cell, count)
     for number, sample in enumerate(samples, start=first):
         try:
+            if sample.fault:
+                raise RunError(sample.fault)
             inputs = adapter.prepare(sample)
         except UnsupportedError:
             raise

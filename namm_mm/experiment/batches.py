@@ -18,6 +18,7 @@ from namm_mm.experiment.loading import make, samples_of
 from namm_mm.experiment.settings import CellSettings, ExperimentSettings
 from namm_mm.experiment.shards import in_shard
 from namm_mm.records import Provenance, Sample
+from namm_mm.tasks import faults
 from namm_mm.tasks.base import Task, is_acting
 
 
@@ -106,7 +107,7 @@ def plan(
         batches: list[Batch] = []
         for seed in settings.seeds:
             samples = in_shard(samples_of(task, cell, seed), settings.shard)
-            for line in task.notices(samples):
+            for line in (*faults.notices(samples), *task.notices(samples)):
                 progress.say(f"{cell.name}: {line}")
             made = Cell(settings.name, cell, adapter, task, task.fingerprint(), seed, provenance)
             batches += _batches(made, samples, earlier)

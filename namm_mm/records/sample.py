@@ -59,6 +59,9 @@ class Sample:
         Seed of the sample itself (an environment seed, or that of the generator).
     metadata
         What the task needs to score the answer, or keeps for its own tables (JSON values only).
+    fault
+        Why the sample cannot be asked; empty if it can. It is counted as an error, and never
+        prepared.
     """
 
     id: str
@@ -71,6 +74,7 @@ class Sample:
     prompt: str = ""
     seed: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    fault: str = ""
 
 
 @dataclass(frozen=True)

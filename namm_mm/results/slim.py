@@ -53,7 +53,7 @@ def read_slim(path: Path) -> list[Record]:
         The file is missing, or a line of it is not what :func:`write_slim` writes.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except OSError as error:
         raise UsageError(
             message(

@@ -8,6 +8,7 @@ long files where a look at the container proves that it gives the same frames.
 from __future__ import annotations
 
 from namm_mm.video.clip import Clip
+from namm_mm.video.length import frame_count
 from namm_mm.video.reading import BACKENDS, available_backends, sample_frames
 from namm_mm.video.sampling import SAMPLINGS, spread, uniform_indices
 
@@ -16,6 +17,7 @@ __all__ = [
     "SAMPLINGS",
     "Clip",
     "available_backends",
+    "frame_count",
     "sample_frames",
     "spread",
     "uniform_indices",

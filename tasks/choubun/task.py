@@ -17,6 +17,7 @@ from namm_mm.tasks.hub import HUB
 from namm_mm.tasks.text_benchmarks.benchmark import Row, Subset, TextBenchmark
 from namm_mm.tasks.text_benchmarks.files import Published
 from namm_mm.tasks.text_benchmarks.metrics import characters, f1
+from namm_mm.tasks.text_files import read_text
 
 PUBLISHED = Published(
     "ChouBun",
@@ -143,9 +144,9 @@ class ChouBunTask(TextBenchmark):
 
 def _read_prompts(path: Path) -> dict[str, str]:
     try:
-        given = json.loads(path.expanduser().read_text(encoding="utf-8"))
+        given = json.loads(read_text(path.expanduser()))
         found = {subset: str(given[subset]) for subset in TASKS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             message(
                 f"cannot read the prompts ({type(error).__name__}: {error})",

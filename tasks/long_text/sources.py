@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from namm_mm.errors import UsageError, message
+from namm_mm.tasks.text_files import read_text
 
 SPLITS = ("train", "validation", "test")
 _TRAIN, _VALIDATION = 0.6, 0.2  # of the text; the rest is for testing
@@ -155,13 +156,7 @@ def _folder(folder: Path) -> tuple[Document, ...]:
         )
     found = []
     for path in sorted(folder.rglob("*.txt")):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                message("unreadable text", given=str(path), expected=f"UTF-8 text ({error})")
-            ) from error
-        if paragraphs := _paragraphs(text):
+        if paragraphs := _paragraphs(read_text(path)):
             found.append(Document(path.relative_to(folder).as_posix(), paragraphs))
     documents = _without_shared(found)
     if len(documents) < len(SPLITS):
@@ -179,7 +174,7 @@ def _folder(folder: Path) -> tuple[Document, ...]:
 def _paragraphs(text: str) -> tuple[str, ...]:
     """Unwrapped paragraphs of running English: at least 16 words, mostly letters."""
     found = []
-    for block in re.split(r"\n\s*\n", text.replace("\r\n", "\n")):
+    for block in re.split(r"\n\s*\n", text):
         paragraph = " ".join(block.split())
         letters = sum(c.isalpha() or c == " " for c in paragraph)
         if len(paragraph.split()) >= 16 and letters >= 0.9 * len(paragraph):

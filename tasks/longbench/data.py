@@ -7,7 +7,6 @@ A line is one sample: ``input``, ``context``, ``answers``, ``length``, ``dataset
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -16,8 +15,10 @@ from typing import Any
 
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.tasks import hub
+from namm_mm.tasks.text_files import decode, json_lines
 
 REPOSITORY, ARCHIVE = "THUDM/LongBench", "data.zip"
+FAULT = "fault"
 FIELDS = {"input": str, "context": str, "answers": list, "_id": str}
 
 Line = Mapping[str, Any]
@@ -25,6 +26,8 @@ Line = Mapping[str, Any]
 
 def read(source: str | None, task: str) -> tuple[tuple[Line, ...], str]:
     """Samples of a task in the order of its file, and the SHA-256 of that file.
+
+    A line that is not as it should be has its number as ``_id``, and :data:`FAULT` says why.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ def read(source: str | None, task: str) -> tuple[tuple[Line, ...], str]:
     Raises
     ------
     UsageError
-        The file is not there, or a line is not as it should be.
+        The file is not there, is not UTF-8, or no line of it is as it should be.
     RunError
         The hub's archive is not in the cache and cannot be fetched, or it is damaged.
     """
@@ -46,14 +49,16 @@ def read(source: str | None, task: str) -> tuple[tuple[Line, ...], str]:
 @lru_cache(maxsize=32)
 def _read(place: str, task: str) -> tuple[tuple[Line, ...], str]:
     content, where = _content(Path(place), f"{task}.jsonl")
-    lines = []
-    for number, line in enumerate(content.decode("utf-8").split("\n"), start=1):
-        if line.strip():
-            lines.append(_line(line, f"{where}, line {number}"))
+    lines: list[Any] = []
+    for number, row in json_lines(decode(content, where)):
+        fault = _fault(row, f"{where}, line {number}")
+        lines.append({FAULT: fault, "_id": f"line-{number}"} if fault else row)
     if not lines:
         raise UsageError(
             message("this file of LongBench is empty", given=where, expected="a sample a line")
         )
+    if all(FAULT in line for line in lines):
+        raise UsageError(lines[0][FAULT])
     return tuple(lines), hashlib.sha256(content).hexdigest()
 
 
@@ -88,21 +93,21 @@ def _content(place: Path, name: str) -> tuple[bytes, str]:
     )
 
 
-def _line(text: str, where: str) -> Line:
-    try:
-        line = json.loads(text)
-        wrong = [name for name, kind in FIELDS.items() if not isinstance(line.get(name), kind)]
-    except (ValueError, AttributeError):
-        line, wrong = {}, list(FIELDS)
-    if wrong or not line["answers"]:
-        raise UsageError(
-            message(
-                f"a malformed sample in {where}",
-                given=text[:60],
-                expected=f"a JSON object with {', '.join(FIELDS)}; wrong: {wrong or 'answers'}",
-            )
-        )
-    return dict(line)
+def _fault(row: Mapping[str, Any] | str, where: str) -> str:
+    """What is wrong with a line; nothing if it is a sample."""
+    if isinstance(row, str):
+        wrong, given = row, ""
+    else:
+        names = [name for name, kind in FIELDS.items() if not isinstance(row.get(name), kind)]
+        wrong = str(names or ("" if row["answers"] else "answers"))
+        given = str(row)
+    if not wrong:
+        return ""
+    return message(
+        f"a malformed sample in {where}",
+        given=given[:60],
+        expected=f"a JSON object with {', '.join(FIELDS)}; wrong: {wrong}",
+    )
 
 
 def _download() -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
 from namm_mm.tasks.base import AnsweringTask, names
+from namm_mm.tasks.faults import faulty, in_words
 from namm_mm.tasks.longbench import data, metrics
 from namm_mm.tasks.longbench.published import tasks
 
@@ -91,28 +92,37 @@ class LongBenchTask(AnsweringTask):
         return found if limit is None else found[:limit]
 
     def _family(self, family: str, split: str, seed: int) -> list[Sample]:
-        published = tasks()[family]
         lines, _ = data.read(self.source, family)
         if self.splits == HELD_OUT:
             low, high = SHARES[split]
             lines = tuple(x for x in lines if low <= _hash(f"{family} {x['_id']}") % 100 < high)
         ordered = sorted(lines, key=lambda line: _hash(f"{seed} {family} {line['_id']}"))
-        return [
-            Sample(
-                id=f"{family}-{line['_id']}",
-                family=family,
-                context=published.ask(line["context"], line["input"]),
-                answer=str(line["answers"][0]),
-                seed=seed,
-                metadata={
-                    "answers": [str(answer) for answer in line["answers"]],
-                    "classes": list(line.get("all_classes") or ()),
-                    "max_new_tokens": published.max_new_tokens,
-                    "verbatim": True,
-                },
-            )
-            for line in ordered
-        ]
+        return [self._sample(family, line, seed) for line in ordered]
+
+    def _sample(self, family: str, line: data.Line, seed: int) -> Sample:
+        name = f"{family}-{line['_id']}"
+        if data.FAULT in line:
+            return faulty(name, family, line[data.FAULT])
+        try:
+            return self._of_line(name, family, line, seed)
+        except Exception as error:  # whatever is wrong with one line, the others are asked
+            return faulty(name, family, in_words(error, name))
+
+    def _of_line(self, name: str, family: str, line: data.Line, seed: int) -> Sample:
+        published = tasks()[family]
+        return Sample(
+            id=name,
+            family=family,
+            context=published.ask(line["context"], line["input"]),
+            answer=str(line["answers"][0]),
+            seed=seed,
+            metadata={
+                "answers": [str(answer) for answer in line["answers"]],
+                "classes": list(line.get("all_classes") or ()),
+                "max_new_tokens": published.max_new_tokens,
+                "verbatim": True,
+            },
+        )
 
     def score(self, sample: Sample, answer: Answer) -> Score:
         """The task's own metric, from 0 to 1.
@@ -139,4 +149,4 @@ class LongBenchTask(AnsweringTask):
 
 
 def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import FRAME_MARK
+from namm_mm.tasks.text_files import is_there, read_text
+from namm_mm.tasks.video_benchmarks.clocks import seconds
 
 
 def frame_moments(duration: float, frames: int) -> list[float]:
@@ -18,9 +20,17 @@ def frame_moments(duration: float, frames: int) -> list[float]:
     return [float(second) for second in range(int(duration))]
 
 
+class Line(NamedTuple):
+    """A subtitle: seconds of its clock, and its text."""
+
+    begin: float
+    end: float
+    text: str
+
+
 def interleave(
     moments: Sequence[float],
-    subtitles: Iterable[Mapping[str, Any]],
+    subtitles: Iterable[object],
     *,
     start: float,
     duration: float,
@@ -31,19 +41,15 @@ def interleave(
     ----------
     moments
         When the frames are, in seconds.
-    subtitles
-        Entries with ``timestamp`` (start and end) and ``text``, or with ``start``, ``end`` (as
-        hours:minutes:seconds) and ``line``. One is put in at its middle, if a frame falls inside
-        it; shorter ones than a second count as one second long.
+    subtitles, duration
+        As in :func:`placed`. One is put in at its middle, if a frame falls inside it; shorter ones
+        than a second count as one second long.
     start
         What the subtitles' clock says at the beginning of the video.
-    duration
-        End, in seconds, of a subtitle whose own is no decimal number, as the benchmark has it.
     """
     lines: list[str] = []
     shown = 0
-    for subtitle in subtitles:
-        begin, end, text = _span(subtitle, duration)
+    for begin, end, text in placed(subtitles, duration)[0]:
         begin, end = begin - start, end - start
         middle = (begin + end) / 2
         while shown < len(moments) and moments[shown] <= middle:
@@ -56,7 +62,28 @@ def interleave(
     return "\n".join(lines + [FRAME_MARK] * (len(moments) - shown))
 
 
-def read_subtitles(path: Path) -> list[dict[str, Any]] | None:
+def placed(subtitles: Iterable[object], duration: float) -> tuple[list[Line], int]:
+    """Return the subtitles whose times and text can be read, and how many cannot.
+
+    Parameters
+    ----------
+    subtitles
+        Entries with ``timestamp`` (start and end) and ``text``, or with ``start``, ``end`` (a clock
+        such as ``h:mm:ss``) and ``line``.
+    duration
+        End, in seconds, of a ``timestamp`` whose own is no decimal number, as the benchmark has it.
+    """
+    found, unread = [], 0
+    for subtitle in subtitles:
+        line = _line(subtitle, duration)
+        if line is None:
+            unread += 1
+        else:
+            found.append(line)
+    return found, unread
+
+
+def read_subtitles(path: Path) -> list[object] | None:
     """Read a subtitle file of the benchmark; None where there is none.
 
     Raises
@@ -64,28 +91,40 @@ def read_subtitles(path: Path) -> list[dict[str, Any]] | None:
     UsageError
         It is malformed.
     """
-    if not path.is_file():
+    if not is_there(path):
         return None
     try:
-        return [dict(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as error:
-        raise UsageError(
-            message(
-                f"cannot read the subtitles {path.name} ({error})",
-                given=str(path),
-                expected="a JSON list, as in the benchmark's subtitles.tar",
-                then="task.subtitles=false asks without them.",
-            )
-        ) from error
+        found = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise _malformed(path, str(error)) from error
+    if not isinstance(found, list):
+        raise _malformed(path, f"it is {type(found).__name__}, no list")
+    return found
 
 
-def _span(subtitle: Mapping[str, Any], duration: float) -> tuple[float, float, str]:
+def _malformed(path: Path, why: str) -> UsageError:
+    return UsageError(
+        message(
+            f"cannot read the subtitles {path.name} ({why})",
+            given=str(path),
+            expected="a JSON list, as in the benchmark's subtitles.tar",
+            then="task.subtitles=false asks without them.",
+        )
+    )
+
+
+def _line(subtitle: object, duration: float) -> Line | None:
+    if not isinstance(subtitle, Mapping):
+        return None
     if "timestamp" in subtitle:
-        begin, end = subtitle["timestamp"]
-        return float(begin), end if isinstance(end, float) else duration, str(subtitle["text"])
-    return _seconds(subtitle["start"]), _seconds(subtitle["end"]), str(subtitle["line"])
-
-
-def _seconds(clock: str) -> float:
-    hours, minutes, seconds = clock.split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        times, text = subtitle["timestamp"], subtitle.get("text")
+        if not isinstance(times, list) or len(times) != 2:
+            return None
+        begin = seconds(times[0])
+        end = seconds(times[1]) if isinstance(times[1], float) else duration
+    else:
+        begin, end = seconds(subtitle.get("start")), seconds(subtitle.get("end"))
+        text = subtitle.get("line")
+    if begin is None or end is None or text is None:
+        return None
+    return Line(begin, end, str(text))

@@ -9,11 +9,18 @@ from typing import Any, ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Record, Sample
-from namm_mm.tasks.longvideobench.subtitles import frame_moments, interleave, read_subtitles
+from namm_mm.tasks.faults import row_samples
+from namm_mm.tasks.longvideobench.subtitles import (
+    frame_moments,
+    interleave,
+    placed,
+    read_subtitles,
+)
+from namm_mm.tasks.video_benchmarks.clocks import seconds
 from namm_mm.tasks.video_benchmarks.common import VideoBenchmark, unique
 from namm_mm.tasks.video_benchmarks.files import Published, find_file
 from namm_mm.tasks.video_benchmarks.replies import LETTERS, first_letter
-from namm_mm.tasks.video_benchmarks.tables import need_fields, read_rows
+from namm_mm.tasks.video_benchmarks.tables import read_rows
 
 ENDING = "Answer with the option's letter from the given choices directly.\n"
 ABSENT = "N/A"
@@ -61,9 +68,15 @@ class LongVideoBenchTask(VideoBenchmark):
 
     def read(self, path: Path, roots: Sequence[Path], split: str) -> list[Sample]:
         """See :class:`VideoBenchmark`."""
-        rows = read_rows(path)
-        need_fields(rows, ("id", "question", "video_path", "duration_group", "duration"), path)
-        return unique(self._sample(row, roots) for row in rows)
+        return unique(
+            row_samples(
+                read_rows(path),
+                lambda row: self._sample(row, roots, split),
+                str(path),
+                fields=("id", "question", "video_path", "duration_group", "duration"),
+                family="duration_group",
+            )
+        )
 
     def worded(self, sample: Sample, roots: Sequence[Path]) -> Sample:
         """Put the subtitles in, if they are wanted."""
@@ -78,7 +91,8 @@ class LongVideoBenchTask(VideoBenchmark):
             start=facts["starting_timestamp_for_subtitles"],
             duration=facts["duration"],
         )
-        facts["without_subtitles"] = subtitles is None
+        _, unread = placed(subtitles or (), facts["duration"])
+        facts |= {"without_subtitles": subtitles is None, "subtitles_left_out": unread > 0}
         return replace(sample, prompt=f"{lines}\n{sample.prompt}", metadata=facts)
 
     def letter(self, reply: str, sample: Sample) -> str | None:
@@ -98,30 +112,53 @@ class LongVideoBenchTask(VideoBenchmark):
     def _variant(self) -> tuple[Any, ...]:
         return (*super()._variant(), self.subtitles, self.frames if self.subtitles else 0)
 
-    def _sample(self, row: Mapping[str, Any], roots: Sequence[Path]) -> Sample:
+    def _sample(self, row: Mapping[str, Any], roots: Sequence[Path], split: str) -> Sample:
         options = row.get("candidates") or [row.get(f"option{i}") for i in range(MOST_OPTIONS)]
         options = tuple(str(o) for o in options if o is not None and o != ABSENT)
         listed = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
         metadata: dict[str, Any] = {
             "duration_group": str(row["duration_group"]),
             "question_category": str(row.get("question_category", "")),
-            "duration": float(row["duration"]),
+            "duration": _number(row, "duration"),
             "subtitle_path": str(row.get("subtitle_path", "")),
-            "starting_timestamp_for_subtitles": float(
-                row.get("starting_timestamp_for_subtitles") or 0.0
-            ),
+            "starting_timestamp_for_subtitles": _number(row, "starting_timestamp_for_subtitles"),
         }
-        right = row.get("correct_choice")
-        known = isinstance(right, int) and 0 <= right < len(options)
-        if known:
-            metadata["letter"] = LETTERS[int(right or 0)]
+        right = _right(row.get("correct_choice"), len(options), known=split != "test")
+        if right is not None:
+            metadata["letter"] = LETTERS[right]
         return Sample(
             id=str(row["id"]),
             family=metadata["duration_group"],
             question=str(row["question"]),
             options=options,
-            answer=options[int(right or 0)] if known else "",
+            answer="" if right is None else options[right],
             video=find_file(roots, [str(row["video_path"])], ("videos", "")),
             prompt="\n".join([str(row["question"]), *listed, ENDING]),
             metadata=metadata,
         )
+
+
+def _number(row: Mapping[str, Any], name: str) -> float:
+    """A field in seconds; 0 where there is none."""
+    found = seconds(row.get(name) or 0.0)
+    if found is None:
+        raise UsageError(message(f"wrong {name}", given=row[name], expected="seconds"))
+    return found
+
+
+def _right(given: object, options: int, *, known: bool) -> int | None:
+    """Index of the right option, which some files have as a text or as a decimal number.
+
+    Where it is not `known`, an empty field or -1 stands for that.
+    """
+    if not known and given in (None, "", -1):
+        return None
+    if isinstance(given, str) and given.strip().isdigit():
+        given = int(given)
+    if isinstance(given, float) and given.is_integer():
+        given = int(given)
+    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < options:
+        return given
+    raise UsageError(
+        message("wrong correct_choice", given=given, expected=f"an index from 0 to {options - 1}")
+    )

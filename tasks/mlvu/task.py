@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
+from namm_mm.tasks.faults import UNKNOWN, row_samples
 from namm_mm.tasks.video_benchmarks.common import VideoBenchmark, unique
 from namm_mm.tasks.video_benchmarks.files import Published, find_file
 from namm_mm.tasks.video_benchmarks.replies import LETTERS, ranked_letter
-from namm_mm.tasks.video_benchmarks.tables import need_fields, read_rows
+from namm_mm.tasks.video_benchmarks.tables import read_rows
 
 ENDINGS = {"validation": "\nOnly give the best option.\nBest option: (", "test": ""}
 READ = ("four", "all")
@@ -60,10 +61,14 @@ class MlvuTask(VideoBenchmark):
         single = path.parent.name != "json"  # the authors' layout has a file for each kind
         found = []
         for file in [path] if single else sorted(path.parent.glob("*.json")):
-            rows = [_plain(row) for row in read_rows(file)]
-            rows = [row for row in rows if row["answer"] is not None]  # the kinds without options
-            need_fields(rows, ("video_name", "question", "answer", "task_type"), file)
-            found += [self._sample(row, roots, split) for row in rows]
+            rows = [row for row in read_rows(file) if not _is_open(row)]
+            found += row_samples(
+                rows,
+                lambda row: self._sample(_plain(row), roots, split),
+                str(file),
+                family="task_type" if single else "question_type",
+                of_family=UNKNOWN if single else file.stem,
+            )
         return unique(found)
 
     def letter(self, reply: str, sample: Sample) -> str | None:
@@ -84,6 +89,11 @@ class MlvuTask(VideoBenchmark):
         return (*super()._variant(), self.letters)
 
     def _sample(self, row: Mapping[str, Any], roots: Sequence[Path], split: str) -> Sample:
+        for field in ("video_name", "question", "answer", "task_type"):
+            if row.get(field) is None:
+                raise UsageError(
+                    message(f"the field {field!r} is missing", given=sorted(row), expected="it")
+                )
         question, letter = str(row["question"]), str(row["answer"]).strip("(). ")
         options = tuple(re.findall(r"^\([A-J]\)\s*(.*?)\s*$", question, re.MULTILINE))
         at = LETTERS.find(letter) if len(letter) == 1 else -1
@@ -109,16 +119,31 @@ class MlvuTask(VideoBenchmark):
         )
 
 
+def _is_open(row: Mapping[str, Any] | str) -> bool:
+    """Whether a row of the authors' files is of the kinds without options, which are not asked."""
+    return not isinstance(row, str) and "video_name" not in row and not row.get("candidates")
+
+
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the hub's table; one of the authors' files is worded as that table is."""
     if "video_name" in row:
         return dict(row)
     options = [str(option) for option in row.get("candidates") or ()]
     listed = [f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)]
-    answer = str(row.get("answer"))
+    answer = str(row.get("answer")).strip()
+    bare = [option.strip() for option in options]
+    if answer not in bare:
+        raise UsageError(
+            message(
+                f"the answer of an MLVU question about {row.get('video')} is none of its options",
+                given=row.get("answer"),
+                expected="one of them",
+                valid=options,
+            )
+        )
     return {
         "video_name": row.get("video"),
         "question": "\n".join([f"Question: {row.get('question')}", "Options:", *listed]),
-        "answer": LETTERS[options.index(answer)] if answer in options else None,
+        "answer": LETTERS[bare.index(answer)],
         "task_type": row.get("question_type"),
     }

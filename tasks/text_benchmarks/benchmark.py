@@ -13,6 +13,7 @@ from typing import Any
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
 from namm_mm.tasks.base import AnsweringTask, Outlook, fewer
+from namm_mm.tasks.faults import faulty, in_words
 from namm_mm.tasks.hub import HUB
 from namm_mm.tasks.text_benchmarks.files import Published, locate, read_rows
 
@@ -76,7 +77,7 @@ class TextBenchmark(AnsweringTask):
         self.source = str(source)
         self.download = download
         self.subsets = tuple(subsets or self.tasks)
-        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._rows: dict[str, list[dict[str, Any] | str]] = {}
 
     @abstractmethod
     def prompt(self, subset: str, row: Row) -> str:
@@ -113,9 +114,17 @@ class TextBenchmark(AnsweringTask):
         return tuple(self._sample(subset, index) for subset, index in chosen)
 
     def _sample(self, subset: str, index: int) -> Sample:
-        row = self._read(subset)[index]
+        row, name = self._read(subset)[index], f"{subset}/{index}"
+        if isinstance(row, str):
+            return faulty(name, subset, row)
+        try:
+            return self._of_row(name, subset, row)
+        except Exception as error:  # whatever is wrong with one row, the others are asked
+            return faulty(name, subset, in_words(error, name))
+
+    def _of_row(self, name: str, subset: str, row: Row) -> Sample:
         return Sample(
-            id=f"{subset}/{index}",
+            id=name,
             family=subset,
             question=self.prompt(subset, row),
             answer=self.right(subset, row),
@@ -125,7 +134,7 @@ class TextBenchmark(AnsweringTask):
             },
         )
 
-    def _read(self, subset: str) -> list[dict[str, Any]]:
+    def _read(self, subset: str) -> list[dict[str, Any] | str]:
         if subset not in self._rows:
             path = locate(self.published, self.source, subset, download=self.download)
             self._rows[subset] = read_rows(path, self.tasks[subset].fields)
@@ -136,7 +145,7 @@ class TextBenchmark(AnsweringTask):
         digest = hashlib.sha256()
         for subset in self.subsets:
             text = json.dumps(self._read(subset), sort_keys=True, ensure_ascii=False, default=str)
-            digest.update(f"{subset}\n{text}\n".encode())
+            digest.update(f"{subset}\n{text}\n".encode(errors="surrogatepass"))
         return digest.hexdigest()[:16]
 
     def score(self, sample: Sample, answer: Answer) -> Score:

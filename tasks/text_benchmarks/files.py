@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from namm_mm.errors import RunError, UsageError, message
 from namm_mm.tasks import hub, parquet
 from namm_mm.tasks.base import Download
 from namm_mm.tasks.hub import HUB
+from namm_mm.tasks.text_files import json_lines, read_text
 
 
 @dataclass(frozen=True)
@@ -99,27 +99,40 @@ def locate(published: Published, source: str, subset: str, *, download: bool) ->
     return hub.fetch(published.repository, *names, title=published.title)
 
 
-def read_rows(path: Path, fields: Sequence[str]) -> list[dict[str, Any]]:
+def read_rows(path: Path, fields: Sequence[str]) -> list[dict[str, Any] | str]:
     """Read ``.jsonl`` or ``.parquet``.
+
+    Returns
+    -------
+    list
+        The rows. In the place of one that is no JSON object, or lacks one of `fields`, a string
+        says so, with the file and the line.
 
     Raises
     ------
     UsageError
-        A line is no JSON object, or a row lacks one of `fields`; file and line are named.
+        No row is as it should be, or the file is not UTF-8.
     RunError
         pyarrow is needed and not installed, or the file is damaged.
     """
-    rows = parquet.read(path) if path.suffix == ".parquet" else _json_lines(path)
-    for number, row in enumerate(rows, start=1):
+    rows: list[dict[str, Any] | str] = []
+    if path.suffix == ".parquet":
+        numbered: Iterable[tuple[int, dict[str, Any] | str]] = enumerate(parquet.read(path), 1)
+    else:
+        numbered = json_lines(read_text(path))
+    for number, row in numbered:
+        if isinstance(row, str):
+            rows.append(f"{path.name}, line {number}: {row}.")
+            continue
         missing = [field for field in fields if field not in row]
-        if missing:
-            raise UsageError(
-                message(
-                    f"{path.name}, row {number}: no {missing[0]!r}",
-                    given=sorted(row),
-                    expected=f"the fields {', '.join(fields)}",
-                )
-            )
+        wrong = message(
+            f"{path.name}, row {number}: no {''.join(map(repr, missing[:1]))}",
+            given=sorted(row),
+            expected=f"the fields {', '.join(fields)}",
+        )
+        rows.append(wrong if missing else row)
+    if rows and all(isinstance(row, str) for row in rows):
+        raise UsageError(rows[0])
     return rows
 
 
@@ -131,20 +144,3 @@ def _find(published: Published, source: str, subset: str) -> Path | None:
         if found is not None and found.is_file():
             return found
     return None
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UsageError(f"{path.name}, line {number}: no JSON ({error}).") from error
-        if not isinstance(row, dict):
-            raise UsageError(
-                message(f"{path.name}, line {number}", given=row, expected="a JSON object")
-            )
-        rows.append(row)
-    return rows

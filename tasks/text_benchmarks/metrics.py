@@ -37,8 +37,8 @@ def f1(found: Sequence[str], right: Sequence[str]) -> float:
 
 def rouge_l_sum(found: str, right: str) -> float:
     """F1 of the union of longest common subsequences over lines, without stemming."""
-    lines = [_rouge_words(line) for line in right.splitlines()]
-    other = [_rouge_words(line) for line in found.splitlines()]
+    lines = [_rouge_words(line) for line in right.split("\n")]
+    other = [_rouge_words(line) for line in found.split("\n")]
     wanted = Counter(word for line in lines for word in line)
     offered = Counter(word for line in other for word in line)
     sizes = offered.total(), wanted.total()

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
 from namm_mm.tasks.base import SPLITS, AnsweringTask, Download, Outlook, fewer
+from namm_mm.tasks.faults import in_words
 from namm_mm.tasks.hub import HUB
+from namm_mm.tasks.text_files import is_there
 from namm_mm.tasks.video_benchmarks import files, summaries
 from namm_mm.tasks.video_benchmarks.files import Published
 from namm_mm.tasks.video_benchmarks.replies import LETTERS
@@ -118,7 +120,7 @@ class VideoBenchmark(AnsweringTask):
             return ()
         path, roots = files.locate(self.published(split), self.source, download=self.download)
         samples = self._of_families(self.read(path, roots, split))
-        return [self.worded(sample, roots) for sample in _balanced(samples, limit, seed)]
+        return [self._worded(sample, roots) for sample in _balanced(samples, limit, seed)]
 
     def score(self, sample: Sample, answer: Answer) -> Score:
         """1 for the right letter, else 0; where none is known, 1 for a reply that parses."""
@@ -151,8 +153,8 @@ class VideoBenchmark(AnsweringTask):
     def notices(self, samples: Sequence[Sample]) -> list[str]:
         """What somebody who runs these samples should know before: the videos that are missing."""
         found = []
-        wanted = {str(sample.video): sample for sample in samples}
-        missing = [path for path in wanted if not Path(path).is_file()]
+        wanted = {str(sample.video): sample for sample in samples if sample.video is not None}
+        missing = [path for path in wanted if not is_there(Path(path))]
         if missing:
             names = [Path(path).name for path in missing]
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
@@ -165,6 +167,12 @@ class VideoBenchmark(AnsweringTask):
         without = sum(bool(sample.metadata.get("without_subtitles")) for sample in samples)
         if without:
             found.append(f"{without} of {len(samples)} questions are asked without subtitles.")
+        left_out = sum(bool(sample.metadata.get("subtitles_left_out")) for sample in samples)
+        if left_out:
+            found.append(
+                f"{left_out} of {len(samples)} questions have subtitles whose time cannot be read; "
+                "those are left out."
+            )
         return found
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any]:
@@ -196,6 +204,15 @@ class VideoBenchmark(AnsweringTask):
                 ),
             ),
         )
+
+    def _worded(self, sample: Sample, roots: Sequence[Path]) -> Sample:
+        """A sample with its whole prompt, or with what keeps it from having one."""
+        if sample.fault:
+            return sample
+        try:
+            return self.worded(sample, roots)
+        except Exception as error:  # odd subtitles, a video that cannot be opened: this one only
+            return replace(sample, fault=in_words(error, f"question {sample.id}"))
 
     def _variant(self) -> tuple[Any, ...]:
         """Options that change samples or scores, for the fingerprint."""

@@ -18,6 +18,7 @@ from namm_mm.errors import RunError, UsageError, message
 from namm_mm.models.cache import cache_root
 from namm_mm.tasks import hub
 from namm_mm.tasks.hub import HUB
+from namm_mm.tasks.text_files import is_there
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def questions_file(published: Published, source: str) -> Path | None:
 def find_file(roots: Iterable[Path], names: Sequence[str], within: Sequence[str]) -> Path:
     """The first of `names` in one of the folders `within` the roots; the likeliest if none is."""
     places = [root / folder / name for name in names for root in roots for folder in within]
-    return next((place for place in places if place.is_file()), places[0])
+    return next((place for place in places if is_there(place)), places[0])
 
 
 def unpack(roots: Iterable[Path], target: Path) -> None:

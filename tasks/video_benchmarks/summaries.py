@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from namm_mm.records import Record
 
-FLAGS = ("drawn", "unreachable", "without_subtitles", "subtitles_mixed_up")
+FLAGS = (
+    "drawn",
+    "unreachable",
+    "without_subtitles",
+    "subtitles_mixed_up",
+    "subtitles_left_out",
+)
 """Counted for every policy, where a record's details have them."""
 
 
@@ -79,7 +85,7 @@ def _table(records: list[Record], groupings: Sequence[str], macro: str | None) -
         "unparsed": sum(not r.details.get("parsed", True) for r in good),
         **counts,
         **groups,
-        "missing": sorted({r.asked.video for r in records if r.error}),
+        "missing": sorted({r.asked.video for r in records if r.error and r.asked.video}),
     }
 
 

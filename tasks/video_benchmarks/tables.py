@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from namm_mm.errors import UsageError, message
 from namm_mm.tasks import parquet
+from namm_mm.tasks.text_files import json_lines, read_text
+
+Rows = list[dict[str, Any] | str]
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read all rows, in order.
+def read_rows(path: Path) -> Rows:
+    """Read all rows, in order; a string stands for one that is no object, and says what it is.
 
     Raises
     ------
@@ -21,33 +24,27 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     RunError
         It is parquet, and damaged, or pyarrow is not installed.
     """
+    if path.suffix == ".parquet":
+        return list(parquet.read(path))
+    text = read_text(path)
+    if path.suffix == ".jsonl":
+        return [row for _, row in json_lines(text)]
     try:
-        if path.suffix == ".parquet":
-            return parquet.read(path)
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".jsonl":
-            return [dict(json.loads(line)) for line in text.splitlines() if line.strip()]
         rows = json.loads(text)
-        return [dict(row) for row in (rows.values() if isinstance(rows, Mapping) else rows)]
-    except (ValueError, TypeError, OSError) as error:
-        raise UsageError(
-            message(
-                f"cannot read {path} ({str(error).splitlines()[0] if str(error) else error!r})",
-                given=path.name,
-                expected="a table of the benchmark: JSON, JSON lines or parquet",
-            )
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _malformed(path, str(error)) from error
+    if isinstance(rows, Mapping):
+        rows = list(rows.values())
+    if not isinstance(rows, list):
+        raise _malformed(path, f"it is {type(rows).__name__}, no list")
+    return [dict(row) if isinstance(row, Mapping) else "no JSON object" for row in rows]
 
 
-def need_fields(rows: Iterable[Mapping[str, Any]], fields: Sequence[str], path: Path) -> None:
-    """Raise `UsageError` with the number of the first row that lacks one of `fields`."""
-    for number, row in enumerate(rows, start=1):
-        for field in fields:
-            if row.get(field) is None:
-                raise UsageError(
-                    message(
-                        f"{path}, row {number}: the field {field!r} is missing",
-                        given=sorted(row),
-                        expected=f"the fields {', '.join(fields)}",
-                    )
-                )
+def _malformed(path: Path, why: str) -> UsageError:
+    return UsageError(
+        message(
+            f"cannot read {path} ({why})",
+            given=path.name,
+            expected="a table of the benchmark: JSON, JSON lines or parquet",
+        )
+    )

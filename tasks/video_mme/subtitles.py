@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from namm_mm.tasks.text_files import read_text
+from namm_mm.tasks.video_benchmarks.clocks import seconds
 
 HEADING = "This video's subtitles are listed below: \n"
 NONE = "No subtitles available"
@@ -23,15 +25,47 @@ class Subtitle(NamedTuple):
     text: str
 
 
-def read_srt(path: Path) -> list[Subtitle]:
-    """Read an .srt file; of two entries with the same times the later one counts."""
+def read_srt(path: Path) -> tuple[list[Subtitle], int]:
+    """Read an .srt file; of two entries with the same times the later one counts.
+
+    An entry begins at the line with its times, and ends before the number of the next one: empty
+    lines inside of a text are part of it.
+
+    Returns
+    -------
+    tuple
+        The entries, and how many more have times that cannot be read.
+
+    Raises
+    ------
+    UsageError
+        The file is not UTF-8.
+    """
+    lines = read_text(path).split("\n")
+    begins = [at for at in range(len(lines)) if _begins(lines, at)]
     found: dict[tuple[float, float], str] = {}
-    for section in path.read_text(encoding="utf-8").split("\n\n"):
-        lines = section.split("\n")
-        if section.strip() and len(lines) >= 3:
-            times = [_seconds(clock) for clock in lines[1].split(" --> ")]
-            found[times[0], times[1]] = " ".join(lines[2:])
-    return [Subtitle(start, end, text) for (start, end), text in found.items()]
+    unread = 0
+    for begin, after in zip(begins, [*begins[1:], len(lines) + 1], strict=True):
+        text = [line for line in lines[begin + 1 : after - 1] if line.strip()]
+        start, end = _times(lines[begin])
+        if start is None or end is None:
+            unread += 1
+        elif text:
+            found[start, end] = " ".join(text)
+    return [Subtitle(start, end, text) for (start, end), text in found.items()], unread
+
+
+def _begins(lines: Sequence[str], at: int) -> bool:
+    """Whether a line has the times of an entry; a text may have an arrow too."""
+    if "-->" not in lines[at]:
+        return False
+    numbered = at > 0 and lines[at - 1].strip().isdigit()
+    return numbered or None not in _times(lines[at])
+
+
+def _times(line: str) -> tuple[float | None, float | None]:
+    start, _, end = line.partition("-->")
+    return seconds(start), seconds((end.split() or [""])[0])
 
 
 def shown(
@@ -55,23 +89,3 @@ def shown(
     chosen = sorted(set(hits)) if in_order else list(set(hits))
     texts = [_MARKED.findall(subtitles[index].text) for index in chosen]
     return "\n".join(text[0] for text in texts if text)
-
-
-@lru_cache(maxsize=4096)
-def length_of(path: Path) -> tuple[int, float]:
-    """Number of frames of a video, and frames per second, from its header alone."""
-    import av
-
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        rate = float(stream.average_rate or 0.0)
-        total = int(stream.frames)
-        if not total and stream.duration and stream.time_base:
-            total = round(float(stream.duration * stream.time_base) * rate)
-        return total, rate
-
-
-def _seconds(clock: str) -> float:
-    hours, minutes, rest = clock.strip().split(":")
-    seconds, thousandths = rest.split(",")
-    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(thousandths) / 1000

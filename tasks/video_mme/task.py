@@ -9,11 +9,14 @@ from typing import Any, ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Sample
+from namm_mm.tasks.faults import row_samples
+from namm_mm.tasks.text_files import is_there
 from namm_mm.tasks.video_benchmarks.common import VideoBenchmark, unique
 from namm_mm.tasks.video_benchmarks.files import Published, find_file
 from namm_mm.tasks.video_benchmarks.replies import LETTERS, ranked_letter
-from namm_mm.tasks.video_benchmarks.tables import need_fields, read_rows
-from namm_mm.tasks.video_mme.subtitles import HEADING, NONE, length_of, read_srt, shown
+from namm_mm.tasks.video_benchmarks.tables import read_rows
+from namm_mm.tasks.video_mme.subtitles import HEADING, NONE, read_srt, shown
+from namm_mm.video import frame_count
 
 OPENING = (
     "Select the best answer to the following multiple-choice question based on the video and the "
@@ -71,20 +74,26 @@ class VideoMmeTask(VideoBenchmark):
 
     def read(self, path: Path, roots: Sequence[Path], split: str) -> list[Sample]:
         """See :class:`VideoBenchmark`."""
-        rows = read_rows(path)
         fields = ("question_id", "videoID", "question", "options", "answer", *self.groupings)
-        need_fields(rows, fields, path)
-        return unique(self._sample(row, roots) for row in rows)
+        return unique(
+            row_samples(
+                read_rows(path),
+                lambda row: self._sample(row, roots),
+                str(path),
+                fields=fields,
+                family="duration",
+            )
+        )
 
     def worded(self, sample: Sample, roots: Sequence[Path]) -> Sample:
         """Put the subtitles in front, if they are wanted."""
         if not self.subtitles:
             return sample
         path = find_file(roots, [f"{sample.metadata['videoID']}.srt"], ("subtitle", "subtitles"))
-        text, mixed = NONE, False
-        if path.is_file() and sample.video is not None and sample.video.is_file():
-            total, rate = length_of(sample.video)
-            subtitles = read_srt(path)
+        text, mixed, unread = NONE, False, 0
+        if is_there(path) and sample.video is not None and is_there(sample.video):
+            total, rate = frame_count(sample.video)
+            subtitles, unread = read_srt(path)
             orders = [
                 shown(subtitles, frames=self.frames, total=total, rate=rate, in_order=in_order)
                 for in_order in (False, True)
@@ -92,7 +101,11 @@ class VideoMmeTask(VideoBenchmark):
             text, mixed = orders[self.subtitle_order == "time"], orders[0] != orders[1]
         listed = "\n".join([sample.question, *sample.options])
         prompt = f"{HEADING}{text}\n{OPENING}\n{listed}\n{ENDING_WITH_SUBTITLES}"
-        flags = {"without_subtitles": text == NONE, "subtitles_mixed_up": mixed}
+        flags = {
+            "without_subtitles": text == NONE,
+            "subtitles_mixed_up": mixed,
+            "subtitles_left_out": unread > 0,
+        }
         return replace(sample, prompt=prompt, metadata={**sample.metadata, **flags})
 
     def letter(self, reply: str, sample: Sample) -> str | None:
@@ -104,6 +117,8 @@ class VideoMmeTask(VideoBenchmark):
         return (*super()._variant(), self.subtitles, *own)
 
     def _sample(self, row: Mapping[str, Any], roots: Sequence[Path]) -> Sample:
+        if not isinstance(row["options"], list | tuple):
+            raise UsageError(message("wrong options", given=row["options"], expected="a list"))
         options = tuple(str(option) for option in row["options"])
         letter = str(row["answer"]).strip()
         at = LETTERS.find(letter) if len(letter) == 1 else -1

@@ -14,6 +14,7 @@ from typing import Any
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Sample
+from namm_mm.tasks.text_files import is_there, lines, read_bytes, read_text
 
 QUESTIONS = "questions.jsonl"
 FIELDS = ("id", "video", "question", "options", "answer", "family", "context")
@@ -23,7 +24,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def questions_file(folder: Path) -> Path:
     """The questions file in `folder`; raise `UsageError` if there is none."""
     path = folder / QUESTIONS
-    if not path.is_file():
+    if not is_there(path):
         raise UsageError(
             message(
                 "no questions to ask",
@@ -47,15 +48,7 @@ def read_questions(folder: Path) -> list[Sample]:
     path = questions_file(folder)
     samples: list[Sample] = []
     first_seen: dict[str, int] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            message(f"{path} is not text ({error})", given=str(path), expected="UTF-8")
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in lines(read_text(path)):
         sample = _read(line, folder, f"{path}, line {number}", number)
         if sample.id in first_seen:
             raise UsageError(
@@ -76,9 +69,9 @@ def read_questions(folder: Path) -> list[Sample]:
 
 def folder_fingerprint(folder: Path) -> str:
     """Short hash of the questions file and of the size of every video that it names."""
-    hasher = hashlib.sha256(questions_file(folder).read_bytes())
+    hasher = hashlib.sha256(read_bytes(questions_file(folder)))
     for sample in read_questions(folder):
-        there = sample.video is not None and sample.video.is_file()
+        there = is_there(sample.video)
         hasher.update(str(sample.video.stat().st_size if there and sample.video else -1).encode())
     return hasher.hexdigest()[:12]
 
@@ -86,7 +79,7 @@ def folder_fingerprint(folder: Path) -> str:
 def _read(line: str, folder: Path, where: str, number: int) -> Sample:
     try:
         fields = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             message(
                 f"{where}: not valid JSON ({error})", given=line[:60], expected="one object a line"

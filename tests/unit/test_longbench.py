@@ -168,7 +168,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, folder: Path) -> None:
         LongBenchTask(source=str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match=r"no trec\.jsonl.*hf download THUDM/LongBench data\.zip"):
         LongBenchTask(("trec",), str(tmp_path)).samples("test", None, 0)
-    (tmp_path / "trec.jsonl").write_text(lines("trec", 1) + '{"input": "x", "answers": []}\n')
+    (tmp_path / "trec.jsonl").write_text('\n{"input": "x", "answers": []}\n')
     with pytest.raises(UsageError, match=r"trec\.jsonl, line 2"):
         LongBenchTask(("trec",), str(tmp_path)).samples("test", None, 0)
     (tmp_path / "data.zip").write_bytes(b"PK")
