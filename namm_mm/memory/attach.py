@@ -84,18 +84,18 @@ class Memory:
 
     def usage(self, row: int = 0) -> MemoryUse:
         """Return the tokens and bytes of one row, now and at their peak."""
-        return self.cache.usage(row)
+        return self.cache.sequences.usage(row)
 
     def trace(self, row: int = 0) -> Trace:
         """Return the sizes of one row after every update, for a ``match:`` budget."""
-        return self.cache.trace(row)
+        return self.cache.sequences.trace(row)
 
     def kept(self, layer: int, row: int = 0) -> list[Tensor]:
         """Return the positions that each head still holds, ascending int64 on the CPU.
 
         A position is the index of a token in its row; padding is not counted.
         """
-        return self.cache.kept(layer, row)
+        return self.cache.sequences.kept(layer, row)
 
 
 def attach(

@@ -7,7 +7,6 @@ what a row gives does not depend on its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,11 +50,23 @@ class Rules:
 
 @dataclass(frozen=True)
 class Block:
-    """Tokens ``start:stop`` of a call, and whether an eviction follows them."""
+    """Tokens ``start:stop`` of a call.
+
+    Attributes
+    ----------
+    evict
+        Whether an eviction follows them.
+    left
+        Tokens from there to the next eviction; None where there is none.
+    coming
+        Tokens of the next block of the same call.
+    """
 
     start: int
     stop: int
     evict: bool
+    left: int | None = None
+    coming: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,9 @@ def cut(count: int, seen: int, rules: Rules) -> tuple[Block, ...]:
     blocks, start = [], 0
     while start < count:
         stop = min(count, start + rules.interval - (seen + start) % rules.interval)
-        blocks.append(Block(start, stop, (seen + stop) % rules.interval == 0))
+        left = rules.interval - (seen + stop) % rules.interval
+        evict = left == rules.interval
+        blocks.append(Block(start, stop, evict, left, min(left, count - stop)))
         start = stop
     return tuple(blocks)
 
@@ -163,11 +176,8 @@ class LayerMemory:
         """Begin the memory of a new cohort, with the sizes of these keys and values."""
         kind = PerHeadStore if self.rules.per_head else SharedStore
         maps = self.rules.policy.residual
-        return CohortMemory(
-            kind(keys, values, self.rules.interval),
-            observer_for(self.rules.policy.needs),
-            None if maps is None else Residual(maps, self.layer),
-        )
+        residual = None if maps is None else Residual(maps, self.layer)
+        return CohortMemory(kind(keys, values), observer_for(self.rules.policy.needs), residual)
 
     def attend(
         self,
@@ -183,26 +193,27 @@ class LayerMemory:
         out = []
         for block in segment.blocks:
             part = slice(block.start, block.stop)
-            memory.store.append(keys[:, :, part], values[:, :, part], segment.seen + block.start)
+            first, left = segment.seen + block.start, 0 if block.evict else block.left
+            memory.store.append(keys[:, :, part], values[:, :, part], first, left)
             out.append(memory.attend(queries[:, :, part], values.shape[-1], scaling, window))
             memory.measure(start=not block.start)
             if block.evict:
                 memory.observer.fold_waiting(memory.store, scaling, window)
-                seen = segment.seen + block.stop
-                self.evict(memory, seen, segment.rows.tolist(), scaling, window)
-                memory.measure()  # room for the next interval may be more than was freed
+                self.evict(memory, segment, block, scaling, window)
+                memory.measure()  # room for the next tokens may be more than was freed
         return out[0] if len(out) == 1 else torch.cat(out, dim=2)
 
     def evict(
         self,
         memory: CohortMemory,
-        seen: int,
-        rows: Sequence[int],
+        segment: Segment,
+        block: Block,
         scaling: float,
         window: int | None,
     ) -> None:
         """Score, select, and drop the rest for good."""
         store, policy = memory.store, self.rules.policy
+        seen, rows = segment.seen + block.stop, segment.rows.tolist()
         keys, values = store.padded()
         cached = Cached(keys, store.positions(), seen, scaling, window)
         view = LayerView(
@@ -216,14 +227,13 @@ class LayerMemory:
             statistics=memory.observer.statistics(store, cached),
             rows=tuple(rows),
         )
-        numbers = policy.needs.numbers_per_token if policy.needs is not None else 0
-        sizes = limits(policy.selection, view, len(memory.sizes), rows, numbers)
+        sizes = limits(policy.selection, view, len(memory.sizes), rows, policy.numbers_per_token)
         view = replace(view, limits=sizes)
         scores = policy.protected_scores(view)
         index, counts = select(scores, view, policy.selection, per_head=self.rules.per_head)
         if memory.residual is not None and window is None:
             memory.residual.fold(store, index, counts)
-        store.keep(index, counts)
+        store.keep(index, counts, block.coming, block.left)
         memory.sizes.append(store.lengths)
         if self.rules.watcher is not None:
             scored = scores.float().masked_fill(~view.filled, float("nan"))

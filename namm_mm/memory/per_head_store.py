@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from namm_mm.memory.store import SharedStore, Statistics, Store, fit_slots, gather_slots
+from namm_mm.memory.store import (
+    SharedStore,
+    Statistics,
+    Store,
+    fit_slots,
+    gather_slots,
+    room_behind,
+)
 
 CALL = 500_000
 """Products of queries and keys that a processor does in about the time of one more call."""
@@ -16,8 +23,8 @@ CALL = 500_000
 class PerHeadStore(Store):
     """Each head of each row owns a region of its own size in flat buffers (slot, ...)."""
 
-    def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
-        super().__init__(keys, values, room)
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__(keys, values)
         self._capacity = torch.zeros(self.rows, self.heads, dtype=torch.int64)
         self._keys = keys.new_zeros(0, keys.shape[-1])
         self._values = values.new_zeros(0, values.shape[-1])
@@ -48,14 +55,21 @@ class PerHeadStore(Store):
         """(row, head, count) flat slots that begin at `first` (row, head)."""
         return (first[..., None] + torch.arange(count)).to(self.device)
 
-    def _grow(self, new: int) -> None:
+    def _with_room(self, held: Tensor, least: int, left: int | None) -> Tensor:
+        """(row, head): `held` with free slots behind, as many for all heads of a row."""
+        means = (held.sum(1) // max(self.heads, 1)).tolist()
+        rooms = [max(least, room_behind(mean, left)) for mean in means]
+        return held + torch.tensor(rooms, dtype=torch.int64)[:, None]
+
+    def _grow(self, new: int, left: int | None) -> None:
         room = self._regular()
-        if self.width + new <= room or bool((self.lengths + new <= self._capacity).all()):
+        if self.width + new <= room:
             return
         needed = self.lengths + new
-        capacity = torch.where(
-            needed <= self._capacity, self._capacity, -(-needed // self.room) * self.room
-        )
+        full = (needed > self._capacity).any(1, keepdim=True)  # each row on its own
+        if not bool(full.any()):
+            return
+        capacity = torch.where(full, self._with_room(needed, 0, left), self._capacity)
         source = _ragged(self._starts(self._capacity), self.lengths).to(self.device)
         target = _ragged(self._starts(capacity), self.lengths).to(self.device)
         total = int(capacity.sum())
@@ -64,10 +78,12 @@ class PerHeadStore(Store):
         self._positions = _move(self._positions, source, target, total, fill=-1)
         self._capacity = capacity
 
-    def append(self, keys: Tensor, values: Tensor, first_position: int) -> None:
+    def append(
+        self, keys: Tensor, values: Tensor, first_position: int, left: int | None = None
+    ) -> None:
         """Write behind each head's last token; make room first."""
         new = keys.shape[2]
-        self._grow(new)
+        self._grow(new, left)
         positions = torch.arange(
             first_position, first_position + new, dtype=torch.int32, device=self.device
         )
@@ -167,8 +183,8 @@ class PerHeadStore(Store):
             self._statistics = {name: value[filled] for name, value in statistics.items()}
         self._statistics_lengths = self.lengths
 
-    def keep(self, index: Tensor, counts: Tensor) -> None:
-        """Gather what stays into new buffers with room for one interval."""
+    def keep(self, index: Tensor, counts: Tensor, coming: int = 0, left: int | None = None) -> None:
+        """Gather what stays into new buffers with room behind it."""
         counts = counts.cpu()
         width = index.shape[2]
         kept = (torch.arange(width) < counts[..., None]).to(self.device)
@@ -176,7 +192,7 @@ class PerHeadStore(Store):
         statistics = {
             name: gather_slots(value, index)[kept] for name, value in self.statistics().items()
         }
-        capacity = counts + self.room
+        capacity = self._with_room(counts, coming, left)
         target = _ragged(self._starts(capacity), counts).to(self.device)
         total = int(capacity.sum())
         self._keys = _move(self._keys, source, target, total)
@@ -191,7 +207,6 @@ class PerHeadStore(Store):
         chosen = PerHeadStore(
             self._keys.new_zeros(0, self.heads, 0, self._keys.shape[-1]),
             self._values.new_zeros(0, self.heads, 0, self._values.shape[-1]),
-            self.room,
         )
         slots = _ragged(self._starts(self._capacity)[rows], self._capacity[rows]).to(self.device)
         chosen.rows, chosen.lengths = len(rows), self.lengths[rows]

@@ -5,7 +5,8 @@ position. :class:`SharedStore` gives every head the same room, so it is dense an
 head wastes what the longest one needs. :class:`~namm_mm.memory.per_head_store.PerHeadStore` gives
 each head a region of its own size in one flat buffer, so that what a head drops is really freed.
 
-Room is made for a whole interval at a time: appending a token writes in place and copies nothing.
+Room is made for an eighth more tokens than are held, but never for more than come before the next
+eviction: most tokens are written in place, and a long interval costs nothing by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,27 @@ from torch import Tensor
 
 Statistics = dict[str, Tensor]
 
+LEAST_ROOM = 16
+"""Free slots to make at a time, where so many tokens come before the next eviction."""
+
+
+def room_behind(held: int, left: int | None) -> int:
+    """Return how many free slots to make behind `held` tokens.
+
+    Parameters
+    ----------
+    left
+        Tokens that still come before the next eviction; None where there is none.
+
+    Returns
+    -------
+    int
+        A power of two, so that rows of unlike sizes grow at the same time, or `left` if it is less.
+    """
+    eighth = held // 8
+    wanted = max(LEAST_ROOM, 1 << (eighth.bit_length() - 1) if eighth else 0)
+    return wanted if left is None else min(wanted, left)
+
 
 class Store(ABC):
     """Kept tokens of `rows` sequences in one layer.
@@ -26,19 +48,22 @@ class Store(ABC):
     ----------
     keys
         (row, kv_head, 0 or more, head_dim); only its sizes, dtype and device are used.
-    room
-        Free slots to add whenever a head's region is (re)allocated.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
         self.rows, self.heads = keys.shape[:2]
-        self.room = room
         self.lengths = torch.zeros(self.rows, self.heads, dtype=torch.int64)
         self.device = keys.device
 
     @abstractmethod
-    def append(self, keys: Tensor, values: Tensor, first_position: int) -> None:
-        """Add (row, kv_head, token, head_dim) at the end of every head."""
+    def append(
+        self, keys: Tensor, values: Tensor, first_position: int, left: int | None = None
+    ) -> None:
+        """Add (row, kv_head, token, head_dim) at the end of every head.
+
+        `left` is the number of tokens that come after these before the next eviction, None where
+        there is none: room is made for some of them.
+        """
 
     @abstractmethod
     def padded(self) -> tuple[Tensor, Tensor]:
@@ -61,8 +86,12 @@ class Store(ABC):
         """Replace the statistics; shapes as :meth:`statistics` gives them."""
 
     @abstractmethod
-    def keep(self, index: Tensor, counts: Tensor) -> None:
-        """Evict all but the slots `index` (row, kv_head, k), of which the first `counts` count."""
+    def keep(self, index: Tensor, counts: Tensor, coming: int = 0, left: int | None = None) -> None:
+        """Evict all but the slots `index` (row, kv_head, k), of which the first `counts` count.
+
+        `coming` tokens are appended next; `left` come before the next eviction, None where there is
+        none.
+        """
 
     @abstractmethod
     def select_rows(self, rows: Tensor) -> Store:
@@ -122,8 +151,8 @@ class Store(ABC):
 class SharedStore(Store):
     """All heads share one capacity: buffers are (row, kv_head, capacity, ...)."""
 
-    def __init__(self, keys: Tensor, values: Tensor, room: int) -> None:
-        super().__init__(keys, values, room)
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__(keys, values)
         self._keys = keys.new_zeros(*keys.shape[:2], 0, keys.shape[-1])
         self._values = values.new_zeros(*values.shape[:2], 0, values.shape[-1])
         self._positions = torch.empty(
@@ -136,29 +165,31 @@ class SharedStore(Store):
         cls, keys: Tensor, values: Tensor, positions: Tensor, statistics: Statistics
     ) -> SharedStore:
         """Put one head's tokens, (slot, ...), into a store, without a copy."""
-        store = cls(keys[None, None, :0], values[None, None, :0], room=1)
+        store = cls(keys[None, None, :0], values[None, None, :0])
         store._keys, store._values = keys[None, None], values[None, None]
         store._positions = positions[None, None]
         store._statistics = {name: value[None, None] for name, value in statistics.items()}
         store.lengths = torch.tensor([[len(keys)]])
         return store
 
-    def _grow(self, capacity: int) -> None:
-        extra = capacity - self._keys.shape[2]
-        if extra <= 0:
+    def _grow(self, needed: int, left: int | None) -> None:
+        missing = needed - self._keys.shape[2]
+        if missing <= 0:
             return
-        extra = -(-extra // self.room) * self.room
+        extra = missing + room_behind(needed, left)
         self._keys = pad_slots(self._keys, extra)
         self._values = pad_slots(self._values, extra)
         self._positions = pad_slots(self._positions, extra, fill=-1)
 
-    def append(self, keys: Tensor, values: Tensor, first_position: int) -> None:
+    def append(
+        self, keys: Tensor, values: Tensor, first_position: int, left: int | None = None
+    ) -> None:
         """Write behind each head's last token; make room first."""
         new = keys.shape[2]
         positions = torch.arange(
             first_position, first_position + new, dtype=torch.int32, device=self.device
         )
-        self._grow(self.width + new)
+        self._grow(self.width + new, left)
         if self.even:
             at = slice(self.width, self.width + new)
             self._keys[:, :, at], self._values[:, :, at] = keys, values
@@ -187,22 +218,23 @@ class SharedStore(Store):
         """Replace the statistics."""
         self._statistics = dict(statistics)
 
-    def keep(self, index: Tensor, counts: Tensor) -> None:
-        """Gather what stays into new buffers with room for one interval."""
+    def keep(self, index: Tensor, counts: Tensor, coming: int = 0, left: int | None = None) -> None:
+        """Gather what stays into new buffers with room behind it."""
         width = index.shape[2]
+        room = max(coming, room_behind(width, left))
         filled = torch.arange(width, device=self.device) < counts.to(self.device)[..., None]
         self._statistics = {
             name: gather_slots(value, index) for name, value in self.statistics().items()
         }
-        self._keys = gather_slots(self._keys, index, self.room)
-        self._values = gather_slots(self._values, index, self.room)
+        self._keys = gather_slots(self._keys, index, room)
+        self._values = gather_slots(self._values, index, room)
         positions = self._positions.gather(2, index).masked_fill_(~filled, -1)
-        self._positions = pad_slots(positions, self.room, fill=-1)
+        self._positions = pad_slots(positions, room, fill=-1)
         self.lengths = counts.cpu()
 
     def select_rows(self, rows: Tensor) -> SharedStore:
         """Return a new store with these rows."""
-        chosen = SharedStore(self._keys[:0], self._values[:0], self.room)
+        chosen = SharedStore(self._keys[:0], self._values[:0])
         on_device = rows.to(self.device)
         chosen.rows, chosen.lengths = len(rows), self.lengths[rows.cpu()]
         chosen._keys = self._keys.index_select(0, on_device)

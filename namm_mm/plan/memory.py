@@ -55,8 +55,7 @@ class CacheNeed:
 
 def state_per_token(policy: Policy, facts: ModelFacts) -> int:
     """Bytes that `policy` remembers of one token, over all layers and heads."""
-    numbers = policy.needs.numbers_per_token if policy.needs is not None else 0
-    return int(4 * numbers * facts.layers * facts.kv_heads)
+    return int(4 * policy.numbers_per_token * facts.layers * facts.kv_heads)
 
 
 def need(

@@ -104,6 +104,11 @@ class Policy(ABC):
         return None
 
     @property
+    def numbers_per_token(self) -> int:
+        """How many float32 numbers the memory holds for it beside each cached token and head."""
+        return 0 if self.needs is None else self.needs.numbers_per_token
+
+    @property
     def interval(self) -> int | None:
         """Tokens between two evictions that the policy was made for; None where any will do."""
         return None

@@ -88,7 +88,7 @@ def test_statistics_survive_evictions(policy: str, storage: str) -> None:
         with attach(model, built, interval=INTERVAL, storage=storage) as memory:
             model(tokens)
     for layer in range(2):
-        (state,) = memory.cache.memories[layer].cohorts
+        (state,) = memory.cache.sequences.memories[layer].cohorts
         cached = Cached(state.store.padded()[0], state.store.positions(), len(tokens[0]), 1.0)
         held = state.observer.statistics(state.store, cached)
         for head, kept in enumerate(memory.kept(layer)):
@@ -122,14 +122,14 @@ def _sees_one_ahead(part: range, count: int, lengths: torch.Tensor, device: Any)
     return torch.arange(int(lengths.max()), device=device) < seen[..., None]
 
 
-def _drops_one_more(self: Any, index: torch.Tensor, counts: torch.Tensor) -> None:
+def _drops_one_more(self: Any, index: torch.Tensor, *more: Any) -> None:
     index = index.clone()
     index[0, 0, 3] = index[0, 0, 4]  # one head holds one token twice, and another not at all
-    _KEEP(self, index, counts)
+    _KEEP(self, index, *more)
 
 
-def _mixes_heads(self: Any, index: torch.Tensor, counts: torch.Tensor) -> None:
-    _KEEP(self, index, counts)
+def _mixes_heads(self: Any, *given: Any) -> None:
+    _KEEP(self, *given)
     self._keys = self._keys.flip(1)
 
 
