@@ -20,7 +20,7 @@ from namm_mm.records import Agent, Answer, Inputs, ReencodingAgent, Sample
 from namm_mm.records.shape import ACTING, ANSWERING, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import nn
 
@@ -34,9 +34,16 @@ class Adapter(ABC):
     ----------
     shape
         ``answering`` or ``acting``, as in the task that it serves.
+    reads
+        Kinds of content that a sample may hold: ``text``, ``video``, ``image``, ``sound``, or one
+        of the adapter's own. None does not say: every task of the same shape is tried.
+    requires
+        Those of them that every sample must hold.
     """
 
     shape: ClassVar[Shape]
+    reads: ClassVar[frozenset[str] | None] = None
+    requires: ClassVar[frozenset[str]] = frozenset()
 
     @property
     @abstractmethod
@@ -59,6 +66,13 @@ class Adapter(ABC):
     @abstractmethod
     def backbone(self) -> nn.Module:
         """The module whose forward takes ``past_key_values``: the memory is attached to it."""
+
+    def missing(self) -> Iterable[str]:
+        """Return what the model lacks on this machine, one sentence each; the default is nothing.
+
+        It is asked before any model of a run is loaded, and loads none itself.
+        """
+        return ()
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -93,9 +93,13 @@ class Task(ABC):
     ----------
     shape
         ``answering`` or ``acting``, as in the adapter that serves it.
+    holds
+        Kinds of content of its samples: ``text``, ``video``, ``image``, ``sound``, or one of the
+        task's own. Empty does not say: every adapter of the same shape is tried.
     """
 
     shape: ClassVar[Shape]
+    holds: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def samples(self, split: str, limit: int | None, seed: int) -> Sequence[Sample]:
@@ -122,6 +126,13 @@ class Task(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Return a short hash of the data behind the samples, for records."""
+
+    def missing(self, samples: Sequence[Sample]) -> Iterable[str]:
+        """Return what `samples` lack so that a run makes no sense, one sentence each.
+
+        It is asked before any model of a run is loaded; the default is nothing.
+        """
+        return ()
 
     def notices(self, samples: Sequence[Sample]) -> Sequence[str]:
         """Return what a user should know before `samples` run, such as which videos are missing.

@@ -22,6 +22,7 @@ from namm_mm.adapters.control.statistics import (
     published_statistics,
 )
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.models.missing import missing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -115,6 +116,10 @@ class DecisionTransformerAdapter(ActingAdapter):
     def model_name(self) -> str:
         """The name that the model was asked for by."""
         return self._name
+
+    def missing(self) -> Iterator[str]:
+        """Yield what the model lacks here; see :func:`namm_mm.models.missing.missing`."""
+        yield from missing(self._name, tokenizer=False)
 
     def load(self) -> None:
         """Load weights, configuration and state statistics.

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from namm_mm.adapters.base import LanguageAdapter
 from namm_mm.adapters.common import loading
@@ -33,11 +33,13 @@ from namm_mm.adapters.common.pieces import pieces
 from namm_mm.adapters.common.placement import Placement
 from namm_mm.adapters.common.timing import TokenTimes, now
 from namm_mm.errors import UsageError, message
+from namm_mm.models.missing import missing
 from namm_mm.models.resolve import resolve
 from namm_mm.records import Answer, Inputs, Sample, TokenType
+from namm_mm.records.shape import TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -83,6 +85,8 @@ class TextAdapter(LanguageAdapter):
     UsageError
         An option is wrong.
     """
+
+    reads: ClassVar[frozenset[str]] = frozenset({TEXT})
 
     model: str = "smollm2-135m-instruct"
     dtype: str = "auto"
@@ -143,6 +147,10 @@ class TextAdapter(LanguageAdapter):
     def answering(self) -> str:
         """``likelihood``, ``options`` or ``generate``."""
         return self.answer_by
+
+    def missing(self) -> Iterator[str]:
+        """Yield what the model lacks here; see :func:`namm_mm.models.missing.missing`."""
+        yield from missing(self.model, tokenizer=True)
 
     def load(self) -> None:
         """Load model and tokenizer; see :class:`namm_mm.adapters.base.Adapter`."""

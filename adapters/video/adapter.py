@@ -9,9 +9,9 @@ is, without being listed. With ``generate`` the model writes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from namm_mm.adapters.base import AnsweringAdapter
 from namm_mm.adapters.common.context import check_length, read_extension
@@ -27,8 +27,10 @@ from namm_mm.adapters.video.prompt import (
     time_instruction,
 )
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.models.missing import missing
 from namm_mm.models.resolve import resolve
 from namm_mm.records import FRAME_MARK, Answer, Inputs, Sample, TokenType
+from namm_mm.records.shape import TEXT, VIDEO
 from namm_mm.video import BACKENDS, SAMPLINGS, Clip, sample_frames
 
 if TYPE_CHECKING:
@@ -84,6 +86,9 @@ class LlavaVideoAdapter(AnsweringAdapter):
     UsageError
         An option is wrong.
     """
+
+    reads: ClassVar[frozenset[str]] = frozenset({TEXT, VIDEO})
+    requires: ClassVar[frozenset[str]] = frozenset({VIDEO})
 
     model: str = "pocket_video"
     frames: int = 32
@@ -160,6 +165,10 @@ class LlavaVideoAdapter(AnsweringAdapter):
         if self.answer_by == "auto" and self._loaded is not None:
             return self._loaded.answer_by
         return self.answer_by
+
+    def missing(self) -> Iterator[str]:
+        """Yield what the model lacks here; see :func:`namm_mm.models.missing.missing`."""
+        yield from missing(self.model, tokenizer=True)
 
     def load(self) -> None:
         """Load model, tokenizer and preprocessor; see :class:`namm_mm.adapters.base.Adapter`."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from namm_mm.commands.overrides import Override
 from namm_mm.errors import UsageError, message
-from namm_mm.experiment.settings import OWN_BUDGET, WINDOW, ExperimentSettings, PolicySettings
+from namm_mm.experiment.settings import OWN_BUDGET, ExperimentSettings, PolicySettings
 from namm_mm.policies import create
 from namm_mm.policies.base import KeepAll
 
@@ -74,12 +74,12 @@ def _reason(policy: PolicySettings, given: Collection[str]) -> str:
     """Why a policy does not run under any of the `given` budgets; empty if it does."""
     if policy.budget != OWN_BUDGET:
         return "" if policy.budget in given else f"its own budget {policy.budget}"
-    selection = create(policy.name, **policy.options).selection
-    if isinstance(selection, KeepAll) and policy.name != WINDOW:
-        return NOTHING
-    if policy.name == WINDOW:
+    built = create(policy.name, **policy.options)
+    if built.reencodes:
         return "its sizes are tokens:N"
-    return "" if OWN_BUDGET in given else f"its own budget {selection.describe()}"
+    if isinstance(built.selection, KeepAll):
+        return NOTHING
+    return "" if OWN_BUDGET in given else f"its own budget {built.selection.describe()}"
 
 
 def _checkpoint(

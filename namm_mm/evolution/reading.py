@@ -17,10 +17,9 @@ from namm_mm.evolution.settings import (
     StartSettings,
 )
 from namm_mm.execution import settings as execution_settings
-from namm_mm.experiment.reading import listed
 from namm_mm.experiment.settings import WANDB_MODES
 from namm_mm.records import STORAGES
-from namm_mm.registry.reader import Choice, Reader
+from namm_mm.registry.reader import Choice, Reader, listed
 
 KEYS = tuple(field.name for field in fields(EvolutionSettings))
 START_KEYS = tuple(field.name for field in fields(StartSettings))

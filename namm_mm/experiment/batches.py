@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from namm_mm.errors import RunError
 from namm_mm.execution.progress import Progress
 from namm_mm.experiment.cell import Cell
 from namm_mm.experiment.earlier import Earlier
@@ -18,6 +19,7 @@ from namm_mm.experiment.loading import make, samples_of
 from namm_mm.experiment.settings import CellSettings, ExperimentSettings
 from namm_mm.experiment.shards import in_shard
 from namm_mm.records import Provenance, Sample
+from namm_mm.registry.reader import listed
 from namm_mm.tasks import faults
 from namm_mm.tasks.base import Task, is_acting
 
@@ -100,18 +102,26 @@ def plan(
     ------
     UsageError
         A data file is malformed, or a cell has no sample.
+    RunError
+        Videos that the questions name, or parts of a model, are not on this machine.
     """
     plans = []
+    problems: list[str] = []
     for cell in settings.cells:
         adapter, task = make(cell)
         batches: list[Batch] = []
         for seed in settings.seeds:
             samples = in_shard(samples_of(task, cell, seed), settings.shard)
+            problems += [f"cells.{cell.name}.task: {line}" for line in task.missing(samples)]
             for line in (*faults.notices(samples), *task.notices(samples)):
                 progress.say(f"{cell.name}: {line}")
             made = Cell(settings.name, cell, adapter, task, task.fingerprint(), seed, provenance)
             batches += _batches(made, samples, earlier)
         plans.append(CellPlan(cell, task, adapter.model_name, tuple(batches)))
+        if batches and settings.execution.address is None:  # a cluster may have what is not here
+            problems += [f"cells.{cell.name}.adapter.model: {line}" for line in adapter.missing()]
+    if problems:
+        raise RunError(listed(problems, "things are missing on this machine"))
     return plans
 
 

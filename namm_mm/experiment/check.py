@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from namm_mm.adapters import ADAPTERS
-from namm_mm.adapters.base import ActingAdapter, Adapter
-from namm_mm.errors import NammError, RunError, UsageError, message
+from namm_mm.adapters.base import Adapter
+from namm_mm.errors import NammError, UsageError, message
 from namm_mm.execution import settings as execution
-from namm_mm.experiment.settings import (
-    OWN_BUDGET,
-    WINDOW,
-    CellSettings,
-    ExperimentSettings,
-    PolicySettings,
-)
-from namm_mm.policies import budgets
+from namm_mm.experiment.check_policies import at, policy_problems
+from namm_mm.experiment.settings import CellSettings, ExperimentSettings
+from namm_mm.models.resolve import check_name
 from namm_mm.records.shape import ACTING, ANSWERING
 from namm_mm.registry.reader import Choice
 from namm_mm.registry.registry import Registry, build
 from namm_mm.tasks import TASKS
 from namm_mm.tasks.base import Task
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from namm_mm.policies.base import Policy
 
 T = TypeVar("T")
 
@@ -39,7 +30,7 @@ def problems(settings: ExperimentSettings) -> Iterator[str]:
     elsewhere = settings.execution.address is not None
     for cell in settings.cells:
         yield from _components(cell, elsewhere=elsewhere)
-        yield from _policies(cell)
+        yield from policy_problems(cell)
 
 
 def output_problems(folder: Path) -> Iterator[str]:
@@ -67,19 +58,35 @@ def _components(cell: CellSettings, *, elsewhere: bool) -> Iterator[str]:
         if not elsewhere:
             yield from _device(cell, kind, choice)
         if isinstance(built, str):
-            yield _at(cell, kind, built)
+            yield at(cell, kind, built)
     for what in model_problems(cell.adapter):
-        yield _at(cell, "adapter.model", what)
-    if isinstance(adapter, Adapter) and isinstance(task, Task) and adapter.shape != task.shape:
+        yield at(cell, "adapter.model", what)
+    if isinstance(adapter, Adapter) and isinstance(task, Task):
+        yield from _match(cell, adapter, task)
+
+
+def _match(cell: CellSettings, adapter: Adapter, task: Task) -> Iterator[str]:
+    """Whether the adapter can do what the task asks: its shape, and what its samples hold."""
+    who, what = f"the adapter {cell.adapter.name!r}", f"the task {cell.task.name!r}"
+    then = "`namm-mm list` shows which adapters and tasks belong together."
+    if adapter.shape != task.shape:
         asks = {ACTING: "wants an agent for its environments", ANSWERING: "asks questions"}
         does = {ACTING: "acts in environments", ANSWERING: "answers questions"}
-        yield _at(
+        yield at(
             cell,
             "task",
-            f"the task {cell.task.name!r} {asks[task.shape]}, but the adapter "
-            f"{cell.adapter.name!r} {does[adapter.shape]}: expected two of one shape. "
-            "`namm-mm list` shows which is which.",
+            f"{what} {asks[task.shape]}, but {who} {does[adapter.shape]}: expected two of one "
+            f"shape. {then}",
         )
+    elif task.holds and adapter.reads is not None:
+        unread = ", ".join(sorted(task.holds - adapter.reads))
+        absent = ", ".join(sorted(adapter.requires - task.holds))
+        if unread:
+            said = f"the samples of {what} hold {unread}, which {who} does not read. {then}"
+            yield at(cell, "task", said)
+        if absent:
+            said = f"{who} needs {absent} in every sample, and {what} has none. {then}"
+            yield at(cell, "task", said)
 
 
 def try_build(registry: Registry[type[T]], choice: Choice) -> T | str:
@@ -91,20 +98,14 @@ def try_build(registry: Registry[type[T]], choice: Choice) -> T | str:
 
 
 def model_problems(adapter: Choice) -> Iterator[str]:
-    """Look for a model of ours by name; whether its files are whole is seen when it loads."""
-    from namm_mm.models.packaged import MODELS
-    from namm_mm.models.resolve import resolve
-
+    """Yield what is wrong with the name of a model of ours; what it lacks is seen before a run."""
     name = adapter.options.get("model")
     ours = adapter.name in ADAPTERS and ADAPTERS.source(adapter.name).startswith("namm_mm.")
-    if not ours or not isinstance(name, str) or name in MODELS or "/" in name:
-        return
-    try:
-        resolve(name)
-    except UsageError as error:
-        yield str(error)
-    except RunError:  # said with the way to mend it, when the model loads
-        return
+    if ours and isinstance(name, str):
+        try:
+            check_name(name)
+        except UsageError as error:
+            yield str(error)
 
 
 def _device(cell: CellSettings, kind: str, choice: Choice) -> Iterator[str]:
@@ -113,7 +114,7 @@ def _device(cell: CellSettings, kind: str, choice: Choice) -> Iterator[str]:
         import torch
 
         if not torch.cuda.is_available():
-            yield _at(
+            yield at(
                 cell,
                 f"{kind}.device",
                 message(
@@ -123,106 +124,3 @@ def _device(cell: CellSettings, kind: str, choice: Choice) -> Iterator[str]:
                     then="`namm-mm doctor` says what torch sees.",
                 ),
             )
-
-
-def _policies(cell: CellSettings) -> Iterator[str]:
-    runs = [(policy.name, policy.budget) for policy in cell.policies]
-    for name, budget in {run for run in runs if runs.count(run) > 1}:
-        yield _at(cell, "policies", f"{name!r} with budget {budget!r} is listed twice.")
-    for policy in cell.policies:
-        if policy.name:
-            yield from _policy(cell, policy)
-
-
-def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
-    from namm_mm import policies
-
-    try:
-        policy = policies.create(settings.name, **settings.options)
-    except NammError as error:
-        yield _at(cell, "policies", str(error))
-        return
-    if policy.needs is not None:
-        try:
-            policy.needs.check_interval(cell.interval)
-        except UsageError as error:
-            yield _at(cell, "interval", str(error))
-    if settings.name == WINDOW:
-        yield from _window(cell, settings)
-    else:
-        yield from _budget(cell, settings, policy)
-
-
-def _window(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
-    built = try_build(ADAPTERS, cell.adapter)
-    if isinstance(built, Adapter) and not (isinstance(built, ActingAdapter) and built.reencodes):
-        yield _at(
-            cell,
-            "policies",
-            message(
-                f"{WINDOW!r} encodes its tokens anew for every decision",
-                given=cell.adapter.name,
-                expected="an adapter for control that can, such as decision_transformer",
-                then="`recency` with sinks=0 is a window of cached tokens.",
-            ),
-        )
-    if settings.budget != OWN_BUDGET and not settings.budget.startswith("tokens:"):
-        yield _at(
-            cell,
-            f"budget of {WINDOW!r}",
-            message(
-                "nothing is evicted",
-                given=settings.budget,
-                expected="the size of the window: tokens:60 for 20 steps",
-            ),
-        )
-
-
-def _budget(cell: CellSettings, settings: PolicySettings, policy: Policy) -> Iterator[str]:
-    if settings.budget == OWN_BUDGET:
-        return
-    traced = [p.name for p in traceable(cell.policies)]
-    followed = budgets.matched_policy(settings.budget)
-    if followed is not None and followed not in traced:
-        yield _at(
-            cell,
-            "budgets",
-            message(
-                f"nothing to match for {settings.name!r}",
-                given=settings.budget,
-                expected="match: and a policy of the same cell that has a budget of its own",
-                valid=traced,
-                then="Add that policy, or give a size: tokens:64, fraction:0.25.",
-            ),
-        )
-    elif followed is None:
-        try:
-            budgets.parse(settings.budget)
-        except NammError as error:
-            yield _at(cell, f"budget of {settings.name!r}", str(error))
-        if settings.budget.startswith("pool:") and cell.storage != "per_head":
-            yield _at(
-                cell,
-                f"budget of {settings.name!r}",
-                message(
-                    "heads cannot share a budget where all keep the same number",
-                    given=f"{settings.budget} with storage {cell.storage}",
-                    expected="storage per_head",
-                    then="Set storage=per_head, or take fraction:F.",
-                ),
-            )
-
-
-def traceable(policies: tuple[PolicySettings, ...]) -> tuple[PolicySettings, ...]:
-    """Policies whose sizes others can match: they follow nobody, and evict."""
-    return tuple(
-        policy
-        for policy in policies
-        if budgets.matched_policy(policy.budget) is None
-        and policy.budget != "full"
-        and policy.name not in ("full", WINDOW)
-    )
-
-
-def _at(cell: CellSettings, key: str, what: str) -> str:
-    return f"cells.{cell.name}.{key}: {what}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from namm_mm.experiment import check
 from namm_mm.experiment.settings import (
     OWN_BUDGET,
     WANDB_MODES,
-    WINDOW,
     CellSettings,
     ExperimentSettings,
     PolicySettings,
@@ -23,7 +21,7 @@ from namm_mm.policies import create
 from namm_mm.policies.base import KeepAll, Threshold
 from namm_mm.policies.preferences import INTERVAL, STORAGE
 from namm_mm.records import PROTOCOLS, STORAGES
-from namm_mm.registry.reader import Reader
+from namm_mm.registry.reader import Reader, listed
 from namm_mm.tasks.base import SPLITS
 
 EXPERIMENT_KEYS = (
@@ -142,19 +140,6 @@ def _shard(reader: Reader) -> Shard | None:
     return None
 
 
-def listed(problems: Iterable[str]) -> str:
-    """One message for one or many problems; one that several cells share is said once."""
-    cells: dict[str, list[str]] = {}
-    for problem in dict.fromkeys(problems):
-        cell = re.match(r"cells\.([^.:]+)\.", problem)
-        names = cells.setdefault(problem[cell.end() :] if cell else problem, [])
-        names += [cell[1]] if cell else []
-    found = [f"cells.{','.join(names)}.{rest}" if names else rest for rest, names in cells.items()]
-    if len(found) == 1:
-        return found[0]
-    return "\n".join([f"{len(found)} problems in the configuration:", *(f"- {p}" for p in found)])
-
-
 def _cell(name: str, data: Any, parent: Reader) -> CellSettings:
     reader = Reader(data, f"cells.{name}.", parent.problems)
     reader.allow(CELL_KEYS)
@@ -177,34 +162,33 @@ def _cell(name: str, data: Any, parent: Reader) -> CellSettings:
 
 
 def _policies(reader: Reader, checkpoint: Any) -> tuple[PolicySettings, ...]:
-    """Every policy under every budget; those that bring their own rule run once, under it.
-
-    A window, which evicts nothing, has sizes in tokens alone: its own where none is asked for.
-    """
+    """Every policy under every budget; those that bring their own rule run once, under it."""
     found: list[PolicySettings] = []
-    budgets = [str(b) for b in reader.sequence("budgets", ("own",))]
+    budgets = [str(b) for b in reader.sequence("budgets", (OWN_BUDGET,))]
     for given in reader.sequence("policies", ("full", "namm")):
         choice = reader.as_choice("policies", given)
         options = dict(choice.options)
         own = options.pop("budget", None)
         if choice.name == "namm" and checkpoint is not None:
             options.setdefault("checkpoint", checkpoint)
-        if own is not None:
-            words = [str(own)]
-        else:
-            words = [OWN_BUDGET] if _brings_its_rule(choice.name, options) else budgets
-            if choice.name == WINDOW:
-                words = [size for size in budgets if size.startswith("tokens:")] or [OWN_BUDGET]
+        words = [str(own)] if own is not None else _budgets_of(choice.name, options, budgets)
         found += [PolicySettings(choice.name, options, budget) for budget in words]
     return tuple(found)
 
 
-def _brings_its_rule(name: str, options: Mapping[str, Any]) -> bool:
-    """Whether a policy needs no budget: it keeps everything, or has a threshold."""
+def _budgets_of(name: str, options: Mapping[str, Any], budgets: list[str]) -> list[str]:
+    """Which of the cell's `budgets` a policy runs under.
+
+    A policy that keeps everything or has a threshold runs under its own rule. One that encodes its
+    tokens anew has sizes in tokens alone, and its own where none is asked for.
+    """
     try:
-        return isinstance(create(name, **options).selection, KeepAll | Threshold)
+        policy = create(name, **options)
     except NammError:  # the check of the settings says it, with all other problems
-        return True
+        return [OWN_BUDGET]
+    if policy.reencodes:
+        return [size for size in budgets if size.startswith("tokens:")] or [OWN_BUDGET]
+    return [OWN_BUDGET] if isinstance(policy.selection, KeepAll | Threshold) else budgets
 
 
 def preferences(policies: Iterable[PolicySettings]) -> tuple[int, str]:

@@ -19,8 +19,6 @@ from namm_mm.registry.reader import Choice
 
 WANDB_MODES = ("offline", "online", "disabled")
 
-WINDOW = "window"
-
 ELSEWHERE = ("output", "wandb", "shard", "folder", "execution")
 """Keys that no number depends on: where a run goes, and what runs it."""
 

@@ -96,3 +96,9 @@ def seems_cached(name: str) -> bool:
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
     folder = cache / f"models--{name.replace('/', '--')}"
     return any(folder.glob("snapshots/*/config.json"))
+
+
+def is_id(name: str) -> bool:
+    """Whether a name has the form ``owner/name``."""
+    owner, slash, model = name.partition("/")
+    return bool(owner and slash and model) and "/" not in model and owner[0] not in "./~"

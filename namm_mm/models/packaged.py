@@ -98,6 +98,29 @@ def source(model: PackagedModel) -> Path | None:
     return None
 
 
+def installed_file(model: PackagedModel) -> Path:
+    """Return the file of the installed package.
+
+    Raises
+    ------
+    RunError
+        The package is not installed; the message holds the ``pip`` command.
+    """
+    file = source(model)
+    if file is not None:
+        return file
+    then = f"Run `{model.install}`"
+    then += f", or use the original weights: model={model.hub_id}." if model.hub_id else "."
+    raise RunError(
+        message(
+            f"the package of the model {model.name!r} is not installed",
+            given=model.package,
+            expected=f"{model.package}=={model.version}, which holds the weights",
+            then=then,
+        )
+    )
+
+
 def convert(model: PackagedModel) -> Path:
     """Return the folder of the converted model, converting it now if this is the first use.
 
@@ -109,18 +132,7 @@ def convert(model: PackagedModel) -> Path:
     """
     if folder := cached(model):
         return folder
-    file = source(model)
-    if file is None:
-        then = f"Run `{model.install}`"
-        then += f", or use the original weights: model={model.hub_id}." if model.hub_id else "."
-        raise RunError(
-            message(
-                f"the package of the model {model.name!r} is not installed",
-                given=model.package,
-                expected=f"{model.package}=={model.version}, which holds the weights",
-                then=then,
-            )
-        )
+    file = installed_file(model)
     found = sha256(file)
     if found != model.sha256:
         raise RunError(

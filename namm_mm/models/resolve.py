@@ -55,13 +55,26 @@ def resolve(name: str) -> Path | str:
         return _verified(packaged_model.convert(packaged_model.MODELS[name]))
     if name in fetched.MODELS:
         return _verified(fetched.located(fetched.MODELS[name]))
-    if _is_hub_id(name) and not folder.exists():
+    if hub.is_id(name) and not folder.exists():
         return hub.reachable(name)
-    if folder.is_dir():
+    raise _no_such_model(name)
+
+
+def check_name(name: str) -> None:
+    """Raise `UsageError` for a name that stands for no model; nothing is read or converted."""
+    folder = Path(name).expanduser()
+    known = {*packaged_model.MODELS, *fetched.MODELS, *cards.bundled()}
+    here = any((folder / file).is_file() for file in ("config.json", cards.CARD))
+    if not here and name not in known and (not hub.is_id(name) or folder.exists()):
+        raise _no_such_model(name)
+
+
+def _no_such_model(name: str) -> UsageError:
+    if Path(name).expanduser().is_dir():
         expected = "a folder in hub layout, with a config.json"
     else:
         expected = "a local folder, a hub id `owner/name`, or the name of an asset"
-    raise UsageError(
+    return UsageError(
         message(
             "no such model",
             given=name,
@@ -82,8 +95,3 @@ def _whole(folder: Path) -> Path:
 def _verified(folder: Path) -> Path:
     cards.verify(folder)
     return folder
-
-
-def _is_hub_id(name: str) -> bool:
-    owner, slash, model = name.partition("/")
-    return bool(owner and slash and model) and "/" not in model and owner[0] not in "./~"

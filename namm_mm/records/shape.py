@@ -1,4 +1,4 @@
-"""The two shapes of adapters and tasks."""
+"""The two shapes of adapters and tasks, and what samples hold."""
 
 from __future__ import annotations
 
@@ -9,3 +9,9 @@ Shape = Literal["answering", "acting"]
 
 ANSWERING: Final = "answering"
 ACTING: Final = "acting"
+
+TEXT: Final = "text"
+VIDEO: Final = "video"
+IMAGE: Final = "image"
+SOUND: Final = "sound"
+"""Kinds of content of a sample; a third party may name its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,3 +157,16 @@ class Reader:
             return Choice(value["name"], {str(k): v for k, v in value.items() if k != "name"})
         self.problem(key, value, "a name, or a mapping with a `name` and options")
         return Choice("")
+
+
+def listed(problems: Iterable[str], what: str = "problems in the configuration") -> str:
+    """Return one message for one or many problems; one that several cells share is said once."""
+    cells: dict[str, list[str]] = {}
+    for problem in dict.fromkeys(problems):
+        cell = re.match(r"cells\.([^.:]+)\.", problem)
+        names = cells.setdefault(problem[cell.end() :] if cell else problem, [])
+        names += [cell[1]] if cell else []
+    found = [f"cells.{','.join(names)}.{rest}" if names else rest for rest, names in cells.items()]
+    if len(found) == 1:
+        return found[0]
+    return "\n".join([f"{len(found)} {what}:", *(f"- {problem}" for problem in found)])

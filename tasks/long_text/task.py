@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
+from typing import ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
+from namm_mm.records.shape import TEXT
 from namm_mm.tasks.base import AnsweringTask, Outlook, fewer, names
 from namm_mm.tasks.long_text import families as prose_families
 from namm_mm.tasks.long_text import sources
@@ -58,6 +60,8 @@ class LongTextTask(AnsweringTask):
     UsageError
         An option is wrong.
     """
+
+    holds: ClassVar[frozenset[str]] = frozenset({TEXT})
 
     families: Sequence[str] = DEFAULT
     words: int = 600

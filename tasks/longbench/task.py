@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
+from namm_mm.records.shape import TEXT
 from namm_mm.tasks.base import AnsweringTask, names
 from namm_mm.tasks.faults import faulty, in_words
 from namm_mm.tasks.longbench import data, metrics
@@ -40,6 +42,8 @@ class LongBenchTask(AnsweringTask):
     UsageError
         An option is wrong.
     """
+
+    holds: ClassVar[frozenset[str]] = frozenset({TEXT})
 
     families: Sequence[str] | None = None
     source: str | None = None

@@ -8,10 +8,11 @@ import random
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
+from namm_mm.records.shape import TEXT
 from namm_mm.tasks.base import AnsweringTask, Outlook, fewer
 from namm_mm.tasks.faults import faulty, in_words
 from namm_mm.tasks.hub import HUB
@@ -57,6 +58,8 @@ class TextBenchmark(AnsweringTask):
     download
         Fetch what is not in the hub's cache; without, that is an error that says what to run.
     """
+
+    holds: ClassVar[frozenset[str]] = frozenset({TEXT})
 
     published: Published
     tasks: Mapping[str, Subset]

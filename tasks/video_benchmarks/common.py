@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
+from namm_mm.records.shape import TEXT, VIDEO
 from namm_mm.tasks.base import SPLITS, AnsweringTask, Download, Outlook, fewer
 from namm_mm.tasks.faults import in_words
 from namm_mm.tasks.hub import HUB
@@ -51,6 +52,8 @@ class VideoBenchmark(AnsweringTask):
     UsageError
         An option is wrong, or the folder is not in the published layout.
     """
+
+    holds: ClassVar[frozenset[str]] = frozenset({TEXT, VIDEO})
 
     source: str = HUB
     download: bool = False

@@ -121,28 +121,38 @@ def _read(line: str, folder: Path, where: str, number: int) -> Sample:
 
 
 def _text(fields: dict[str, Any], name: str, where: str) -> str:
-    value = fields.get(name)
+    _check_given(fields, name, "a text", where)
+    value = fields[name]
     if not isinstance(value, str) or not value.strip():
         raise UsageError(message(f"{where}: wrong {name}", given=value, expected="a text"))
     return value
 
 
+def _check_given(fields: dict[str, Any], name: str, expected: str, where: str) -> None:
+    if name not in fields:
+        raise UsageError(
+            message(
+                f"{where}: no {name}",
+                given=f"the fields {', '.join(fields)}" if fields else "an empty object",
+                expected=f"the field {name!r} with {expected}",
+            )
+        )
+
+
 def _answer(fields: dict[str, Any], options: list[str], where: str) -> str:
     """The text of the right option, however the line names it; a text wins over a letter."""
-    given = fields.get("answer")
     if not options:
         return _text(fields, "answer", where)
+    expected = (
+        f"a letter from A to {_LETTERS[len(options) - 1]}, an index from 0 to "
+        f"{len(options) - 1}, or the text of an option"
+    )
+    _check_given(fields, "answer", expected, where)
+    given = fields["answer"]
     if isinstance(given, str) and given in options:
         return given
     if isinstance(given, str) and len(given) == 1 and given.upper() in _LETTERS[: len(options)]:
         return options[_LETTERS.index(given.upper())]
     if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < len(options):
         return options[given]
-    raise UsageError(
-        message(
-            f"{where}: wrong answer",
-            given=given,
-            expected=f"a letter from A to {_LETTERS[len(options) - 1]}, an index from 0 to "
-            f"{len(options) - 1}, or the text of an option",
-        )
-    )
+    raise UsageError(message(f"{where}: wrong answer", given=given, expected=expected))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
+from namm_mm.records.shape import TEXT, VIDEO
 from namm_mm.tasks.base import AnsweringTask, names
 from namm_mm.tasks.video_qa import folder as own
 from namm_mm.tasks.video_qa import generated
@@ -18,6 +20,8 @@ from namm_mm.tasks.video_qa.scenes import SPLITS
 
 GENERATED = "pocket"
 _PER_FAMILY = 200
+LISTED = 8
+"""Missing videos that are named in a message."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class VideoQaTask(AnsweringTask):
     UsageError
         An unknown family, or a folder without questions.
     """
+
+    holds: ClassVar[frozenset[str]] = frozenset({TEXT, VIDEO})
 
     source: str = GENERATED
     families: Sequence[str] | None = None
@@ -100,6 +106,18 @@ class VideoQaTask(AnsweringTask):
             return Score(value, "accuracy", details)
         value = float(_words(answer.text) == _words(sample.answer))
         return Score(value, "exact_match", {"right": sample.answer, "said": answer.text})
+
+    def missing(self, samples: Sequence[Sample]) -> Iterator[str]:
+        """Yield one sentence for the videos of a folder's questions that are not there."""
+        gone = [s for s in samples if s.video is not None and not s.video.is_file()]
+        if gone and self.source != GENERATED:
+            named = [f"{sample.video.name} ({sample.id})" for sample in gone if sample.video]
+            more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
+            yield message(
+                f"{len(gone)} of {len(samples)} questions have no video",
+                given=f"{', '.join(named[:LISTED])}{more}",
+                expected=f"files in {self._folder}, as {own.QUESTIONS} names them",
+            )
 
     def fingerprint(self) -> str:
         """Short hash of the generator's output, or of a folder's questions and video sizes."""

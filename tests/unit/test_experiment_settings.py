@@ -194,3 +194,32 @@ def test_a_budget_beside_that_of_the_policy_is_refused_in_an_evaluation() -> Non
         from_evaluation({**CELL, "policy": policy, "budget": "tokens:8"})
     with pytest.raises(UsageError, match="unknown key in the configuration: got 'cells'"):
         from_evaluation({**CELL, "policy": policy, "cells": ["text"]})
+
+
+@pytest.mark.parametrize(
+    ("adapter", "task", "said"),
+    [
+        ("text", "video_qa", "samples of the task 'video_qa' hold video, which the adapter 'text'"),
+        ("text", "video_mme", "hold video, which the adapter 'text' does not read"),
+        ("llava_video", "long_text", "'llava_video' needs video in every sample, and the task"),
+        ("text", "offline_rl", "expected two of one shape"),
+    ],
+)
+def test_an_adapter_is_refused_for_samples_that_it_cannot_read(
+    adapter: str, task: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        make(cells={"one": {"adapter": {"name": adapter, "model": "owner/model"}, "task": task}})
+
+
+def test_a_budget_must_mean_something_for_its_policy() -> None:
+    def refused(name: str, budget: str) -> str:
+        with pytest.raises(UsageError) as caught:
+            make(policies=[{"name": name, "budget": budget}])
+        return str(caught.value)
+
+    assert "this policy keeps every token: got 'tokens:9'" in refused("full", "tokens:9")
+    assert "the scores of this policy have no threshold" in refused("h2o", "threshold:60")
+    assert "needs a budget with a size: got KeepAll" in refused("adakv", "full")
+    assert make(policies=[{"name": "full", "budget": "full"}])
+    assert make(policies=[{"name": "namm", "budget": "threshold:60"}])

@@ -239,11 +239,15 @@ def test_a_folder_names_its_answers_by_letter_index_or_text(tmp_path: Path) -> N
     samples = task.samples("test", None, 0)
     assert [s.answer for s in samples] == ["y", "z", "x", "Because."]
     assert [s.id for s in samples] == ["line-1", "two", "line-4", "line-5"]
-    assert samples[0].video == tmp_path / "a.mp4", "a missing video is the adapter's business"
+    assert samples[0].video == tmp_path / "a.mp4"
+    (gone,) = task.missing(samples)
+    assert "4 of 4 questions have no video: got 'a.mp4 (line-1), a.mp4 (two)" in gone
     assert [s.family for s in task.samples("test", 2, 0)].count("own") == 1
     before = task.fingerprint()
     (tmp_path / "a.mp4").write_bytes(b"x")
     assert task.fingerprint() != before
+    (gone,) = task.missing(samples)
+    assert "1 of 4 questions have no video: got 'b.mp4 (line-5)'" in gone
 
 
 @pytest.mark.parametrize(
@@ -251,9 +255,11 @@ def test_a_folder_names_its_answers_by_letter_index_or_text(tmp_path: Path) -> N
     [
         ("{", "not valid JSON"),
         ("[1]", "a JSON object"),
-        ({"question": "What?", "answer": "x"}, "wrong video"),
+        ({"question": "What?", "answer": "x"}, "no video: got 'the fields question, answer'"),
+        ({}, "no video: got 'an empty object'"),
+        ({"video": "a.mp4", "question": "What?"}, "no answer: got 'the fields video, question'"),
         ({"video": "a.mp4", "question": " ", "answer": "x"}, "wrong question"),
-        (LINE, "wrong answer"),
+        (LINE, "the field 'answer' with a letter from A to C"),
         (LINE | {"answer": "D"}, "a letter from A to C"),
         (LINE | {"answer": 3}, "an index from 0 to 2"),
         (LINE | {"answer": True}, "wrong answer"),

@@ -1,0 +1,149 @@
+"""What can be known to be wrong with the policies of a cell before any model loads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from namm_mm.adapters import ADAPTERS
+from namm_mm.adapters.base import ActingAdapter
+from namm_mm.errors import NammError, UsageError, message
+from namm_mm.experiment.settings import OWN_BUDGET, CellSettings, PolicySettings
+from namm_mm.policies import budgets, create
+from namm_mm.policies.base import KeepAll, Policy, Threshold
+from namm_mm.registry.registry import build
+
+
+def policy_problems(cell: CellSettings) -> Iterator[str]:
+    """Yield what is wrong with the policies of a cell and with their budgets."""
+    runs = [(policy.name, policy.budget) for policy in cell.policies]
+    for name, budget in {run for run in runs if runs.count(run) > 1}:
+        yield at(cell, "policies", f"{name!r} with budget {budget!r} is listed twice.")
+    for policy in cell.policies:
+        if policy.name:
+            yield from _policy(cell, policy)
+
+
+def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
+    try:
+        policy = create(settings.name, **settings.options)
+    except NammError as error:
+        yield at(cell, "policies", str(error))
+        return
+    if policy.needs is not None:
+        try:
+            policy.needs.check_interval(cell.interval)
+        except UsageError as error:
+            yield at(cell, "interval", str(error))
+    if policy.reencodes:
+        yield from _window(cell, settings)
+    else:
+        yield from _budget(cell, settings, policy)
+
+
+def _window(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
+    try:
+        adapter = build(ADAPTERS, cell.adapter.name, cell.adapter.options)
+    except NammError:  # said with the adapter itself
+        adapter = None
+    if adapter is not None and not (isinstance(adapter, ActingAdapter) and adapter.reencodes):
+        yield at(
+            cell,
+            "policies",
+            message(
+                f"{settings.name!r} encodes its tokens anew for every decision",
+                given=cell.adapter.name,
+                expected="an adapter for control that can, such as decision_transformer",
+                then="`recency` with sinks=0 is a window of cached tokens.",
+            ),
+        )
+    if settings.budget != OWN_BUDGET and not settings.budget.startswith("tokens:"):
+        yield at(
+            cell,
+            f"budget of {settings.name!r}",
+            message(
+                "nothing is evicted",
+                given=settings.budget,
+                expected="the size of the window: tokens:60 for 20 steps",
+            ),
+        )
+
+
+def _budget(cell: CellSettings, settings: PolicySettings, policy: Policy) -> Iterator[str]:
+    words = settings.budget
+    if words == OWN_BUDGET:
+        return
+    key = f"budget of {settings.name!r}"
+    if isinstance(policy.selection, KeepAll) and words != policy.selection.describe():
+        yield at(
+            cell,
+            key,
+            message(
+                "this policy keeps every token",
+                given=words,
+                expected="no budget, or another policy",
+            ),
+        )
+    elif budgets.matched_policy(words) is not None:
+        yield from _match(cell, settings)
+    else:
+        try:
+            dataclasses.replace(policy, budget=budgets.parse(words))
+        except NammError as error:
+            yield at(cell, key, str(error))
+            return
+        if words.startswith("threshold") and not isinstance(policy.selection, Threshold):
+            yield at(
+                cell,
+                key,
+                message(
+                    "the scores of this policy have no threshold",
+                    given=words,
+                    expected="a size: tokens:64, fraction:0.25",
+                ),
+            )
+        if words.startswith("pool:") and cell.storage != "per_head":
+            yield at(
+                cell,
+                key,
+                message(
+                    "heads cannot share a budget where all keep the same number",
+                    given=f"{words} with storage {cell.storage}",
+                    expected="storage per_head",
+                    then="Set storage=per_head, or take fraction:F.",
+                ),
+            )
+
+
+def _match(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
+    followed = budgets.matched_policy(settings.budget)
+    traced = [name for name in map(_traced, cell.policies) if name]
+    if followed not in traced:
+        yield at(
+            cell,
+            "budgets",
+            message(
+                f"nothing to match for {settings.name!r}",
+                given=settings.budget,
+                expected="match: and a policy of the same cell that has a budget of its own",
+                valid=traced,
+                then="Add that policy, or give a size: tokens:64, fraction:0.25.",
+            ),
+        )
+
+
+def _traced(settings: PolicySettings) -> str:
+    """The name of a policy whose sizes others can match: it follows nobody, and evicts."""
+    if budgets.matched_policy(settings.budget) is not None or settings.budget == "full":
+        return ""
+    try:
+        policy = create(settings.name, **settings.options)
+    except NammError:
+        return ""
+    evicts = not policy.reencodes and not isinstance(policy.selection, KeepAll)
+    return settings.name if evicts else ""
+
+
+def at(cell: CellSettings, key: str, what: str) -> str:
+    """Return a problem under its full key: ``cells.text.interval: ...``."""
+    return f"cells.{cell.name}.{key}: {what}"
