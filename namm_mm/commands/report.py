@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from namm_mm import report
 from namm_mm.console.console import table_console
-from namm_mm.console.table import result_table
+from namm_mm.console.table import ResultTable
 from namm_mm.errors import UsageError, message
 from namm_mm.experiment.merging import merge, tables
-from namm_mm.runs import read_records, read_state
+from namm_mm.results.compared_runs import told
+from namm_mm.results.rows import result_rows
+from namm_mm.runs.load import load_runs
 
 if TYPE_CHECKING:
     from namm_mm.commands.call import Call
@@ -48,19 +50,19 @@ def main(call: Call) -> int:
         benchmarks = list(tables(whole, merge(folders, whole)))
         folders = [whole]
     output = call.options.get("output")
-    found = [read_records(folder) for folder in folders]
     kind = call.options.get("kind", "html")
+    runs = load_runs(folders)
+    records = [record for run in runs for record in run.records]
+    rows = result_rows(records)
     made = (
         report.publish(folders)
         if kind == "wandb"
-        else report.render(folders, Path(output).expanduser() if output else None, kind)
+        else report.write(runs, Path(output).expanduser() if output else None, kind, rows=rows)
     )
     out = table_console()
-    records = [record for part, _ in found for record in part]
-    notes = dict.fromkeys(note for folder in folders for note in read_state(folder).notes)
-    problems = [problem for _, part in found for problem in part]
-    by_family = "by-family" in call.options
-    out.print(result_table(records, by_family=by_family, notes=[*notes, *problems]))
+    if "by-family" in call.options:
+        rows = result_rows(records, by_family=True)
+    out.print(ResultTable(rows, told(runs)))
     for line in benchmarks:
         out.print(line, soft_wrap=True, markup=False, highlight=False)
     out.print(f"report: {made}", soft_wrap=True, markup=False)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from namm_mm.experiment.notes import threshold_notes
 from namm_mm.experiment.settings import ExperimentSettings, PolicySettings
@@ -14,10 +13,7 @@ from namm_mm.namm.checkpoint import save
 from namm_mm.policies import create
 from namm_mm.policies.namm import NammPolicy
 from namm_mm.records import Provenance
-from namm_mm.runs.disk import write_whole
 from namm_mm.runs.tracker import RunInfo, Tracker
-
-CONFIG = "config.yaml"
 
 
 def run_info(settings: ExperimentSettings, provenance: Provenance, job_type: str) -> RunInfo:
@@ -75,17 +71,3 @@ def keep_networks(settings: ExperimentSettings, folder: Path, tracker: Tracker) 
         file = save(network, folder / "artifacts" / name / "namm.safetensors")
         files = [file, file.with_suffix(".json")]
         tracker.artifact(name, files, "model", dict(network.card))
-
-
-def write_config(folder: Path, config: Mapping[str, Any], config_hash: str) -> None:
-    """Write ``config.yaml``, from which the same settings can be made again.
-
-    Raises
-    ------
-    OSError
-        It cannot be written.
-    """
-    import yaml
-
-    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    write_whole(folder / CONFIG, f"# config hash {config_hash}\n{text}")

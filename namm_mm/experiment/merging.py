@@ -10,12 +10,12 @@ from typing import Any
 
 from namm_mm.adapters import ADAPTERS
 from namm_mm.errors import UsageError, message
-from namm_mm.experiment.about import write_config
 from namm_mm.experiment.benchmarks import save_table
 from namm_mm.experiment.shards import changed_settings, describe
 from namm_mm.records import Record
 from namm_mm.registry.registry import build
 from namm_mm.runs import history, pictures
+from namm_mm.runs.config import write_config
 from namm_mm.runs.jsonl import RECORDS, read_records
 from namm_mm.runs.keys import unique
 from namm_mm.runs.local import LocalTracker

@@ -21,7 +21,7 @@ from namm_mm.execution.progress import Progress, Silent
 from namm_mm.execution.settings import SERIAL
 from namm_mm.execution.signals import stoppable
 from namm_mm.execution.temporary import remove_abandoned
-from namm_mm.experiment.about import keep_networks, run_info, write_config
+from namm_mm.experiment.about import keep_networks, run_info
 from namm_mm.experiment.arrivals import Arrivals
 from namm_mm.experiment.batches import plan
 from namm_mm.experiment.benchmarks import FILE
@@ -30,6 +30,7 @@ from namm_mm.experiment.loading import device_of
 from namm_mm.experiment.settings import ExperimentSettings
 from namm_mm.experiment.work import LocalWork, MakeWork
 from namm_mm.records import Provenance, Record
+from namm_mm.runs.config import write_config
 from namm_mm.runs.disk import explained
 from namm_mm.runs.folder import new_folder
 from namm_mm.runs.lock import locked

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.report import html, markdown, pictures, wandb
+from namm_mm.report.contents import build
+from namm_mm.results.rows import Row
 from namm_mm.runs.disk import reason, write_whole
+from namm_mm.runs.load import Run, load_runs
 
-__all__ = ["publish", "render"]
+__all__ = ["publish", "render", "write"]
 
-_SUFFIXES = {"html": "report.html", "markdown": "report.md"}
+SUFFIXES = {"html": "report.html", "markdown": "report.md"}
 
 
 def publish(
@@ -33,10 +37,6 @@ def publish(
     RunError
         You are not logged in, or W&B does not know the project.
     """
-    from namm_mm.report import wandb
-    from namm_mm.report.build import build
-    from namm_mm.runs.load import load_runs
-
     runs = load_runs(folders)
     project = project or os.environ.get("WANDB_PROJECT") or wandb.PROJECT
     return wandb.publish(build(runs), runs, entity=entity, project=project)
@@ -49,11 +49,8 @@ def render(folders: Sequence[Path], output: Path | None = None, kind: str = "htm
     ----------
     folders
         Run folders.
-    output
-        The file to write; by default ``report.html`` (or ``.md``) in the last run folder.
-    kind
-        ``html`` (one file, works with no network) or ``markdown`` (with matplotlib, pictures lie in
-        ``report_pictures/`` beside it).
+    output, kind
+        As in :func:`write`.
 
     Raises
     ------
@@ -62,18 +59,41 @@ def render(folders: Sequence[Path], output: Path | None = None, kind: str = "htm
     RunError
         The file cannot be written.
     """
-    from namm_mm.report import html, markdown, pictures
-    from namm_mm.report.build import build
-    from namm_mm.runs.load import load_runs
+    check_kind(kind)
+    return write(load_runs(folders), output, kind)
 
-    if kind not in _SUFFIXES:
-        raise UsageError(
-            message("unknown kind of report", given=kind, expected="a format", valid=_SUFFIXES)
-        )
-    runs = load_runs(folders)
-    report = build(runs)
-    last = folders[-1] if folders[-1].is_dir() else folders[-1].parent
-    target = output or last / _SUFFIXES[kind]
+
+def write(
+    runs: Sequence[Run],
+    output: Path | None = None,
+    kind: str = "html",
+    *,
+    rows: Sequence[Row] | None = None,
+) -> Path:
+    """Make the report of runs that are read already, and return its file.
+
+    Parameters
+    ----------
+    runs
+        One, or several side by side.
+    output
+        The file to write; by default ``report.html`` (or ``.md``) in the last run folder.
+    kind
+        ``html`` (one file, works with no network) or ``markdown`` (with matplotlib, pictures lie in
+        ``report_pictures/`` beside it).
+    rows
+        The result rows of all records, where they are known.
+
+    Raises
+    ------
+    UsageError
+        The kind is unknown.
+    RunError
+        The file cannot be written.
+    """
+    check_kind(kind)
+    report = build(runs, rows)
+    target = output or runs[-1].folder / SUFFIXES[kind]
     drawn = target.with_name(f"{target.stem}_pictures") if pictures.available() else None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,3 +104,11 @@ def render(folders: Sequence[Path], output: Path | None = None, kind: str = "htm
             f"the report cannot be written to {target}: {reason(error)}. Choose another file."
         ) from error
     return target
+
+
+def check_kind(kind: str) -> None:
+    """Raise `UsageError` unless `kind` is a format of :func:`write`."""
+    if kind not in SUFFIXES:
+        raise UsageError(
+            message("unknown kind of report", given=kind, expected="a format", valid=SUFFIXES)
+        )

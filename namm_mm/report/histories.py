@@ -12,8 +12,11 @@ from namm_mm.results.cells import Method, failed
 from namm_mm.results.styles import Styles
 from namm_mm.runs.history import History, of_record
 
-ENTRIES = 8_000_000
-"""Layer x head x token that a report holds of one cell; samples beyond that are left out."""
+ENTRIES = 16_000_000
+"""Layer x head x token that a report holds; its cells share them evenly.
+
+Samples beyond that are left out. An entry takes about a fifth of a byte, and a byte at most.
+"""
 
 _WORDS = {
     "frames": "Each frame of the video shows its patches: bright is kept, dark is forgotten.",
@@ -24,25 +27,29 @@ _WORDS = {
 
 
 def histories(
-    methods: Mapping[Method, Sequence[Record]], styles: Styles, folders: Mapping[str, Path]
+    methods: Mapping[Method, Sequence[Record]],
+    styles: Styles,
+    folders: Mapping[str, Path],
+    cells: int = 1,
 ) -> Histories | None:
-    """Make the viewer of one cell; None where no history was saved.
+    """Return the viewer of one cell; None where no history was saved.
 
-    `folders` maps a run to its folder, where the histories are.
+    `folders` maps a run to its folder, where the histories are; `cells` is how many cells the
+    report has.
     """
     by_sample: dict[str, list[tuple[Method, Record, History]]] = {}
     entries = left_out = 0
-    for method, found in methods.items():
-        for record in found:
-            if failed(record) or not record.media.history:
-                continue
-            if entries > ENTRIES and record.sample not in by_sample:
-                left_out += 1
-                continue
-            history = of_record(record, folders[method.run])
-            if history is not None:
-                by_sample.setdefault(record.sample, []).append((method, record, history))
-                entries += history.forgotten.size
+    for sample, found in _watched(methods).items():
+        if entries > ENTRIES / cells:
+            left_out += 1
+            continue
+        read = [
+            (method, record, of_record(record, folders[method.run])) for method, record in found
+        ]
+        known = [(method, record, history) for method, record, history in read if history]
+        if known:
+            by_sample[sample] = known
+            entries += sum(history.forgotten.size for _, _, history in known)
     if not by_sample:
         return None
     views = tuple(_view(name, found, styles, folders) for name, found in by_sample.items())
@@ -57,6 +64,18 @@ def histories(
         " ".join(_WORDS[form] for form in dict.fromkeys(view.form for view in views)) + shown,
         views,
     )
+
+
+def _watched(
+    methods: Mapping[Method, Sequence[Record]],
+) -> dict[str, list[tuple[Method, Record]]]:
+    """Return the records that name a history, by sample."""
+    found: dict[str, list[tuple[Method, Record]]] = {}
+    for method, records in methods.items():
+        for record in records:
+            if record.media.history and not failed(record):
+                found.setdefault(record.sample, []).append((method, record))
+    return found
 
 
 def _view(

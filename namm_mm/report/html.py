@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import gzip
 import json
 from html import escape
@@ -30,6 +29,9 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 )
 """What the page may load: nothing. The browser itself enforces that it works offline."""
+
+PACKING = 6
+"""Level of gzip: 9 saves 6 % of the bytes and takes eleven times as long."""
 
 
 def render(report: Report) -> str:
@@ -156,7 +158,7 @@ def _figure(figure: Figure, anchor: str) -> str:
 
 
 def _samples(samples: Samples, anchor: str) -> str:
-    views = [dataclasses.asdict(view) for view in samples.views]
+    views = list(map(vars, samples.views))
     longest = max((len(view.rows) for view in samples.views), default=0)
     name = escape(anchor)
     return (
@@ -240,7 +242,7 @@ def _packed(history: History) -> str:
         history.kind.astype("u1"),
     )
     return base64.b64encode(
-        gzip.compress(b"".join(part.tobytes() for part in parts), mtime=0)
+        gzip.compress(b"".join(part.tobytes() for part in parts), PACKING, mtime=0)
     ).decode("ascii")
 
 

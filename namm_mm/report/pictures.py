@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from namm_mm.results.blocks import Figure, HistoryView
+from namm_mm.results.drawing import sheet
+from namm_mm.results.episode_figure import episode_figure
 from namm_mm.results.styles import SYMBOLS
 
 if TYPE_CHECKING:
@@ -82,8 +84,6 @@ def history(view: HistoryView, file: Path) -> bool:
 
         from PIL import Image
 
-        from namm_mm.results.drawing import sheet
-
         content = base64.b64decode(view.frames.partition(",")[2])
         rows = [(one.policy, one.history) for one in view.histories]
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -93,11 +93,9 @@ def history(view: HistoryView, file: Path) -> bool:
             ).save(file)
         return True
     if view.form == "steps":
-        from namm_mm.results.episode_figure import episode_figure
-
         shown = [one for one in view.histories if one.history.rewards and one.history.seen]
         if shown:
-            plot(episode_figure(shown[0].history).to_plotly_json(), file)
+            plot(episode_figure(shown[0].history), file)
         return bool(shown)
     return False
 

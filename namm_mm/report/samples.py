@@ -20,13 +20,20 @@ from namm_mm.runs.pictures import FOLDER
 SAMPLES = 24
 """Samples of one cell that can be looked at; of more, every so many-th."""
 
+PICTURES = 4_000_000
+"""Bytes that the pictures of frames take in a report; its cells share them evenly."""
+
 
 def samples(
-    methods: Mapping[Method, Sequence[Record]], styles: Styles, folders: Mapping[str, Path]
+    methods: Mapping[Method, Sequence[Record]],
+    styles: Styles,
+    folders: Mapping[str, Path],
+    cells: int = 1,
 ) -> Samples | None:
-    """Make the viewer of one cell; None where records do not tell frames or timesteps apart.
+    """Return the viewer of one cell; None where records do not tell frames or timesteps apart.
 
-    `folders` maps a run to its folder, where the pictures of frames are.
+    `folders` maps a run to its folder, where the pictures of frames are; `cells` is how many cells
+    the report has.
     """
     by_sample: dict[str, list[tuple[Method, Record]]] = {}
     for method, found in methods.items():
@@ -38,7 +45,14 @@ def samples(
     pictured = [n for n, found in by_sample.items() if found[0][1].media.frames]
     candidates = pictured or list(by_sample)
     names = candidates[:: math.ceil(len(candidates) / SAMPLES)]
-    views = [_view(name, by_sample[name], styles, folders) for name in names]
+    views: list[SampleView] = []
+    taken = 0
+    for name in names:
+        view = _view(name, by_sample[name], styles, folders)
+        taken += len(view.frames)
+        if views and taken > PICTURES / cells:
+            break
+        views.append(view)
     shown = f" {len(views)} of {len(by_sample)} samples are here."
     shown = shown if len(views) < len(by_sample) else ""
     kinds = dict.fromkeys(

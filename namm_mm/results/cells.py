@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple
-
-import numpy as np
 
 from namm_mm.records import Record
 
@@ -121,4 +120,4 @@ def sample_values(records: Sequence[Record]) -> dict[str, float]:
     for record in records:
         if not failed(record):
             found.setdefault(record.sample, []).append(float(record.value or 0.0))
-    return {sample: float(np.mean(values)) for sample, values in found.items()}
+    return {sample: fmean(values) for sample, values in found.items()}

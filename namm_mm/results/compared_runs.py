@@ -40,6 +40,20 @@ def compared_runs(runs: Sequence[Run]) -> Table | None:
     )
 
 
+def told(runs: Sequence[Run]) -> list[str]:
+    """Return notes and problems of the runs, and what differs between them, one line each."""
+    notes = dict.fromkeys(note for run in runs for note in run.state.notes)
+    lines = [*notes, *(problem for run in runs for problem in run.problems)]
+    compared = compared_runs(runs)
+    if compared is not None:
+        names = [column.name for column in compared.columns[1:]]
+        for setting, *values in compared.rows:
+            each = zip(names, values, strict=True)
+            lines.append(f"{setting.text}: {', '.join(f'{v.text} in {name}' for name, v in each)}")
+        lines += [compared.note] if compared.note else []
+    return lines
+
+
 def _provenance(run: Run) -> dict[str, str]:
     first = run.records[0].provenance
     versions = {f"version of {name}": version for name, version in first.versions.items()}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from namm_mm.errors import RunError
+from namm_mm.results.drawing import save_film
 from namm_mm.runs.history import History, read
 
 if TYPE_CHECKING:
@@ -70,8 +71,6 @@ def render(history: Path, film: Path, *, pictures: int = PICTURES) -> Path | Non
 def main(history: Path, film: Path, pictures: int = PICTURES) -> Path:
     """Play the actions again and write the film."""
     from PIL import Image
-
-    from namm_mm.results.drawing import save_film
 
     episode = read(history)
     steps = len(episode.rewards)

@@ -8,7 +8,10 @@ from namm_mm.results import words
 from namm_mm.results.blocks import Column, Entry, Figure, Table
 from namm_mm.results.number_tables import interval_entry
 from namm_mm.results.rows import Row
-from namm_mm.results.styles import Styles, finish
+from namm_mm.results.styles import Styles, error_bars, plotly
+
+GREY = "#7f8790"
+"""Of error bars, which lie over bars of any colour."""
 
 
 def by_family(rows: Sequence[Row], styles: Styles) -> Figure | None:
@@ -16,34 +19,25 @@ def by_family(rows: Sequence[Row], styles: Styles) -> Figure | None:
 
     `rows` are by family, of one cell and metric.
     """
-    from plotly import graph_objects as go
-
     families = list(dict.fromkeys(row.family for row in rows))
     methods = list(dict.fromkeys(row.method for row in rows))
     found = {(row.method, row.family): row.score for row in rows}
     if len(families) < 2:
         return None
-    plot = go.Figure()
+    metric = rows[0].metric.replace("_", " ") or "score"
+    data = []
     for method in methods:
         scores = [found.get((method, family)) for family in families]
-        plot.add_bar(
-            x=families,
-            y=[None if score is None else score.mean for score in scores],
-            error_y={
-                "array": [s.high - s.mean if s and s.known else 0.0 for s in scores],
-                "arrayminus": [s.mean - s.low if s and s.known else 0.0 for s in scores],
-                "thickness": 1.2,
-                "width": 3,
-                "color": "#7f8790",
-            },
-            name=styles.short(method),
-            marker={
-                "color": styles.colour(method),
-                "pattern": {"shape": styles.pattern(method)},
-            },
+        data.append(
+            {
+                "type": "bar",
+                "x": families,
+                "y": [None if score is None else score.mean for score in scores],
+                "error_y": {**error_bars(scores), "color": GREY},
+                "name": styles.short(method),
+                "marker": styles.bar(method),
+            }
         )
-    metric = rows[0].metric.replace("_", " ") or "score"
-    plot.update_yaxes(title=metric)
     places = words.decimals(rows)
     table = Table(
         "Score by family",
@@ -59,6 +53,6 @@ def by_family(rows: Sequence[Row], styles: Styles) -> Figure | None:
     return Figure(
         f"{metric.capitalize()} by family",
         "Mean score with its 95 % interval in each family of samples.",
-        finish(plot),
+        plotly(data, y={"title": metric}),
         table,
     )

@@ -14,7 +14,7 @@ from namm_mm.results.blocks import Figure
 from namm_mm.results.cells import Method
 from namm_mm.results.kept_means import kind_means, mean_by_index
 from namm_mm.results.number_tables import numbers
-from namm_mm.results.styles import SCALE, Styles, finish
+from namm_mm.results.styles import SCALE, Styles, plotly
 
 INDEXES = 120
 """Frames or timesteps that a heat map shows; longer sequences are averaged into so many bins."""
@@ -28,30 +28,34 @@ SAME = 0.01
 
 def size_by_layer(sizes: Mapping[Method, Sequence[float]], styles: Styles) -> Figure | None:
     """Plot the tokens kept at the end in each layer; lines that coincide are drawn once."""
-    from plotly import graph_objects as go
-
     if not sizes:
         return None
     depth = max(map(len, sizes.values()))
-    plot = go.Figure()
+    data = []
     for methods in coinciding(sizes):
         first = methods[0]
-        plot.add_scatter(
-            x=list(range(len(sizes[first]))),
-            y=[round(size, 2) for size in sizes[first]],
-            mode="lines+markers",
-            name=styles.joined(methods),
-            line={"color": styles.colour(first), "width": 2, "dash": styles.dash(first)},
-            marker={"symbol": styles.symbol(first), "size": 7},
+        data.append(
+            {
+                "type": "scatter",
+                "x": list(range(len(sizes[first]))),
+                "y": [round(size, 2) for size in sizes[first]],
+                "mode": "lines+markers",
+                "name": styles.joined(methods),
+                "line": {"color": styles.colour(first), "width": 2, "dash": styles.dash(first)},
+                "marker": {"symbol": styles.symbol(first), "size": 7},
+            }
         )
-    plot.update_xaxes(title="layer", dtick=max(1, depth // 12))
-    plot.update_yaxes(title="tokens kept", rangemode="tozero")
-    plot.update_layout(showlegend=True)
+    plot = plotly(
+        data,
+        x={"title": "layer", "dtick": max(1, depth // 12)},
+        y={"title": "tokens kept", "rangemode": "tozero"},
+        showlegend=True,
+    )
     return Figure(
         "Cache size by layer",
         "Tokens that each layer still holds at the end, mean over heads and samples. Policies of "
         "equal size share one line.",
-        finish(plot),
+        plot,
         numbers(
             "Tokens kept by layer",
             {styles.label(method): list(line) for method, line in sizes.items()},
@@ -80,8 +84,6 @@ def kept_by_index(
     records: Mapping[Method, Sequence[Record]], kind: str, styles: Styles
 ) -> Figure | None:
     """Show what fraction of each frame's (or timestep's) tokens was kept, one row for a policy."""
-    from plotly import graph_objects as go
-
     lines = {
         method: mean_by_index([r.kept_by_index[kind] for r in found if kind in r.kept_by_index])
         for method, found in records.items()
@@ -92,31 +94,27 @@ def kept_by_index(
     longest = max(line.size for line in lines.values())
     width = math.ceil(longest / INDEXES)
     labels = [styles.short(method) for method in lines]
-    plot = go.Figure(
-        go.Heatmap(
-            z=[
-                [round(float(value), 4) for value in binned(line, width)] for line in lines.values()
-            ],
-            x=[index * width for index in range(math.ceil(longest / width))],
-            y=labels,
-            zmin=0.0,
-            zmax=1.0,
-            colorscale=SCALE,
-            xgap=1 if longest <= 40 else 0,
-            ygap=3,
-            colorbar={"title": {"text": "kept"}, "thickness": 12, "tickformat": ".0%"},
-            hovertemplate=f"{kind} %{{x}}<br>%{{y}}<br>kept %{{z:.1%}}<extra></extra>",
-        )
-    )
-    plot.update_xaxes(title=f"{kind}, in order")
-    plot.update_yaxes(autorange="reversed")
+    heat = {
+        "type": "heatmap",
+        "z": [[round(float(value), 4) for value in binned(line, width)] for line in lines.values()],
+        "x": [index * width for index in range(math.ceil(longest / width))],
+        "y": labels,
+        "zmin": 0.0,
+        "zmax": 1.0,
+        "colorscale": SCALE,
+        "xgap": 1 if longest <= 40 else 0,
+        "ygap": 3,
+        "colorbar": {"title": {"text": "kept"}, "thickness": 12, "tickformat": ".0%"},
+        "hovertemplate": f"{kind} %{{x}}<br>%{{y}}<br>kept %{{z:.1%}}<extra></extra>",
+    }
+    plot = plotly([heat], x={"title": f"{kind}, in order"}, y={"autorange": "reversed"})
     places = [round(i * longest / min(SHOWN, longest)) for i in range(min(SHOWN, longest))]
     several = f" Each column is the mean of {width} in a row." if width > 1 else ""
     return Figure(
         f"What is kept of each {kind}",
         f"Fraction of the tokens of each {kind} that is still cached at the end, mean over layers, "
         f"heads and samples: bright is kept, dark is forgotten.{several}",
-        finish(plot),
+        plot,
         numbers(
             f"Fraction kept by {kind}",
             {
@@ -135,28 +133,25 @@ def kept_by_index(
 
 def kept_by_kind(records: Mapping[Method, Sequence[Record]], styles: Styles) -> Figure | None:
     """Compare what fraction of each kind of token was kept; None where there is one kind."""
-    from plotly import graph_objects as go
-
     means = kind_means(records)
     kinds = list(dict.fromkeys(kind for found in means.values() for kind in found))
     if len(kinds) < 2:
         return None
-    plot = go.Figure()
-    for method, found in means.items():
-        plot.add_bar(
-            x=kinds,
-            y=[None if kind not in found else round(100 * found[kind], 2) for kind in kinds],
-            name=styles.short(method),
-            marker={
-                "color": styles.colour(method),
-                "pattern": {"shape": styles.pattern(method)},
-            },
-        )
-    plot.update_yaxes(title="kept, %", range=[0, 100])
+    data = [
+        {
+            "type": "bar",
+            "x": kinds,
+            "y": [None if kind not in found else round(100 * found[kind], 2) for kind in kinds],
+            "name": styles.short(method),
+            "marker": styles.bar(method),
+        }
+        for method, found in means.items()
+    ]
+    plot = plotly(data, y={"title": "kept, %", "range": [0, 100]})
     return Figure(
         "What is kept of each kind of token",
         "Fraction of the tokens of each kind that is still cached at the end.",
-        finish(plot),
+        plot,
         numbers(
             "Fraction kept by kind of token",
             {

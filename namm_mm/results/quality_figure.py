@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from namm_mm.results import words
 from namm_mm.results.blocks import Column, Entry, Figure, Table
 from namm_mm.results.number_tables import interval_entry
 from namm_mm.results.rows import Row
-from namm_mm.results.styles import Styles, finish
+from namm_mm.results.styles import Styles, error_bars, plotly
 
 SAME = 0.005
 """Points that lie closer than this part of the axes cannot be told apart."""
@@ -27,48 +28,47 @@ def quality_by_bytes(rows: Sequence[Row], styles: Styles) -> Figure | None:
     `rows` are those of one table. Every point stands at its true place; what cannot be told apart
     has one entry in the legend.
     """
-    from plotly import graph_objects as go
-
     shown = [row for row in rows if row.score is not None and row.bytes_final is not None]
     if not shown:
         return None
     divisor, unit = words.byte_unit(max(row.bytes_final or 0.0 for row in shown))
-    plot = go.Figure()
     curves = budget_curves(shown)
     named = sorted(  # what is covered is drawn first, so that a marker is that of the legend
         zip(curves, _names(curves, styles), strict=True), key=lambda pair: pair[1] is not None
     )
-    for curve, name in named:
-        method = curve[0].method
-        scores = [row.score for row in curve if row.score is not None]
-        plot.add_scatter(
-            x=[(row.bytes_final or 0.0) / divisor for row in curve],
-            y=[score.mean for score in scores],
-            error_y={
-                "array": [score.high - score.mean if score.known else 0.0 for score in scores],
-                "arrayminus": [score.mean - score.low if score.known else 0.0 for score in scores],
-                "thickness": 1.2,
-                "width": 4,
-            },
-            mode="lines+markers" if len(curve) > 1 else "markers",
-            name=name or "",
-            showlegend=name is not None,
-            line={"color": styles.colour(method), "width": 1.5},
-            marker={"color": styles.colour(method), "symbol": styles.symbol(method), "size": 11},
-            hovertext=[_hover(row, styles) for row in curve],
-            hoverinfo="text",
-        )
-    plot.update_xaxes(title=f"cache at the end, {unit}", rangemode="tozero")
-    plot.update_yaxes(title=rows[0].metric.replace("_", " "), rangemode="tozero")
+    plot = plotly(
+        [_trace(curve, name, divisor, styles) for curve, name in named],
+        x={"title": f"cache at the end, {unit}", "rangemode": "tozero"},
+        y={"title": rows[0].metric.replace("_", " "), "rangemode": "tozero"},
+    )
     return Figure(
         quality_title(rows[0].metric),
         "Mean score with its 95 % interval against the allocated bytes of the whole cache at the "
         "end. Up and to the left is better. A line joins the budgets of one policy.",
-        finish(plot),
+        plot,
         _table(shown, styles),
         height=320,
         wide=True,
     )
+
+
+def _trace(
+    curve: Sequence[Row], name: str | None, divisor: float, styles: Styles
+) -> dict[str, Any]:
+    method, scores = curve[0].method, [row.score for row in curve]
+    return {
+        "type": "scatter",
+        "x": [(row.bytes_final or 0.0) / divisor for row in curve],
+        "y": [score.mean if score else None for score in scores],
+        "error_y": error_bars(scores),
+        "mode": "lines+markers" if len(curve) > 1 else "markers",
+        "name": name or "",
+        "showlegend": name is not None,
+        "line": {"color": styles.colour(method), "width": 1.5},
+        "marker": {"color": styles.colour(method), "symbol": styles.symbol(method), "size": 11},
+        "hovertext": [_hover(row, styles) for row in curve],
+        "hoverinfo": "text",
+    }
 
 
 def budget_curves(rows: Sequence[Row]) -> list[list[Row]]:

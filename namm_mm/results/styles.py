@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from namm_mm.results.cells import Method
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+from namm_mm.results.statistics import Interval
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#999999")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x", "hexagon")
@@ -72,6 +70,10 @@ class Styles:
         """Return policy and budget, with the run where there are several."""
         return f"{method.label} ({method.run})" if len(self._runs) > 1 else method.label
 
+    def bar(self, method: Method) -> dict[str, Any]:
+        """Return the marker of a bar."""
+        return {"color": self.colour(method), "pattern": {"shape": self.pattern(method)}}
+
     def short(self, method: Method) -> str:
         """Return the label without the budget where the policy has one budget alone."""
         one = len(self._budgets(method)) == 1
@@ -95,18 +97,58 @@ def legend_label(text: str) -> str:
     return "<br>".join(textwrap.wrap(text, LEGEND_WIDTH, break_long_words=False))
 
 
-def finish(plot: Figure) -> dict[str, Any]:
-    """Give a figure the common look and return its JSON; the page sets colours by its theme."""
-    plot.update_layout(
-        template={},
-        margin={"l": 60, "r": 16, "t": 8, "b": 48},
-        legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
-        hovermode="closest",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        barmode="group",
-    )
-    plot.update_xaxes(automargin=True, zeroline=False)
-    plot.update_yaxes(automargin=True, zeroline=False)
-    found = plot.to_plotly_json()
-    return {"data": found["data"], "layout": found["layout"]}
+def error_bars(intervals: Sequence[Interval | None]) -> dict[str, Any]:
+    """Return the error bars of means with intervals; none where an interval has no ends."""
+    known = [interval if interval and interval.known else None for interval in intervals]
+    return {
+        "array": [one.high - one.mean if one else 0.0 for one in known],
+        "arrayminus": [one.mean - one.low if one else 0.0 for one in known],
+        "thickness": 1.2,
+        "width": 4,
+    }
+
+
+def plotly(
+    data: Sequence[Mapping[str, Any]],
+    *,
+    x: Mapping[str, Any] | None = None,
+    y: Mapping[str, Any] | None = None,
+    **layout: Any,
+) -> dict[str, Any]:
+    """Return a Plotly figure with the common look; the page sets colours by its theme.
+
+    Parameters
+    ----------
+    data
+        Traces.
+    x, y
+        What the two axes have beside the common look; a title is text.
+    layout
+        Other properties of the layout.
+    """
+    return {
+        "data": list(data),
+        "layout": {
+            "template": {},
+            "margin": {"l": 60, "r": 16, "t": 8, "b": 48},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 0,
+                "yref": "container",
+                "yanchor": "bottom",
+            },
+            "hovermode": "closest",
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "barmode": "group",
+            "xaxis": _axis(x or {}),
+            "yaxis": _axis(y or {}),
+            **layout,
+        },
+    }
+
+
+def _axis(given: Mapping[str, Any]) -> dict[str, Any]:
+    axis = {"automargin": True, "zeroline": False, **given}
+    return {**axis, "title": {"text": axis["title"]}} if "title" in axis else axis

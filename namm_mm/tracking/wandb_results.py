@@ -24,6 +24,7 @@ from namm_mm.results import films, tables
 from namm_mm.results.figures import figures
 from namm_mm.results.kept_means import index_means, layer_means
 from namm_mm.results.rows import result_rows
+from namm_mm.results.watched import episode_figures, scores_by_layer, watched
 from namm_mm.runs.jsonl import RECORDS
 from namm_mm.runs.load import read_run
 from namm_mm.tracking.wandb_names import Names, printable, safe
@@ -111,20 +112,21 @@ def _send_frames(run: Any, records: Sequence[Record], folder: Path) -> None:
 def _send_watched(run: Any, records: Sequence[Record], folder: Path, names: Names) -> None:
     """Send what is known of samples that were watched closely."""
     import wandb
+    from plotly.graph_objects import Figure
 
-    for cell, samples in films.watched(records, folder).items():
+    for cell, samples in watched(records, folder).items():
         sent: dict[str, Any] = {
             f"scores/{cell.task}/{names.of(cell, method)}/layer_{layer:02d}": wandb.Histogram(
                 scores.tolist()
             )
-            for method, layer, scores in films.scores_by_layer(samples)
+            for method, layer, scores in scores_by_layer(samples)
         }
         if made := list(films.films(cell, samples, folder)):
             sent[f"films/{cell.task}"] = [_video(*film) for film in made]
         if film := films.episode_film(cell, samples, folder):
             sent[f"films/{cell.task}"] = _video(*film)
-        for label, figure in films.episode_figures(samples):
-            sent[f"episodes/{cell.task}/{safe(label)}"] = wandb.Plotly(figure)
+        for label, figure in episode_figures(samples):
+            sent[f"episodes/{cell.task}/{safe(label)}"] = wandb.Plotly(Figure(figure))
         if sent:
             run.log(sent)
 

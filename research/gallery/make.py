@@ -142,7 +142,7 @@ def episode(records: Sequence[Record]) -> Path | None:
         history = of_record(record, RUN) if record.policy == NAMM else None
         if history is not None and history.rewards:
             file = HERE / "episode.png"
-            pictures.plot(episode_figure(history).to_plotly_json(), file, height=3.6)
+            pictures.plot(episode_figure(history), file, height=3.6)
             kept = words.percent(float(history.kept().mean()))
             with Image.open(file) as drawn:
                 page = Image.new("RGB", (drawn.width, drawn.height + 28), "white")

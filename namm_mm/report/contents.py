@@ -14,19 +14,23 @@ from namm_mm.results.cells import Cell, Method, group
 from namm_mm.results.compared_runs import compared_runs
 from namm_mm.results.figures import detail_figures, quality_figures, styles_of
 from namm_mm.results.result_table import LEGEND, result_tables
-from namm_mm.results.rows import result_rows
+from namm_mm.results.rows import Row, result_rows
 from namm_mm.results.styles import Styles
 from namm_mm.runs.load import Run
 
 
-def build(runs: Sequence[Run]) -> Report:
-    """Return the report of one run, or of several side by side."""
+def build(runs: Sequence[Run], rows: Sequence[Row] | None = None) -> Report:
+    """Return the report of one run, or of several side by side.
+
+    `rows` are those of all records, where they are known.
+    """
     records = [record for run in runs for record in run.records]
     cells = group(records)
     styles = styles_of(cells)
+    rows = result_rows(records) if rows is None else rows
     notes = _notes(runs)
     sections = [
-        Section("results", "Results", tuple(_results(runs, records, styles))),
+        Section("results", "Results", tuple(_results(runs, rows, styles))),
         *_cells(runs, records, cells, styles),
         Section("errors", "Errors", tuple(errors(records))),
         *([Section("notes", "Notes", tuple(notes))] if notes else []),
@@ -40,9 +44,8 @@ def build(runs: Sequence[Run]) -> Report:
     return Report(f"namm-mm: {names}", subtitle, tuple(sections))
 
 
-def _results(runs: Sequence[Run], records: Sequence[Record], styles: Styles) -> list[Block]:
+def _results(runs: Sequence[Run], rows: Sequence[Row], styles: Styles) -> list[Block]:
     """Return each result table with its figure, then what differs between the runs."""
-    rows = result_rows(records)
     figures = quality_figures(rows, styles)
     blocks: list[Block] = []
     for key, table in result_tables(rows).items():
@@ -64,7 +67,10 @@ def _cells(
     folders = {run.name: run.folder for run in runs}
     sections = []
     for number, (cell, methods) in enumerate(cells.items(), start=1):
-        viewers = histories(methods, styles, folders), samples(methods, styles, folders)
+        viewers = (
+            histories(methods, styles, folders, len(cells)),
+            samples(methods, styles, folders, len(cells)),
+        )
         blocks: list[Block] = [*figures[cell], *(v for v in viewers if v is not None)]
         blocks.append(answers(methods, styles))
         sections.append(Section(f"cell-{number}", cell.title, tuple(blocks)))
