@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from namm_mm.results import words
 from namm_mm.results.blocks import Column, Entry, Figure, Table
@@ -25,7 +26,7 @@ def by_family(rows: Sequence[Row], styles: Styles) -> Figure | None:
     if len(families) < 2:
         return None
     metric = rows[0].metric.replace("_", " ") or "score"
-    data = []
+    data: list[dict[str, Any]] = []
     for method in methods:
         scores = [found.get((method, family)) for family in families]
         data.append(
@@ -33,7 +34,7 @@ def by_family(rows: Sequence[Row], styles: Styles) -> Figure | None:
                 "type": "bar",
                 "x": families,
                 "y": [None if score is None else score.mean for score in scores],
-                "error_y": {**error_bars(scores), "color": GREY},
+                "error_y": error_bars(scores) | {"color": GREY},
                 "name": styles.short(method),
                 "marker": styles.bar(method),
             }
