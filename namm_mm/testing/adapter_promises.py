@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from namm_mm.adapters.base import ActingAdapter, Adapter, AnsweringAdapter
 from namm_mm.errors import UsageError
+from namm_mm.memory import attach
 from namm_mm.policies import Budget, create
 from namm_mm.records import Answer, Sample, TokenType
-from namm_mm.testing.promises import Promises, require
+from namm_mm.testing.promises import ConformanceError, Promises, require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -24,7 +27,7 @@ TOLERANCE = 1e-3
 """In nats, or in units of action: float32 sums in another order differ by less."""
 
 
-def check_adapter(adapter: Any, samples: Sequence[Sample] = ()) -> tuple[str, ...]:
+def check_adapter(adapter: Adapter, samples: Sequence[Sample] = ()) -> tuple[str, ...]:
     """Try every promise of :mod:`namm_mm.adapters.base`.
 
     Parameters
@@ -43,12 +46,16 @@ def check_adapter(adapter: Any, samples: Sequence[Sample] = ()) -> tuple[str, ..
     Raises
     ------
     ConformanceError
-        Lists every broken promise with what was seen.
+        It has no declared base; or lists every broken promise with what was seen.
     UsageError
         Too few samples.
     """
-    acting = hasattr(type(adapter), "agent")
-    if not acting and len(samples) < 2:
+    if not isinstance(adapter, AnsweringAdapter | ActingAdapter):
+        raise ConformanceError(
+            f"the adapter {type(adapter).__name__} has no declared base: expected a subclass of "
+            "AnsweringAdapter or ActingAdapter of namm_mm.adapters.base."
+        )
+    if isinstance(adapter, AnsweringAdapter) and len(samples) < 2:
         raise UsageError(
             f"check_adapter: got {len(samples)} samples, expected two or more that the adapter can "
             "answer."
@@ -62,16 +69,18 @@ def check_adapter(adapter: Any, samples: Sequence[Sample] = ()) -> tuple[str, ..
         promises.conclude()
     with promises.promise("its backbone is in evaluation mode"):
         require(not adapter.backbone.training, "backbone.training is True")
-    if acting:
+    if isinstance(adapter, ActingAdapter):
         _check_acting(adapter, promises)
     else:
         _check_answering(adapter, samples, promises)
     return promises.conclude()
 
 
-def _check_answering(adapter: Any, samples: Sequence[Sample], promises: Promises) -> None:
+def _check_answering(
+    adapter: AnsweringAdapter, samples: Sequence[Sample], promises: Promises
+) -> None:
     first, second = samples[:2]
-    before = _marks(adapter.backbone)
+    before = _state(adapter.backbone)
     with promises.promise("every token has a type"):
         for sample in samples:
             inputs = adapter.prepare(sample)
@@ -106,12 +115,12 @@ def _check_answering(adapter: Any, samples: Sequence[Sample], promises: Promises
             if answer.option is not None:
                 require(answer.text == sample.options[answer.option], f"text is {answer.text!r}")
     with promises.promise("the model is left as it was, on an exception too"):
-        _break(adapter)
-        require(_marks(adapter.backbone) == before, "hooks or the attention function remain")
+        _raise_inside(adapter)
+        require(_state(adapter.backbone) == before, "hooks or the attention function remain")
 
 
-def _check_acting(adapter: Any, promises: Promises) -> None:
-    before = _marks(adapter.backbone)
+def _check_acting(adapter: ActingAdapter, promises: Promises) -> None:
+    before = _state(adapter.backbone)
     with promises.promise("it knows its dimensions once loaded"):
         state, action = adapter.dimensions
         require(min(state, action) >= 1, f"dimensions are {adapter.dimensions}")
@@ -150,25 +159,25 @@ def _check_acting(adapter: Any, promises: Promises) -> None:
         else:
             require(False, f"{state + 1} numbers were taken for {state}")
     with promises.promise("the model is left as it was, on an exception too"):
-        _break(adapter)
-        require(_marks(adapter.backbone) == before, "hooks or the attention function remain")
+        _raise_inside(adapter)
+        require(_state(adapter.backbone) == before, "hooks or the attention function remain")
 
 
-def _attached(adapter: Any, tokens: int | None) -> Any:
-    from namm_mm.memory import attach
-
+def _attached(adapter: Adapter, tokens: int | None) -> AbstractContextManager[Memory]:
     policy = create("full") if tokens is None else create("recency", budget=Budget(tokens=tokens))
     return attach(adapter.backbone, policy, interval=INTERVAL)
 
 
-def _answer(adapter: Any, sample: Sample, tokens: int | None = None) -> tuple[Answer, Memory]:
+def _answer(
+    adapter: AnsweringAdapter, sample: Sample, tokens: int | None = None
+) -> tuple[Answer, Memory]:
     with _attached(adapter, tokens) as memory:
         answer = adapter.answer(adapter.prepare(sample), memory)
     return answer, memory
 
 
 def _act(
-    adapter: Any,
+    adapter: ActingAdapter,
     environments: int,
     *,
     tokens: int | None = None,
@@ -194,7 +203,7 @@ def _act(
         return np.stack(actions), memory, agent.token_types
 
 
-def _break(adapter: Any) -> None:
+def _raise_inside(adapter: Adapter) -> None:
     """Raise inside an attached block, as a user's code might."""
     try:
         with _attached(adapter, 4):
@@ -203,7 +212,7 @@ def _break(adapter: Any) -> None:
         pass
 
 
-def _marks(backbone: Any) -> tuple[object, ...]:
+def _state(backbone: Any) -> tuple[object, ...]:
     """What attaching changes and must change back."""
     config = backbone.config.get_text_config(decoder=True)
     hooks = sum(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from namm_mm.records import Agent, Answer, Sample, Score
-from namm_mm.testing.promises import Promises, require
+from namm_mm.tasks.base import ActingTask, AnsweringTask, Episode, Task
+from namm_mm.testing.promises import ConformanceError, Promises, require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ class IdleAgent(Agent):
         return ()
 
 
-def check_task(task: Any, *, split: str = "test", limit: int = LIMIT) -> tuple[str, ...]:
+def check_task(task: Task, *, split: str = "test", limit: int = LIMIT) -> tuple[str, ...]:
     """Try every promise of :mod:`namm_mm.tasks.base`.
 
     Parameters
@@ -60,8 +61,13 @@ def check_task(task: Any, *, split: str = "test", limit: int = LIMIT) -> tuple[s
     Raises
     ------
     ConformanceError
-        Lists every broken promise with what was seen.
+        It has no declared base; or lists every broken promise with what was seen.
     """
+    if not isinstance(task, AnsweringTask | ActingTask):
+        raise ConformanceError(
+            f"the task {type(task).__name__} has no declared base: expected a subclass of "
+            "AnsweringTask or ActingTask of namm_mm.tasks.base."
+        )
     promises = Promises(f"the task {type(task).__name__}")
     samples: Sequence[Sample] = ()
     with promises.promise("it gives samples"):
@@ -89,14 +95,14 @@ def check_task(task: Any, *, split: str = "test", limit: int = LIMIT) -> tuple[s
         mark = task.fingerprint()
         require(isinstance(mark, str) and mark, f"it is {mark!r}")
         require(task.fingerprint() == mark, "a second call differs from the first")
-    if hasattr(type(task), "play"):
+    if isinstance(task, ActingTask):
         _check_acting(task, samples, promises)
     else:
         _check_answering(task, samples, promises)
     return promises.conclude()
 
 
-def _check_answering(task: Any, samples: Sequence[Sample], promises: Promises) -> None:
+def _check_answering(task: AnsweringTask, samples: Sequence[Sample], promises: Promises) -> None:
     with promises.promise("the right answer is one of the options"):
         for sample in samples:
             inside = not sample.options or sample.answer in sample.options
@@ -117,8 +123,8 @@ def _answer(sample: Sample, *, right: bool) -> Answer:
     return Answer(sample.options[chosen], chosen, logs)
 
 
-def _check_acting(task: Any, samples: Sequence[Sample], promises: Promises) -> None:
-    episodes: list[Any] = []
+def _check_acting(task: ActingTask, samples: Sequence[Sample], promises: Promises) -> None:
+    episodes: list[Episode] = []
     with promises.promise("it plays"):
         steps: list[tuple[int, int]] = []
         agent = IdleAgent(task.dimensions()[1])

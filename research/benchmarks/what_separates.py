@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from namm_mm import attach, policy
+from namm_mm.adapters.base import AnsweringAdapter
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.evolution.prompts import Prompts, Tokenized
@@ -127,7 +128,7 @@ def video(args: argparse.Namespace, model: str, interval: int) -> Iterator[dict[
 class Case:
     """One prompt: which of its tokens `asked` for, and among which they are to be found."""
 
-    adapter: Any
+    adapter: AnsweringAdapter
     inputs: Inputs
     interval: int
     asked: Any  # (token,) bool

@@ -164,6 +164,17 @@ def test_a_broken_answering_adapter_is_caught(mutant: type[MelodyAdapter], promi
         check_adapter(mutant(), SAMPLES)
 
 
+def test_a_class_without_a_declared_base_is_caught() -> None:
+    bare: Any = type("Bare", (), dict(vars(MelodyAdapter)))()
+    with pytest.raises(
+        ConformanceError, match=r"Bare has no declared base.*AnsweringAdapter or Act"
+    ):
+        check_adapter(bare, SAMPLES)
+    task: Any = type("BareTask", (), dict(vars(NextNoteTask)))()
+    with pytest.raises(ConformanceError, match=r"no declared base.*AnsweringTask or"):
+        check_task(task)
+
+
 def test_an_answering_adapter_needs_samples() -> None:
     with pytest.raises(UsageError, match="got 1 samples, expected two or more"):
         check_adapter(MelodyAdapter(), SAMPLES[:1])
