@@ -21,17 +21,18 @@ In all three the numbers of the memory are those of the prompt and, for ``likeli
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
 
 from namm_mm.adapters.base import LanguageAdapter
 from namm_mm.adapters.common import loading
 from namm_mm.adapters.common.context import context_length, extend, read_extension
-from namm_mm.adapters.common.greedy import greedy
 from namm_mm.adapters.common.pieces import pieces
 from namm_mm.adapters.common.placement import Placement
-from namm_mm.adapters.common.timing import TokenTimes, now
+from namm_mm.adapters.text.answering import by_generation, by_likelihood, by_options
+from namm_mm.adapters.text.prompt import Wording
 from namm_mm.errors import UsageError, message
 from namm_mm.models.missing import missing
 from namm_mm.models.resolve import resolve
@@ -41,13 +42,12 @@ from namm_mm.records.shape import TEXT
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from namm_mm.memory import Memory
 
 ANSWERS = ("likelihood", "options", "generate")
 CROPS = ("tokens", "text")
-_TAIL = 200  # characters of the prompt that can influence how a continuation is tokenised
 
 
 @dataclass
@@ -164,7 +164,7 @@ class TextAdapter(LanguageAdapter):
                 longest = extend(config, read_extension(self.rope))
             model = loading.causal_model(source, self.model, config=config, **arguments)
             tokenizer = loading.tokenizer(source, self.model)
-            if self.chat and not getattr(tokenizer, "chat_template", None):
+            if self.chat and not tokenizer.chat_template:
                 raise UsageError(
                     message(
                         f"the model {self.model!r} has no chat template",
@@ -192,35 +192,21 @@ class TextAdapter(LanguageAdapter):
 
     def prepare(self, sample: Sample) -> Inputs:
         """Tokenise the prompt of `sample`; every token is of the kind ``text``."""
-        import torch
-
-        text, _ = self._prompt(sample)
-        ids = self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"]
-        ids = self._crop(ids, self.new_tokens(sample))
-        if not ids:
-            raise UsageError(
-                message(
-                    f"sample {sample.id!r} has an empty prompt",
-                    given=sample.context + sample.question,
-                    expected="a context or a question",
-                )
-            )
+        ids = self._wording.prompt(sample, self.new_tokens(sample))
         tensor = torch.tensor([ids], device=self._ready.model.device)
         tensors = {"input_ids": tensor, "attention_mask": torch.ones_like(tensor)}
         return Inputs(tensors, (TokenType("text"),) * len(ids), sample)
 
     def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
         """Answer by likelihood, by the options, or by generating: see the module's text."""
-        import torch
-
-        sample = inputs.sample
+        sample, model, wording = inputs.sample, self._ready.model, self._wording
         with torch.no_grad():
             if self.answer_by == "generate":
-                return self._generate(inputs)
+                return by_generation(model, wording, inputs, self.new_tokens(sample))
             if sample.options:
-                return self._choose(inputs)
+                return by_options(model, wording, inputs)
             if self.answer_by == "likelihood" and sample.answer:
-                return self._likelihood(inputs)
+                return by_likelihood(model, wording, inputs)
         raise UsageError(
             message(
                 f"sample {sample.id!r} cannot be answered by {self.answer_by}",
@@ -230,124 +216,13 @@ class TextAdapter(LanguageAdapter):
             )
         )
 
-    # -- the three ways to answer -------------------------------------------------------------
-
-    def _likelihood(self, inputs: Inputs) -> Answer:
-        ids = self.continuation(inputs.sample, inputs.sample.answer)
-        start = self._clock()
-        first, cache = self._prefill(inputs)
-        first_seconds = self._clock() - start
-        logits = self._continue(inputs, first, cache, ids)
-        best = logits.argmax(-1).tolist()
-        text = inputs.sample.answer if best == ids else self.tokenizer.decode(best).strip()
-        return Answer(
-            text=text,
-            log_probabilities=(_log_probability(logits, ids),),
-            first_token_seconds=first_seconds,
-            tokens=len(inputs.token_types) + len(ids),
-        )
-
-    def _choose(self, inputs: Inputs) -> Answer:
-        options = inputs.sample.options
-        continuations = [self.continuation(inputs.sample, option) for option in options]
-        start = self._clock()
-        first, cache = self._prefill(inputs)
-        first_seconds = self._clock() - start
-        found = []
-        for ids in continuations:
-            own = _copy(cache) if len(ids) > 1 else cache
-            found.append(_log_probability(self._continue(inputs, first, own, ids), ids))
-        best = max(range(len(options)), key=found.__getitem__)
-        return Answer(
-            text=options[best],
-            option=best,
-            log_probabilities=tuple(found),
-            first_token_seconds=first_seconds,
-            tokens=len(inputs.token_types) + len(continuations[best]),
-        )
-
-    def _generate(self, inputs: Inputs) -> Answer:
-        settings = greedy(self._ready.model, self.new_tokens(inputs.sample))
-        times = TokenTimes(self._ready.model.device)
-        output = self._ready.model.generate(
-            **inputs.tensors, generation_config=settings, streamer=times
-        )
-        new = output[0, len(inputs.token_types) :]
-        return Answer(
-            text=self.decode(new.tolist()),
-            first_token_seconds=times.first_token_seconds,
-            token_seconds=times.token_seconds,
-            tokens=int(output.shape[1]),
-        )
-
-    # -- running the model --------------------------------------------------------------------
-
-    def _prefill(self, inputs: Inputs) -> tuple[Tensor, Any]:
-        """Run the prompt; return the logits (vocabulary,) after it, and the cache."""
-        output = self._ready.model(**inputs.tensors, use_cache=True, logits_to_keep=1)
-        return output.logits[0, -1], output.past_key_values
-
-    def _continue(self, inputs: Inputs, first: Tensor, cache: Any, ids: Sequence[int]) -> Tensor:
-        """Logits (len(ids), vocabulary) that predict each of `ids` after the prompt."""
-        import torch
-
-        if len(ids) == 1:
-            return first[None]
-        fed = torch.tensor([ids[:-1]], device=first.device)
-        mask = inputs.tensors["attention_mask"]
-        mask = torch.cat([mask, mask.new_ones(1, fed.shape[1])], dim=1)
-        output = self._ready.model(
-            input_ids=fed, attention_mask=mask, past_key_values=cache, use_cache=True
-        )
-        return torch.cat([first[None], output.logits[0]])
-
-    # -- text to tokens -----------------------------------------------------------------------
-
-    def _prompt(self, sample: Sample) -> tuple[str, str]:
-        """Return the prompt, and the white space between it and what follows.
-
-        White space at the end of a question belongs to the continuation: tokenizers of nearly all
-        models join a space to the word after it. Published prompts, which their sample's metadata
-        call ``verbatim``, keep it.
-        """
-        context, question = sample.context, sample.question
-        apart = "" if not context or not question or context[-1].isspace() else "\n\n"
-        text = context + apart + question
-        if not self.chat and sample.metadata.get("verbatim"):
-            return text, ""
-        if not self.chat:
-            bare = text.rstrip()
-            return bare, text[len(bare) :]
-        turn = [{"role": "user", "content": text.rstrip()}]
-        return (
-            self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False),
-            "",
-        )
-
     def continuation(self, sample: Sample, text: str) -> list[int]:
-        """Tokens of `text` (an answer, an option) as they come after the prompt of `sample`."""
-        prompt, space = self._prompt(sample)
-        tail = prompt[-_TAIL:]
-        encode = self.tokenizer
-        before = encode(tail, add_special_tokens=False)["input_ids"]
-        both = encode(tail + space + text, add_special_tokens=False)["input_ids"]
-        if both[: len(before)] == before:
-            ids = both[len(before) :]
-        else:  # the last token of the prompt would have merged with the first of the answer
-            ids = encode(space + text, add_special_tokens=False)["input_ids"]
-        if not ids:
-            raise UsageError(
-                message(
-                    f"sample {sample.id!r} has an empty answer or option",
-                    given=text,
-                    expected="at least one token",
-                )
-            )
-        return list(ids)
+        """Return the tokens of `text` (an answer, an option) as they come after the prompt."""
+        return self._wording.continuation(sample, text)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of generated `tokens`, without special tokens and outer space."""
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+        return self._wording.decode(list(tokens))
 
     def pieces(self, inputs: Inputs) -> tuple[str, ...]:
         """Return the text of each token."""
@@ -357,28 +232,10 @@ class TextAdapter(LanguageAdapter):
         """Return the longest answer that its benchmark allows, else the adapter's."""
         return int(sample.metadata.get("max_new_tokens") or self.max_new_tokens)
 
-    def _crop(self, ids: list[int], new_tokens: int) -> list[int]:
-        """Leave out the middle of a prompt that is too long for the model."""
+    @property
+    def _wording(self) -> Wording:
         longest = self.max_length or self._ready.longest
-        if longest is None or len(ids) <= longest - new_tokens:
-            return ids
-        room = longest - new_tokens
-        if room < 2:
-            raise UsageError(
-                message(
-                    "wrong max_new_tokens",
-                    given=new_tokens,
-                    expected=f"less than the model's length of {longest}",
-                )
-            )
-        first, last = ids[: room // 2], ids[len(ids) - (room - room // 2) :]
-        if self.crop == "tokens":
-            return first + last
-        halves = (self.tokenizer.decode(half, skip_special_tokens=True) for half in (first, last))
-        cropped: list[int] = self.tokenizer("".join(halves), add_special_tokens=not self.chat)[
-            "input_ids"
-        ]
-        return cropped
+        return Wording(self.tokenizer, self.chat, self.crop, longest)
 
     @property
     def _ready(self) -> _Loaded:
@@ -386,26 +243,9 @@ class TextAdapter(LanguageAdapter):
             raise UsageError("the text adapter has no model yet: call `load()` first.")
         return self._loaded
 
-    def _clock(self) -> float:
-        return now(self._ready.model.device)
-
 
 @dataclass(frozen=True)
 class _Loaded:
     model: Any
     tokenizer: Any
     longest: int | None
-
-
-def _log_probability(logits: Tensor, ids: Sequence[int]) -> float:
-    """Sum over the tokens of a continuation, in nats; softmax in float32."""
-    import torch
-
-    index = torch.tensor(ids, device=logits.device)[:, None]
-    return float(logits.float().log_softmax(-1).gather(1, index).sum())
-
-
-def _copy(cache: Any) -> Any:
-    """Copy a cache, but not the policy that it is run by."""
-    rules = getattr(cache, "rules", None)
-    return copy.deepcopy(cache, {id(rules): rules})

@@ -47,6 +47,10 @@ class Rules:
     streaming: bool
     watcher: Watcher | None = None
 
+    def __deepcopy__(self, memo: object) -> Rules:
+        """Return itself: copies of a cache share the policy, which may hold a network."""
+        return self
+
 
 @dataclass(frozen=True)
 class Block:
