@@ -95,7 +95,7 @@ def extend(config: Any, extension: ContextExtension | None) -> int | None:
     text = config.get_text_config(decoder=True)
     if extension is None:
         return context_length(text)
-    rope = dict(getattr(text, "rope_parameters", None) or {})
+    rope = dict(_optional(text, "rope_parameters") or {})
     kind = rope.get("rope_type")
     if kind is None or (extension.kind == "ntk" and kind not in ("default", "linear")):
         raise UsageError(
@@ -116,7 +116,7 @@ def extend(config: Any, extension: ContextExtension | None) -> int | None:
         }
         return context_length(text)
     own = context_length(text)
-    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    size = _optional(text, "head_dim") or text.hidden_size // text.num_attention_heads
     size = int(size * rope.get("partial_rotary_factor", 1.0))
     rope["rope_theta"] *= (2 * extension.factor - 1) ** (size / (size - 2))
     text.rope_parameters = rope
@@ -126,15 +126,20 @@ def extend(config: Any, extension: ContextExtension | None) -> int | None:
 def context_length(config: Any) -> int | None:
     """Longest sequence in tokens that a configuration is made for; None if it says none."""
     text = config.get_text_config(decoder=True)
-    longest: int | None = getattr(text, "max_position_embeddings", None)
+    longest: int | None = _optional(text, "max_position_embeddings")
     if longest is None:
         return None
-    rope = getattr(text, "rope_parameters", None) or {}
+    rope = _optional(text, "rope_parameters") or {}
     if rope.get("rope_type") in ("linear", "dynamic"):
         return int(longest * rope.get("factor", 1.0))
     if rope.get("rope_type") == "yarn" and "original_max_position_embeddings" in rope:
         return max(longest, int(rope["original_max_position_embeddings"] * rope["factor"]))
     return int(longest)
+
+
+def _optional(config: Any, name: str) -> Any:
+    """Return a setting of a configuration of transformers; None where its class has none."""
+    return getattr(config, name, None)
 
 
 def check_length(tokens: int, longest: int | None, *, name: str, sample: str) -> None:

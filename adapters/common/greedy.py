@@ -47,8 +47,8 @@ def greedy(model: Any, new_tokens: int) -> GenerationConfig:
 
 def is_plain(model: Any) -> bool:
     """Whether a greedy answer of `model` is the likeliest token each time and nothing else."""
-    settings = model.generation_config
-    return all(getattr(settings, name, None) in valid for name, valid in _NEUTRAL.items())
+    settings = model.generation_config.to_dict()
+    return all(settings.get(name) in valid for name, valid in _NEUTRAL.items())
 
 
 def decode_rows(

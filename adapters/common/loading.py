@@ -67,11 +67,13 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def cpu_capabilities() -> dict[str, Any]:
-    """What torch says of the processor; nothing, if it is an older torch."""
+    """Return what torch says of the processor; nothing, if it is an older torch."""
     import torch
 
-    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return found
+    try:
+        return dict(torch.cpu.get_capabilities())
+    except AttributeError:
+        return {}
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -7,54 +7,32 @@ which a memory can be attached.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import torch
 
 from namm_mm.adapters.base import ActingAdapter
 from namm_mm.adapters.common import loading
-from namm_mm.adapters.control.statistics import (
-    STATE_STATISTICS,
-    published_statistics,
+from namm_mm.adapters.control.agents import (
+    TOKENS_PER_STEP,
+    Normalization,
+    StreamingAgent,
+    WindowAgent,
 )
-from namm_mm.errors import RunError, UsageError, message
+from namm_mm.adapters.control.facts import ControlFacts, find_facts
+from namm_mm.adapters.control.loading import load_model, read_config
+from namm_mm.errors import UsageError, message
 from namm_mm.models.missing import missing
+from namm_mm.models.resolve import resolve
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from namm_mm.adapters.control.agents import Normalization, WindowAgent
     from namm_mm.memory import Memory
     from namm_mm.records import Agent
 
-CONTROL_FILE = "control.json"
-"""Beside the weights of our own models: what config.json cannot hold."""
-
 _HISTORIES = ("cache", "window")
-
-
-@dataclass(frozen=True)
-class ControlFacts:
-    """What a Decision Transformer needs beside its weights.
-
-    Attributes
-    ----------
-    state_mean, state_std
-        Statistics of the training states, one number per dimension.
-    scale
-        Rewards per unit of return-to-go.
-    window
-        Steps that the model was trained on at once.
-    """
-
-    state_mean: tuple[float, ...]
-    state_std: tuple[float, ...]
-    scale: float = 1000.0
-    window: int = 20
 
 
 class DecisionTransformerAdapter(ActingAdapter):
@@ -132,75 +110,18 @@ class DecisionTransformerAdapter(ActingAdapter):
         RunError
             Files are missing or damaged.
         """
-        from transformers import DecisionTransformerConfig, DecisionTransformerModel
-
-        from namm_mm.models.resolve import resolve
-
-        device = loading.choose_device(self._device)
+        loading.choose_device(self._device)  # an absent device is said before anything is read
         source = resolve(self._name)
-        try:
-            content, _ = DecisionTransformerConfig.get_config_dict(source)
-            config = DecisionTransformerConfig.from_dict(
-                {**content, "model_type": DecisionTransformerConfig.model_type}
-            )
-        except (OSError, ValueError, TypeError) as error:
-            raise RunError(f"{source}: cannot read the configuration: {error}") from error
-        if content.get("model_type") != config.model_type:
-            raise UsageError(
-                message(
-                    f"{self._name!r} is not a Decision Transformer",
-                    given=content.get("model_type"),
-                    expected=f"model_type {config.model_type!r} in config.json",
-                )
-            )
-        config.bos_token_id = config.eos_token_id = None  # 50256 is outside its vocabulary of one
-        facts = self._find_facts(source, config)
-        try:
-            with _without_progress_bars():
-                loaded: Any = DecisionTransformerModel.from_pretrained(
-                    source,
-                    config=config,
-                    dtype=loading.choose_dtype(self._dtype, device),
-                    output_loading_info=True,
-                )
-            model, info = loaded
-        except Exception as error:  # safetensors, huggingface_hub and torch each have their own
-            raise RunError(f"{source}: cannot load the weights: {error}") from error
-        if missing := sorted(info["missing_keys"]):  # transformers would make them up
-            raise RunError(
-                f"{source}: the weights lack {len(missing)} tensors, {missing[0]!r} first."
-            )
-        self._model = model.to(device).eval()
+        config, window = read_config(source, self._name)
+        facts = find_facts(
+            self._name,
+            source,
+            states=config.state_dim,
+            window=window,
+            statistics=self._statistics,
+        )
+        self._model = load_model(source, config, device=self._device, dtype=self._dtype)
         self._facts = facts
-
-    def _find_facts(self, source: Path | str, config: Any) -> ControlFacts:
-        window = int(getattr(config, "max_length", None) or 20)
-        file = Path(source) / CONTROL_FILE
-        if self._statistics is not None:
-            facts = ControlFacts(*self._statistics, window=window)
-        elif file.is_file():
-            facts = read_facts(file)
-        elif statistics := published_statistics(self._name):
-            facts = ControlFacts(*statistics, window=window)
-        else:
-            raise UsageError(
-                message(
-                    "no statistics of the states are known for this model",
-                    given=self._name,
-                    expected=f"a {CONTROL_FILE} beside the weights, the options state_mean and "
-                    "state_std, or a published checkpoint "
-                    f"({', '.join(sorted(STATE_STATISTICS))})",
-                )
-            )
-        if not len(facts.state_mean) == len(facts.state_std) == config.state_dim:
-            raise UsageError(
-                message(
-                    f"the state statistics do not fit {self._name!r}",
-                    given=f"{len(facts.state_mean)} means, {len(facts.state_std)} deviations",
-                    expected=f"{config.state_dim} of each",
-                )
-            )
-        return facts
 
     def _loaded(self) -> tuple[Any, ControlFacts]:
         if self._model is None or self._facts is None:
@@ -241,8 +162,6 @@ class DecisionTransformerAdapter(ActingAdapter):
 
         A `memory`, attached to `backbone` by the caller, is reset: its sequences begin here.
         """
-        from namm_mm.adapters.control.agents import StreamingAgent, WindowAgent
-
         model, facts = self._loaded()
         normalization = self._normalization(environments)
         if self._history == "window":
@@ -265,8 +184,6 @@ class DecisionTransformerAdapter(ActingAdapter):
         UsageError
             They make no whole steps of return, state and action.
         """
-        from namm_mm.adapters.control.agents import TOKENS_PER_STEP, WindowAgent
-
         steps, rest = divmod(tokens, TOKENS_PER_STEP)
         if rest or not steps:
             raise UsageError(
@@ -282,10 +199,6 @@ class DecisionTransformerAdapter(ActingAdapter):
         return WindowAgent(model, normalization, environments, target_return, steps)
 
     def _normalization(self, environments: int) -> Normalization:
-        import torch
-
-        from namm_mm.adapters.control.agents import Normalization
-
         if environments < 1:
             raise UsageError(
                 message("no environments", given=environments, expected="1 or more environments")
@@ -296,41 +209,3 @@ class DecisionTransformerAdapter(ActingAdapter):
             deviation=torch.tensor(facts.state_std),
             scale=facts.scale,
         )
-
-
-def read_facts(path: Path) -> ControlFacts:
-    """Read a ``control.json``; a `RunError` names the file if it is unreadable or wrong."""
-    try:
-        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        facts = ControlFacts(
-            state_mean=tuple(map(float, content["state_mean"])),
-            state_std=tuple(map(float, content["state_std"])),
-            scale=float(content["scale"]),
-            window=int(content["window"]),
-        )
-        numbers = (*facts.state_mean, *facts.state_std, facts.scale)
-        if not all(map(math.isfinite, numbers)) or min(*facts.state_std, facts.scale) <= 0:
-            raise ValueError("means must be finite, deviations and scale positive")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            message(
-                f"{path} is damaged",
-                given=f"{type(error).__name__}: {error}",
-                expected="state_mean, state_std, scale and window",
-            )
-        ) from error
-    return facts
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing a bar for a model that loads in a blink."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -11,13 +11,14 @@ import torch
 
 from namm_mm.adapters.control.step import encode
 from namm_mm.errors import UsageError, message
+from namm_mm.memory import Memory
+from namm_mm.memory.layer import Rules
+from namm_mm.policies import create
 from namm_mm.records import Agent, MemoryUse, ReencodingAgent, TokenType, Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
-
-    from namm_mm.memory import Memory
 
 
 TOKENS_PER_STEP = 3
@@ -151,10 +152,6 @@ class StreamingAgent(_Agent):
 
 def _keep_all(model: Any) -> Memory:
     """A memory that forgets nothing; it makes room for some steps at a time."""
-    from namm_mm.memory import Memory
-    from namm_mm.memory.layer import Rules
-    from namm_mm.policies import create
-
     rules = Rules(create("full"), interval=192, per_head=False, streaming=True)
     return Memory(model.config.n_layer, rules)
 

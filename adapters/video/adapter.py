@@ -9,27 +9,24 @@ is, without being listed. With ``generate`` the model writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
 
 from namm_mm.adapters.base import AnsweringAdapter
 from namm_mm.adapters.common.context import check_length, read_extension
 from namm_mm.adapters.common.pieces import pieces
 from namm_mm.adapters.common.placement import Placement
-from namm_mm.adapters.common.timing import TokenTimes, now
+from namm_mm.adapters.video.answering import by_generation, by_options
 from namm_mm.adapters.video.kinds import POOLINGS
 from namm_mm.adapters.video.loading import LoadedVideoModel, load_video_model
-from namm_mm.adapters.video.prompt import (
-    LETTERS,
-    letter_in,
-    question_text,
-    time_instruction,
-)
+from namm_mm.adapters.video.prompt import LETTERS, Wording
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.models.missing import missing
 from namm_mm.models.resolve import resolve
-from namm_mm.records import FRAME_MARK, Answer, Inputs, Sample, TokenType
+from namm_mm.records import FRAME_MARK, Answer, Inputs, Sample
 from namm_mm.records.shape import TEXT, VIDEO
 from namm_mm.video import BACKENDS, SAMPLINGS, Clip, sample_frames
 
@@ -188,12 +185,10 @@ class LlavaVideoAdapter(AnsweringAdapter):
     def prepare(self, sample: Sample) -> Inputs:
         """Read the frames, word the prompt, and expand the video's placeholder.
 
-        The tokens of the clip are of the kind ``frame`` with the index of their frame; all others,
-        and Onevision's closing newline, are ``text``.
+        The tokens of the clip are of the kind ``frame`` with the index of their frame. All others,
+        and Onevision's closing newline, are of the kind ``text``.
         """
-        import torch
-
-        ready = self.loaded
+        loaded = self.loaded
         if sample.video is None:
             raise UsageError(
                 message(f"sample {sample.id!r} has no video", given=None, expected="a video file")
@@ -208,25 +203,19 @@ class LlavaVideoAdapter(AnsweringAdapter):
             )
         marks = sample.prompt.count(FRAME_MARK)
         clip = self._clip(sample, marks)
-        pixels = ready.preprocess(clip.frames)
-        layout = ready.layout(pixels)
-        ids, token_types = [], []
-        places = iter(range(len(pixels)))
-        for token in self._encode(self._prompt(sample, clip)):
-            if token != ready.video_token:
-                ids.append(token)
-                token_types.append(TokenType("text"))
-                continue
-            for frame in [next(places)] if marks else places:
-                ids += [token] * layout.tokens_per_frame
-                token_types += [TokenType("frame", frame)] * layout.tokens_per_frame
-            if token_types[-1] == TokenType("frame", len(pixels) - 1):
-                ids += [token] * layout.trailing
-                token_types += [TokenType("text")] * layout.trailing
+        pixels = loaded.preprocess(clip.frames)
+        layout = loaded.layout(pixels)
+        wording = self._wording
+        ids, types = layout.expand(
+            wording.encode(wording.prompt(sample, clip)),
+            loaded.video_token,
+            len(pixels),
+            one_each=bool(marks),
+        )
         new = self.max_new_tokens if self.answering == "generate" else 1
-        check_length(len(ids) + new, ready.context_length, name=self.model, sample=sample.id)
+        check_length(len(ids) + new, loaded.context_length, name=self.model, sample=sample.id)
         tokens = torch.tensor([ids])
-        device, dtype = ready.model.device, ready.model.dtype
+        device, dtype = loaded.model.device, loaded.model.dtype
         tensors = {
             "input_ids": tokens.to(device),
             "attention_mask": torch.ones_like(tokens).to(device),
@@ -237,7 +226,32 @@ class LlavaVideoAdapter(AnsweringAdapter):
             "tokens_per_frame": layout.tokens_per_frame,
             "video_seconds": round(clip.seconds, 3),
         }
-        return Inputs(tensors, tuple(token_types), sample, details)
+        return Inputs(tensors, tuple(types), sample, details)
+
+    def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
+        """Choose the option whose letter, or first word, is the most probable; or generate."""
+        sample, wording = inputs.sample, self._wording
+        with torch.no_grad():
+            if self.answering == "generate" or not sample.options:
+                return by_generation(self.loaded, inputs, self.max_new_tokens)
+            texts = LETTERS[: len(sample.options)] if wording.list_options else sample.options
+            compared = wording.first_tokens(wording.prompt(sample), texts)
+            return by_options(self.loaded, inputs, compared)
+
+    def pieces(self, inputs: Inputs) -> tuple[str, ...]:
+        """Return the text of each token; for those of a frame, that of the placeholder."""
+        return pieces(self.tokenizer, inputs)
+
+    @property
+    def loaded(self) -> LoadedVideoModel:
+        """The model and what belongs to it."""
+        if self._loaded is None:
+            raise UsageError("the video adapter has no model yet: call `load()` first.")
+        return self._loaded
+
+    @property
+    def _wording(self) -> Wording:
+        return Wording(self.loaded, self.model, self.answering != "words", self.time_instruction)
 
     def _clip(self, sample: Sample, marks: int) -> Clip:
         """Sample the frames: as many as the sample's prompt has places for, where it has some."""
@@ -265,150 +279,3 @@ class LlavaVideoAdapter(AnsweringAdapter):
                 )
             )
         return clip
-
-    def pieces(self, inputs: Inputs) -> tuple[str, ...]:
-        """Return the text of each token; for those of a frame, that of the placeholder."""
-        return pieces(self.tokenizer, inputs)
-
-    def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
-        """Choose the option whose letter, or first word, is the most probable; or generate."""
-        import torch
-
-        with torch.no_grad():
-            if self.answering == "generate" or not inputs.sample.options:
-                return self._generate(inputs)
-            return self._choose(inputs)
-
-    def _choose(self, inputs: Inputs) -> Answer:
-        sample = inputs.sample
-        texts = sample.options if self.answering == "words" else LETTERS[: len(sample.options)]
-        compared = self._beginnings(self._prompt(sample), texts)
-        start = self._clock()
-        cache, end = self._watch(inputs)
-        output = self.loaded.model(
-            input_ids=inputs.tensors["input_ids"][:, end:],
-            attention_mask=inputs.tensors["attention_mask"],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        found = output.logits[0, -1].float().log_softmax(-1)[compared].tolist()
-        seconds = self._clock() - start
-        best = max(range(len(found)), key=found.__getitem__)
-        return Answer(
-            text=sample.options[best],
-            option=best,
-            log_probabilities=tuple(found),
-            first_token_seconds=seconds,
-            tokens=len(inputs.token_types) + 1,
-        )
-
-    def _generate(self, inputs: Inputs) -> Answer:
-        ready = self.loaded
-        times = TokenTimes(ready.model.device)
-        cache, _ = self._watch(inputs)
-        output = ready.model.generate(
-            input_ids=inputs.tensors["input_ids"],
-            attention_mask=inputs.tensors["attention_mask"],
-            past_key_values=cache,
-            max_new_tokens=self.max_new_tokens,
-            do_sample=False,
-            pad_token_id=ready.pad_token,
-            streamer=times,
-        )
-        new = output[0, len(inputs.token_types) :]
-        text = ready.tokenizer.decode(new, skip_special_tokens=True).strip()
-        return Answer(
-            text=text,
-            option=letter_in(text, inputs.sample.options),
-            first_token_seconds=times.first_token_seconds,
-            token_seconds=times.token_seconds,
-            tokens=int(output.shape[1]),
-        )
-
-    def _watch(self, inputs: Inputs) -> tuple[Any, int]:
-        """Feed everything up to the end of the video; return the cache and how much it was."""
-        video = (inputs.tensors["input_ids"][0] == self.loaded.video_token).nonzero()
-        end = int(video[-1]) + 1
-        output = self.loaded.model(
-            input_ids=inputs.tensors["input_ids"][:, :end],
-            attention_mask=inputs.tensors["attention_mask"][:, :end],
-            pixel_values_videos=inputs.tensors["pixel_values_videos"],
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.past_key_values, end
-
-    def _prompt(self, sample: Sample, clip: Clip | None = None) -> str:
-        """The whole prompt as text, with a placeholder for the video or for each of its frames."""
-        ready = self.loaded
-        listed = () if self.answering == "words" else sample.options
-        text = sample.prompt or question_text(sample.question, listed, context=sample.context)
-        if ready.placeholder in text:
-            raise UsageError(
-                message(
-                    f"sample {sample.id!r} contains the video placeholder",
-                    given=ready.placeholder,
-                    expected="a question without it: the adapter puts the video first",
-                )
-            )
-        if self.time_instruction and clip is not None:
-            text = time_instruction(clip) + text
-        if FRAME_MARK in text:
-            text = text.replace(FRAME_MARK, ready.placeholder)
-            return self._turn(text, text.count(ready.placeholder), ready.kind.template_of_text)
-        return self._turn(text, 1, ready.kind.template)
-
-    def _turn(self, text: str, places: int, template: str) -> str:
-        """Wrap `text` as the user's turn, the video before it where it has no place for it."""
-        ready = self.loaded
-        if ready.chat_template:
-            video = [{"type": "video"}] if ready.placeholder not in text else []
-            worded: str = ready.tokenizer.apply_chat_template(
-                [{"role": "user", "content": [*video, {"type": "text", "text": text}]}],
-                chat_template=ready.chat_template,
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-            if worded.count(ready.placeholder) == places:
-                return worded  # a template for text only has no place for the video
-        return template.replace("<video>", ready.placeholder).replace("{text}", text)
-
-    def _encode(self, text: str) -> list[int]:
-        tokenizer = self.loaded.tokenizer
-        own = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
-        return list(tokenizer(text, add_special_tokens=not own)["input_ids"])
-
-    def _beginnings(self, prompt: str, texts: Sequence[str]) -> list[int]:
-        """The token that each of `texts` begins with, as it comes after `prompt`."""
-        tokenizer = self.loaded.tokenizer
-        space = "" if prompt[-1].isspace() else " "
-        before = self._encode(prompt)
-        found = []
-        for text in texts:
-            ids = self._encode(prompt + space + text)
-            if ids[: len(before)] == before and len(ids) > len(before):
-                ids = ids[len(before) :]
-            else:  # the prompt's end and the text melt into one token
-                ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            found.append(next((i for i in ids if tokenizer.decode([i]).strip()), ids[-1]))
-        if len(set(found)) < len(found):
-            raise UsageError(
-                message(
-                    f"the tokenizer of {self.model!r} does not tell the options apart",
-                    given=dict(zip(texts, found, strict=True)),
-                    expected="a first token of its own for each",
-                    then="Use answer_by=generate.",
-                )
-            )
-        return found
-
-    @property
-    def loaded(self) -> LoadedVideoModel:
-        """The model and what belongs to it."""
-        if self._loaded is None:
-            raise UsageError("the video adapter has no model yet: call `load()` first.")
-        return self._loaded
-
-    def _clock(self) -> float:
-        return now(self.loaded.model.device)

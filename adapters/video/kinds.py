@@ -7,11 +7,12 @@ built without torchvision.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from namm_mm.errors import UsageError, message
+from namm_mm.records import TokenType
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,41 @@ class Layout:
     trailing: int = 0
 
     def total(self, frames: int) -> int:
-        """Number of placeholder tokens of a clip."""
+        """Return the number of placeholder tokens of a clip."""
         return self.tokens_per_frame * frames + self.trailing
+
+    def expand(
+        self, tokens: Sequence[int], placeholder: int, frames: int, *, one_each: bool
+    ) -> tuple[list[int], list[TokenType]]:
+        """Put the tokens of `frames` frames where a prompt has placeholders.
+
+        Parameters
+        ----------
+        tokens
+            Of the prompt.
+        placeholder
+            The token that stands for a clip, or for one frame of it with `one_each`.
+
+        Returns
+        -------
+        ids, types : list
+            The tokens, and the type of each.
+        """
+        ids: list[int] = []
+        types: list[TokenType] = []
+        places = iter(range(frames))
+        for token in tokens:
+            if token != placeholder:
+                ids.append(token)
+                types.append(TokenType("text"))
+                continue
+            for frame in [next(places)] if one_each else places:
+                ids += [token] * self.tokens_per_frame
+                types += [TokenType("frame", frame)] * self.tokens_per_frame
+            if types[-1] == TokenType("frame", frames - 1):
+                ids += [token] * self.trailing
+                types += [TokenType("text")] * self.trailing
+        return ids, types
 
 
 @dataclass(frozen=True)

@@ -317,7 +317,7 @@ def _save(
     import torch
     from safetensors.torch import save_file
 
-    from namm_mm.adapters.control.adapter import CONTROL_FILE
+    from namm_mm.adapters.control.facts import CONTROL_FILE
 
     target = checkpoint_folder(folder, update)
     target.mkdir(parents=True, exist_ok=True)

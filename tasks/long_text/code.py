@@ -16,6 +16,7 @@ CHARACTERS = 6  # that count as one word of code
 _NAME = re.compile(r"(?<![\w\"'#])[A-Za-z_]\w{5,}")
 FILES = 2  # that may hold a name
 _LEAD = 6  # characters before the name that must be the same far above
+_BUILT_IN = frozenset((*dir(builtins), *dir(type(builtins))))  # with names as `__init__`
 
 
 def code(files: Sequence[str], random: Random, shape: Shape) -> Draft:
@@ -55,7 +56,7 @@ def _ask(text: str, name: re.Match[str], size: int, shape: Shape) -> Draft | Non
     start = text.find("\n", at - size) + 1
     line = text.rfind("\n", 0, at) + 1
     lead = text[line:at]
-    if keyword.iskeyword(word) or hasattr(builtins, word):
+    if keyword.iskeyword(word) or word in _BUILT_IN:
         return None
     if not lead.strip() or lead.lstrip().startswith("#"):
         return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from namm_mm.errors import UsageError, message
 from namm_mm.tasks.offline_rl.orders import ORDERS
+from namm_mm.tasks.offline_rl.orders_environment import Orders
 
 if TYPE_CHECKING:
     import gymnasium
@@ -87,8 +88,6 @@ def make_environment(
     option `remind` is.
     """
     import gymnasium
-
-    from namm_mm.tasks.offline_rl.orders_environment import Orders
 
     body(environment)
     _log_mujoco_warnings()

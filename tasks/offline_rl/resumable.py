@@ -48,20 +48,9 @@ def download(
         The host does not answer, the folder cannot be written, or what came is another file.
     """
     part = path.with_name(path.name + ".part")
-    reason: Exception | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(attempts):
-            try:
-                if _continue(url, part, timeout, on_block):
-                    break
-                reason = ConnectionError("the connection ended before the file did")
-            except (OSError, http.client.HTTPException) as error:
-                if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                    raise
-                reason = error
-        else:
-            raise ConnectionError(str(reason)) from reason
+        _complete(url, part, attempts, timeout, on_block)
     except OSError as error:
         held = part.stat().st_size if part.is_file() else 0
         kept = f" {held:,} bytes are kept in {part} and gone on with." if held else ""
@@ -83,6 +72,23 @@ def download(
     return path
 
 
+def _complete(
+    url: str, part: Path, attempts: int, timeout: float, on_block: OnBlock | None
+) -> None:
+    """Ask for what is missing until the file is whole, `attempts` times at most."""
+    reason: Exception | None = None
+    for _ in range(attempts):
+        try:
+            if _continue(url, part, timeout, on_block):
+                return
+            reason = ConnectionError("the connection ended before the file did")
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+                raise
+            reason = error
+    raise ConnectionError(str(reason)) from reason
+
+
 def _continue(url: str, part: Path, timeout: float, on_block: OnBlock | None) -> bool:
     """Ask for what is missing, append it, and say whether the file is whole."""
     held = part.stat().st_size if part.is_file() else 0
@@ -97,7 +103,7 @@ def _continue(url: str, part: Path, timeout: float, on_block: OnBlock | None) ->
         error.close()
         return True
     with answer:
-        resumed = getattr(answer, "status", None) == 206
+        resumed = answer.status == 206
         length = int(answer.headers.get("Content-Length") or 0)
         total = length + (held if resumed else 0) if length else 0
         with part.open("ab" if resumed else "wb") as file:

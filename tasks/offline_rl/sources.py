@@ -24,6 +24,7 @@ import numpy as np
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.tasks import hub, parquet
 from namm_mm.tasks.offline_rl.data import KEYS, Trajectories, join, read_dataset
+from namm_mm.tasks.offline_rl.download import fetch, from_d4rl_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,13 +64,9 @@ def read_trajectories(
     """
     kind, _, name = source.partition("/")
     if kind == "d4rl" and name:
-        from namm_mm.tasks.offline_rl.download import fetch
-
         path = fetch(name, on_block=on_block)
         return read_dataset(path, state_dim=state_dim, action_dim=action_dim)
     if kind == "d4rl-package" and name:
-        from namm_mm.tasks.offline_rl.download import from_d4rl_package
-
         return _checked(from_d4rl_package(name), source, state_dim, action_dim)
     if kind == "gym_replay" and name:
         return _checked(read_parquet(_gym_replay(name)), source, state_dim, action_dim)

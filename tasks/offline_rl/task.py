@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from namm_mm.tasks.offline_rl.references import (
     REFERENCE_RETURNS,
     remote_dataset,
 )
+from namm_mm.tasks.offline_rl.running import RunningEpisode
 
 if TYPE_CHECKING:
     import gymnasium
@@ -38,18 +38,6 @@ _FIRST_SEED = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}
 _SEEDS_PER_DRAW = 10_000
 _DRAWS = 100  # until the seeds of one split would reach those of the next
 _BLOCK = 3_000_000  # and so the hundred draws after them begin behind all three
-
-
-@dataclass
-class _Running:
-    """One environment while it is played."""
-
-    sample: Sample
-    row: int
-    environment: gymnasium.Env | None = None
-    rewards: list[float] = field(default_factory=list)
-    terminal: bool = False
-    error: str = ""
 
 
 class OfflineRlTask(ActingTask):
@@ -74,7 +62,9 @@ class OfflineRlTask(ActingTask):
     episodes
         Size of a split where the caller sets no limit.
 
-    Notes ----- The score is D4RL's, ``100 * (return - random) / (expert - random)``. Its constants
+    Notes
+    -----
+    The score is D4RL's, ``100 * (return - random) / (expert - random)``. Its constants
     were measured in the ``-v2`` environments; elsewhere they are a scale and no more, and each
     score's details say so.
     """
@@ -195,12 +185,12 @@ class OfflineRlTask(ActingTask):
         state_dim, action_dim = self.dimensions()
         observations = np.zeros((len(samples), state_dim), dtype=np.float32)
         rewards = np.zeros(len(samples), dtype=np.float32)
-        alive = np.ones(len(samples), dtype=np.bool_)
-        games = [_Running(sample, row) for row, sample in enumerate(samples)]
+        alive = np.zeros(len(samples), dtype=np.bool_)
+        episodes = [RunningEpisode(sample, row, self._make) for row, sample in enumerate(samples)]
         try:
-            for game in games:
-                alive[game.row] = self._start(game, observations)
-            never = [self._episode(game) for game in games if not alive[game.row]]
+            for episode in episodes:
+                alive[episode.row] = self._show(episode.start(), observations[episode.row])
+            never = [self._episode(episode) for episode in episodes if not alive[episode.row]]
             if not alive.any():
                 yield from never
             for step in range(self.max_steps):
@@ -217,78 +207,50 @@ class OfflineRlTask(ActingTask):
                     )
                 rewards[:] = 0.0
                 for row in np.flatnonzero(alive):
-                    game = games[row]
-                    alive[row] = self._step(game, actions[row], observations, rewards)
+                    episode = episodes[row]
+                    observation, alive[row] = episode.step(actions[row])
+                    if self._show(observation, observations[row]):
+                        rewards[row] = episode.rewards[-1]
                     if not alive[row]:
-                        yield self._episode(game)
+                        yield self._episode(episode)
                 while never:  # only now, so that the agent has a row to show for each of them
                     yield never.pop(0)
                 if on_step:
                     on_step(step, int(alive.sum()))
         finally:
-            for game in games:
-                if game.environment is not None:
-                    game.environment.close()
+            for episode in episodes:
+                episode.close()
 
-    def _start(self, game: _Running, observations: NDArray[np.float32]) -> bool:
-        try:
-            game.environment = make_environment(
-                self.environment, max_steps=self.max_steps, orders=self.orders
-            )
-            observation, _ = game.environment.reset(seed=game.sample.seed)
-        except Exception as error:  # whatever a simulator raises is this sample's failure alone
-            game.error = f"the environment did not start: {type(error).__name__}: {error}"
+    def _make(self) -> gymnasium.Env:
+        return make_environment(self.environment, max_steps=self.max_steps, orders=self.orders)
+
+    def _show(self, found: NDArray[np.floating] | None, row: NDArray[np.float32]) -> bool:
+        """Write what the agent may see of an observation into `row`; False where there is none."""
+        if found is None:
             return False
-        observations[game.row] = self._see(observation)
+        row[:] = visible(found, self.environment, hidden_velocities=self.hidden_velocities)
         return True
 
-    def _step(
-        self,
-        game: _Running,
-        action: NDArray[np.float32],
-        observations: NDArray[np.float32],
-        rewards: NDArray[np.float32],
-    ) -> bool:
-        """Step one environment; True while its episode goes on."""
-        assert game.environment is not None
-        if not np.isfinite(action).all():
-            game.error = f"the agent's action at step {len(game.rewards)} is not finite"
-            return False
-        try:
-            observation, reward, terminal, cut, _ = game.environment.step(action)
-        except Exception as error:  # as above
-            reason = f"{type(error).__name__}: {error}"
-            game.error = f"the environment failed at step {len(game.rewards)}: {reason}"
-            return False
-        game.rewards.append(float(reward))
-        game.terminal = bool(terminal)
-        rewards[game.row] = reward
-        observations[game.row] = self._see(observation)
-        return not (terminal or cut)
-
-    def _see(self, observation: NDArray[np.floating]) -> NDArray[np.float32]:
-        return visible(observation, self.environment, hidden_velocities=self.hidden_velocities)
-
-    def _episode(self, game: _Running) -> Episode:
-        total = float(np.sum(game.rewards))
+    def _episode(self, episode: RunningEpisode) -> Episode:
+        total = float(np.sum(episode.rewards))
         low, high = (ORDERS_RETURNS if self.orders else REFERENCE_RETURNS)[self._body]
         scale = f"D4RL's {self._body} returns of {low:g} (0) and {high:g} (100)"
         if self.orders:
             scale = f"a random policy's {low:g} (0) and the reminded PPO policy's {high:g} (100)"
         details = {
             "return": total,
-            "length": len(game.rewards),
-            "fell": game.terminal,
+            "length": len(episode.rewards),
+            "fell": episode.terminal,
             "target_return": self.target_return(),
             "scale": scale,
             "published_protocol": self.dataset != POCKET and self.environment.endswith("-v4"),
         }
         return Episode(
-            sample=game.sample,
+            sample=episode.sample,
             score=Score(100.0 * (total - low) / (high - low), METRIC, details),
-            row=game.row,
-            rewards=tuple(game.rewards),
-            error=game.error,
+            row=episode.row,
+            rewards=tuple(episode.rewards),
+            error=episode.error,
         )
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from transformers import DecisionTransformerConfig, DecisionTransformerModel
 
 from namm_mm.adapters.base import ActingAdapter
-from namm_mm.adapters.control.adapter import CONTROL_FILE, DecisionTransformerAdapter
+from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
+from namm_mm.adapters.control.facts import CONTROL_FILE
 from namm_mm.adapters.control.statistics import (
     STATE_STATISTICS,
     published_statistics,

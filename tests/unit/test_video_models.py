@@ -18,6 +18,7 @@ from namm_mm.adapters.common.context import ContextExtension, context_length, ex
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.adapters.video.frames import SIGLIP, read_preprocessor
 from namm_mm.adapters.video.kinds import KINDS, model_type_of
+from namm_mm.adapters.video.prompt import Wording
 from namm_mm.errors import RunError, UsageError
 from namm_mm.policies import Budget
 from namm_mm.records import FRAME_MARK, Sample, TokenType
@@ -306,7 +307,7 @@ def test_frames_that_are_not_there_are_said(folder: Callable[[str], Path], clip:
 def test_the_length_of_the_video_can_be_told(folder: Callable[[str], Path], clip: Path) -> None:
     adapter = loaded(folder("llava_qwen"), time_instruction=True, frames=3)
     adapter.tokenizer.add_tokens(["lasts"])
-    text = adapter._prompt(
+    text = Wording(adapter.loaded, adapter.model, time_instruction=True).prompt(
         asking(clip),
         SimpleNamespace(  # type: ignore[arg-type]
             seconds=3.0, timestamps=[0.0, 1.0, 2.0], frames=[1, 2, 3]

@@ -1,0 +1,80 @@
+"""Answer a question about a clip: compare the options' first tokens, or generate.
+
+The clip is fed first and the rest of the prompt after it, on one cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from namm_mm.adapters.common.timing import TokenTimes, now
+from namm_mm.adapters.video.prompt import letter_in
+from namm_mm.records import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from namm_mm.adapters.video.loading import LoadedVideoModel
+    from namm_mm.records import Inputs
+
+
+def by_options(loaded: LoadedVideoModel, inputs: Inputs, compared: Sequence[int]) -> Answer:
+    """Return the option whose first token, one of `compared`, is the most probable."""
+    options = inputs.sample.options
+    start = now(loaded.model.device)
+    cache, end = _feed_clip(loaded, inputs)
+    output = loaded.model(
+        input_ids=inputs.tensors["input_ids"][:, end:],
+        attention_mask=inputs.tensors["attention_mask"],
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    found = output.logits[0, -1].float().log_softmax(-1)[compared].tolist()
+    seconds = now(loaded.model.device) - start
+    best = max(range(len(found)), key=found.__getitem__)
+    return Answer(
+        text=options[best],
+        option=best,
+        log_probabilities=tuple(found),
+        first_token_seconds=seconds,
+        tokens=len(inputs.token_types) + 1,
+    )
+
+
+def by_generation(loaded: LoadedVideoModel, inputs: Inputs, new_tokens: int) -> Answer:
+    """Return what greedy decoding says, `new_tokens` at most, and the option that it names."""
+    times = TokenTimes(loaded.model.device)
+    cache, _ = _feed_clip(loaded, inputs)
+    output = loaded.model.generate(
+        input_ids=inputs.tensors["input_ids"],
+        attention_mask=inputs.tensors["attention_mask"],
+        past_key_values=cache,
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        pad_token_id=loaded.pad_token,
+        streamer=times,
+    )
+    new = output[0, len(inputs.token_types) :]
+    text = loaded.tokenizer.decode(new, skip_special_tokens=True).strip()
+    return Answer(
+        text=text,
+        option=letter_in(text, inputs.sample.options),
+        first_token_seconds=times.first_token_seconds,
+        token_seconds=times.token_seconds,
+        tokens=int(output.shape[1]),
+    )
+
+
+def _feed_clip(loaded: LoadedVideoModel, inputs: Inputs) -> tuple[Any, int]:
+    """Run the prompt up to the end of the clip; return the cache and the number of tokens."""
+    clip = (inputs.tensors["input_ids"][0] == loaded.video_token).nonzero()
+    end = int(clip[-1]) + 1
+    output = loaded.model(
+        input_ids=inputs.tensors["input_ids"][:, :end],
+        attention_mask=inputs.tensors["attention_mask"][:, :end],
+        pixel_values_videos=inputs.tensors["pixel_values_videos"],
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return output.past_key_values, end
