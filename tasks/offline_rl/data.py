@@ -2,8 +2,9 @@
 
 The layout (Fu et al., 2020, arXiv:2004.07219) is flat and time-major: ``observations`` (N, S),
 ``actions`` (N, A), ``rewards``, ``terminals`` and ``timeouts`` (N,) or, in old files, (N, 1). An
-episode ends where a terminal or a timeout is set; D4RL cuts its files at a round N, so that a last,
-unfinished episode may trail and is dropped here.
+episode ends where a terminal or a timeout is set, or, in files of version 0 without timeouts, at
+the environment's time limit. D4RL cuts its files at a round N, so that a last, unfinished episode
+may trail and is dropped here.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from namm_mm.errors import RunError, message
+from namm_mm.tasks.offline_rl import hdf5
 
 if TYPE_CHECKING:
     import h5py
     from numpy.typing import NDArray
 
+TIME_LIMIT = 1000
+"""Steps after which Gymnasium ends an episode of Hopper, HalfCheetah and Walker2d."""
 KEYS = ("observations", "actions", "rewards", "terminals", "timeouts")
 
 
@@ -91,7 +95,11 @@ def write_dataset(path: Path, data: Trajectories, facts: Mapping[str, Any]) -> N
 
 
 def read_dataset(
-    path: Path, *, state_dim: int | None = None, action_dim: int | None = None
+    path: Path,
+    *,
+    state_dim: int | None = None,
+    action_dim: int | None = None,
+    time_limit: int = TIME_LIMIT,
 ) -> Trajectories:
     """Read a file in D4RL's layout: one of D4RL's, or one of ours.
 
@@ -99,38 +107,26 @@ def read_dataset(
     ----------
     state_dim, action_dim
         What the data must have; None takes what is there.
+    time_limit
+        Steps after which the environment ends an episode. It cuts files of version 0, which have
+        no ``timeouts``, as D4RL's own reader does.
 
     Raises
     ------
     RunError
-        The file is absent, damaged or truncated, or an array is missing or of a wrong shape or
-        type; the message names the file and the key. Also if no episode is complete.
+        The file is absent, in use, damaged or truncated, or an array is missing or of a wrong shape
+        or type; the message names the file and the key. Also if no episode is complete.
     """
-    import h5py
-
-    if not path.is_file():
-        raise RunError(message("no such data set", given=str(path), expected="an HDF5 file"))
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise RunError(
-            message(
-                f"cannot open {path}: it is damaged or truncated ({error})",
-                given=f"{path.stat().st_size} bytes",
-                expected="an HDF5 file",
-                then="Delete it and fetch or build it again.",
-            )
-        ) from error
-    with file:
+    with hdf5.opened(path) as file:
         observations = _matrix(file, path, "observations", state_dim)
         actions = _matrix(file, path, "actions", action_dim)
         count = len(observations)
         rewards = _vector(file, path, "rewards", count)
-        terminals = _vector(file, path, "terminals", count).astype(np.bool_)
+        terminals = _flags(file, path, "terminals", count)
         if "timeouts" in file:
-            timeouts = _vector(file, path, "timeouts", count).astype(np.bool_)
-        else:  # files of version 0 have none
-            timeouts = np.zeros(count, dtype=np.bool_)
+            timeouts = _flags(file, path, "timeouts", count)
+        else:
+            timeouts = cut(terminals, time_limit)
     if len(actions) != count:
         raise _wrong(path, "actions", actions.shape, f"{count} rows, as in 'observations'")
     ends = np.flatnonzero(terminals | timeouts)
@@ -138,19 +134,35 @@ def read_dataset(
         raise _wrong(path, "terminals", "no episode that ends", "at least one terminal or timeout")
     whole = slice(0, int(ends[-1]) + 1)
     return Trajectories(
-        observations=observations[whole].astype(np.float32),
-        actions=actions[whole].astype(np.float32),
-        rewards=rewards[whole].astype(np.float32),
+        observations=_numbers(path, "observations", observations[whole]),
+        actions=_numbers(path, "actions", actions[whole]),
+        rewards=_numbers(path, "rewards", rewards[whole]),
         terminals=terminals[whole],
         timeouts=timeouts[whole],
     )
 
 
+def cut(terminals: NDArray[np.bool_], time_limit: int) -> NDArray[np.bool_]:
+    """Return where the environment's time limit ends episodes that do not end by themselves.
+
+    Parameters
+    ----------
+    terminals
+        (transition,) where episodes end by themselves.
+    time_limit
+        Steps of the longest episode.
+    """
+    timeouts = np.zeros_like(terminals)
+    start = 0
+    for end in (*(np.flatnonzero(terminals) + 1).tolist(), len(terminals)):
+        timeouts[start + time_limit - 1 : end : time_limit] = True
+        start = end
+    return timeouts & ~terminals
+
+
 def read_facts(path: Path) -> dict[str, Any]:
     """Attributes of a file that :func:`write_dataset` wrote."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with hdf5.opened(path) as file:
         return dict(file.attrs)
 
 
@@ -169,17 +181,11 @@ def _read(file: h5py.File, path: Path, key: str) -> NDArray[Any]:
                 expected=f"D4RL's arrays {', '.join(KEYS)}",
             )
         )
-    try:
-        values = np.asarray(file[key][()])
-    except (OSError, RuntimeError, ValueError) as error:
-        raise RunError(
-            f"{path}: key {key!r} cannot be read, the file is damaged: {error}"
-        ) from error
-    if values.dtype.kind not in "fiub":
-        raise _wrong(path, key, str(values.dtype), "numbers")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise _wrong(path, key, "NaN or infinity", "finite numbers")
-    return values
+    return hdf5.read(file[key], f"{path}: key {key!r}")
+
+
+def _numbers(path: Path, key: str, values: NDArray[Any]) -> NDArray[np.float32]:
+    return hdf5.as_float32(values, f"{path}: key {key!r}")
 
 
 def _matrix(file: h5py.File, path: Path, key: str, columns: int | None) -> NDArray[Any]:
@@ -195,3 +201,7 @@ def _vector(file: h5py.File, path: Path, key: str, count: int) -> NDArray[Any]:
     if values.shape not in ((count,), (count, 1)):
         raise _wrong(path, key, values.shape, f"({count},) or ({count}, 1), as in 'observations'")
     return values.reshape(count)
+
+
+def _flags(file: h5py.File, path: Path, key: str, count: int) -> NDArray[np.bool_]:
+    return _numbers(path, key, _vector(file, path, key, count)).astype(np.bool_)

@@ -10,7 +10,7 @@ import numpy as np
 
 from namm_mm.errors import RunError, message
 from namm_mm.tasks.offline_rl import resumable
-from namm_mm.tasks.offline_rl.data import KEYS, Trajectories
+from namm_mm.tasks.offline_rl.data import KEYS, TIME_LIMIT, Trajectories, cut
 from namm_mm.tasks.offline_rl.references import remote_dataset
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ def from_d4rl_package(name: str) -> Trajectories:
                 then="namm_mm.tasks.offline_rl.fetch needs none of them.",
             )
         ) from error
-    done = np.flatnonzero(arrays["terminals"] | arrays["timeouts"])
+    terminals = np.asarray(arrays["terminals"], dtype=np.bool_)
+    if "timeouts" not in arrays:
+        arrays["timeouts"] = cut(terminals, TIME_LIMIT)
+    done = np.flatnonzero(terminals | arrays["timeouts"])
+    if not len(done):
+        raise RunError(message(f"{name}: no episode ends", given=len(terminals), expected="one"))
     whole = slice(0, int(done[-1]) + 1)
     return Trajectories(*(np.asarray(arrays[key])[whole] for key in KEYS))

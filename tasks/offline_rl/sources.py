@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.tasks import hub, parquet
+from namm_mm.tasks.offline_rl import hdf5
 from namm_mm.tasks.offline_rl.data import KEYS, Trajectories, join, read_dataset
 from namm_mm.tasks.offline_rl.download import fetch, from_d4rl_package
 
@@ -107,7 +108,9 @@ def read_parquet(path: Path) -> Trajectories:
 
 
 def _episode(where: str, row: Mapping[str, object]) -> Trajectories:
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
+    if row.get("rewards") == []:
+        raise _empty(where)
     for key, dimensions in (("observations", 2), ("actions", 2), ("rewards", 1), ("dones", 1)):
         if row.get(key) is None:
             raise RunError(
@@ -118,14 +121,15 @@ def _episode(where: str, row: Mapping[str, object]) -> Trajectories:
                 )
             )
         try:
-            arrays[key] = np.asarray(row[key], dtype=np.float32)
-        except ValueError as error:
+            arrays[key] = np.asarray(row[key], dtype=np.float64)
+        except (ValueError, TypeError) as error:
             raise RunError(f"{where}: column {key!r} is ragged: {error}") from error
         if key == "rewards":
             arrays[key] = arrays[key].reshape(len(arrays[key]))
         if arrays[key].ndim != dimensions:
             raise _shape(where, key, arrays[key].shape, f"{dimensions} dimensions")
     steps = len(arrays["rewards"])
+    _check_length(where, steps, dones=arrays["dones"])
     return _of_episode(
         where,
         observations=arrays["observations"][:steps],
@@ -136,12 +140,14 @@ def _episode(where: str, row: Mapping[str, object]) -> Trajectories:
 
 
 def is_minari(path: Path) -> bool:
-    """Whether an HDF5 file is laid out as Minari's: a group for each episode."""
-    import h5py
+    """Whether an HDF5 file is laid out as Minari's: a group for each episode.
 
-    if not path.is_file() or not h5py.is_hdf5(path):
-        return False
-    with h5py.File(path, "r") as file:
+    Raises
+    ------
+    RunError
+        It cannot be opened; the message says why.
+    """
+    with hdf5.opened(path) as file:
         return any(name.startswith("episode_") for name in file)
 
 
@@ -153,31 +159,25 @@ def read_minari(path: Path) -> Trajectories:
     Raises
     ------
     RunError
-        The file is absent or damaged, or a key is missing, of a wrong shape, or no plain array.
+        The file is absent, in use or damaged, an episode is empty, or a key is missing, of a wrong
+        shape, or no plain array.
     """
-    import h5py
-
-    if not path.is_file():
-        raise RunError(message("no such data set", given=str(path), expected="an HDF5 file"))
-    try:
-        with h5py.File(path, "r") as file:
-            names = sorted(
-                (name for name in file if name.startswith("episode_")),
-                key=lambda name: int(name.partition("_")[2]),
+    with hdf5.opened(path) as file:
+        numbers = [name.removeprefix("episode_") for name in file if name.startswith("episode_")]
+        names = [f"episode_{number}" for number in sorted(filter(str.isdigit, numbers), key=int)]
+        if not names:
+            raise RunError(
+                message(f"{path}: no episode", given=sorted(file), expected="episode_0, ...")
             )
-            if not names:
-                raise RunError(
-                    message(f"{path}: no episode", given=sorted(file), expected="episode_0, ...")
-                )
-            return join([_minari_episode(f"{path}, {name}", file[name]) for name in names])
-    except OSError as error:
-        raise RunError(f"cannot open {path}: it is damaged or truncated ({error}).") from error
+        return join([_minari_episode(f"{path}, {name}", file[name]) for name in names])
 
 
 def _minari_episode(where: str, group: h5py.Group) -> Trajectories:
     import h5py
 
-    arrays: dict[str, NDArray[np.float32]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
+    if not isinstance(group, h5py.Group):
+        raise RunError(message(f"{where}: wrong data", given="an array", expected="a group"))
     for key in ("observations", "actions", "rewards", "terminations", "truncations"):
         if not isinstance(group.get(key), h5py.Dataset):
             raise RunError(
@@ -187,8 +187,11 @@ def _minari_episode(where: str, group: h5py.Group) -> Trajectories:
                     expected="arrays observations, actions, rewards, terminations, truncations",
                 )
             )
-        arrays[key] = np.asarray(group[key][()])
+        arrays[key] = hdf5.read(group[key], f"{where}, key {key!r}")
+        if not arrays[key].ndim:
+            raise _shape(where, key, "a single number", "an array")
     steps = len(arrays["rewards"])
+    _check_length(where, steps, terminations=arrays["terminations"])
     if len(arrays["observations"]) != steps + 1:
         raise _shape(where, "observations", arrays["observations"].shape, f"{steps + 1} rows")
     return _of_episode(
@@ -203,30 +206,38 @@ def _minari_episode(where: str, group: h5py.Group) -> Trajectories:
 def _of_episode(
     where: str,
     *,
-    observations: NDArray[np.float32],
-    actions: NDArray[np.float32],
-    rewards: NDArray[np.float32],
+    observations: NDArray[Any],
+    actions: NDArray[Any],
+    rewards: NDArray[Any],
     terminal: bool,
 ) -> Trajectories:
     steps = len(rewards)
     for key, values in (("observations", observations), ("actions", actions)):
         if values.ndim != 2 or len(values) != steps:
             raise _shape(where, key, values.shape, f"({steps}, N), as many rows as rewards")
-    if not steps:
-        raise RunError(message(f"{where} is empty", given="0 steps", expected="1 or more"))
-    for key, values in (("observations", observations), ("actions", actions), ("rewards", rewards)):
-        if not np.isfinite(values).all():
-            raise _shape(where, key, "NaN or infinity", "finite numbers")
     ends = np.zeros(steps, dtype=np.bool_)
     ends[-1] = True
     none = np.zeros(steps, dtype=np.bool_)
     return Trajectories(
-        observations=observations.astype(np.float32),
-        actions=actions.astype(np.float32),
-        rewards=rewards.astype(np.float32),
+        observations=hdf5.as_float32(observations, f"{where}, key 'observations'"),
+        actions=hdf5.as_float32(actions, f"{where}, key 'actions'"),
+        rewards=hdf5.as_float32(rewards, f"{where}, key 'rewards'").reshape(steps),
         terminals=ends if terminal else none,
         timeouts=none if terminal else ends,
     )
+
+
+def _check_length(where: str, steps: int, **flags: NDArray[Any]) -> None:
+    """Raise unless an episode has steps, and as many flags of its end."""
+    if not steps:
+        raise _empty(where)
+    for key, values in flags.items():
+        if len(values) != steps:
+            raise _shape(where, key, values.shape, f"({steps},), as many as rewards")
+
+
+def _empty(where: str) -> RunError:
+    return RunError(message(f"{where} is empty", given="0 steps", expected="1 or more"))
 
 
 def _checked(
