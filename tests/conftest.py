@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Before torch, transformers and wandb are imported anywhere: they read these once.
@@ -40,6 +41,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     tiny_models.save_all(folder)
     return folder
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported: it would look at a million objects again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

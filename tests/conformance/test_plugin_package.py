@@ -11,6 +11,8 @@ import pytest
 
 from namm_mm.runs import read_records
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(__file__).parents[1] / "plugin_package"
 GUIDE = PACKAGE.parents[1] / "docs" / "add-an-adapter.md"
 
@@ -63,7 +65,6 @@ def test_its_names_are_listed_with_where_they_come_from(
         assert line.endswith("[from namm_mm_melody]")
 
 
-@pytest.mark.slow
 def test_its_experiment_runs(environment: dict[str, str], source: Path, tmp_path: Path) -> None:
     configs = str(source / "configs")
     words = ("--configs", configs, "experiment=melody", f"output={tmp_path}", "wandb=disabled")

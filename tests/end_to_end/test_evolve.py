@@ -33,6 +33,8 @@ from namm_mm.namm import load
 from namm_mm.namm.checkpoint import save
 from namm_mm.namm.network import Namm
 
+pytestmark = pytest.mark.slow
+
 RESULTS = Path(__file__).parents[2] / "research" / "results"
 CONFIGS = str(Path(__file__).parent / "configs")
 COMMAND = ["evolve", "--configs", CONFIGS, "evolution=tiny"]
@@ -118,7 +120,6 @@ def test_a_run_in_pieces_equals_a_whole_one(whole: Path, place: Path) -> None:
     assert_same_run(place / "pieces", whole)
 
 
-@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(whole: Path, place: Path) -> None:
     """SIGKILL between two prompts of a generation; nothing that was finished is repeated."""
     folder = place / "killed"
@@ -277,7 +278,6 @@ def test_too_few_prompts_and_an_empty_folder_are_said(
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'namm-mm[ray]'")
-@pytest.mark.slow
 def test_ray_begins_a_run_and_loses_a_worker_and_serial_execution_ends_it(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,8 @@ from wandb_reader import OfflineRun, read_offline_run
 from namm_mm.cli import main
 from namm_mm.evolution import loop
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = str(Path(__file__).parent / "configs")
 GENERATIONS = 3
 

@@ -17,6 +17,8 @@ from namm_mm.records import Record
 from namm_mm.runs import read_records, read_state
 from namm_mm.runs.keys import key_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _in_tiny_folder(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,7 @@ def test_the_comparison_holds_equal_memory(
     assert int(rows["namm"].rstrip("%")) < 100
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (packaged_model.cached(SMOLLM2) or packaged_model.source(SMOLLM2)),
     reason=f"needs `{SMOLLM2.install}`",

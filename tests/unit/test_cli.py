@@ -230,6 +230,7 @@ def test_an_old_name_of_an_experiment_names_the_new_command(old: str, new: str) 
     assert new in str(caught.value)
 
 
+@pytest.mark.slow
 def test_every_new_command_for_an_old_name_composes() -> None:
     for command in moved.SCALE.values():
         assert compose("transfer", shlex.split(command))["cells"]

@@ -29,14 +29,16 @@ class Seen:
     first_kept: list[float]
 
 
-def evolve(folder: Path, bias: float, seed: int, monkeypatch: pytest.MonkeyPatch) -> Seen:
+def evolve(
+    folder: Path, bias: float, seed: int, generations: int, monkeypatch: pytest.MonkeyPatch
+) -> Seen:
     """Run an evolution whose start scores every token with `bias`."""
     for registry, made in ((ADAPTERS, NeedleAdapter), (TASKS, NeedleTask)):
         known: Any = registry._scan()
         monkeypatch.setitem(known, "needle", made)
     stage = {
         "task": "needle",
-        "generations": GENERATIONS,
+        "generations": generations,
         "subspace": "score",
         "population": POPULATION,
         "sigma": 0.2,
@@ -82,7 +84,7 @@ def test_from_a_positive_bias_it_learns_what_to_forget(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The best of a run pays much less, whatever course the run takes on a processor."""
-    seen = evolve(tmp_path / "run", 1.0, seed, monkeypatch)
+    seen = evolve(tmp_path / "run", 1.0, seed, GENERATIONS, monkeypatch)
     assert min(seen.first_kept) > 0.5, "a first perturbation evicts nearly everything"
     assert seen.position.start_kept == 1.0
     assert seen.position.start_fitness == pytest.approx(-PENALTY)
@@ -95,5 +97,5 @@ def test_from_a_positive_bias_it_learns_what_to_forget(
 def test_from_zero_a_first_perturbation_evicts_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = evolve(tmp_path / "run", 0.0, 0, monkeypatch)
+    seen = evolve(tmp_path / "run", 0.0, 0, 1, monkeypatch)
     assert min(seen.first_kept) < 0.5

@@ -212,6 +212,7 @@ def test_training_blocks_ask_what_the_adapter_asks(parts: tuple[Path, Path]) -> 
     assert seen[0].std() > 0.1, "all logits alike: the comparison would see nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not footage.available(), reason=f"needs `{footage.INSTALL}`")
 def test_training_resumes_and_leaves_the_language_model_as_it_was(
     parts: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -28,6 +28,7 @@ def test_every_cell_can_be_planned(name: str, capsys: pytest.CaptureFixture[str]
         assert any(cell["model"] == download["what"] for download in plan["downloads"])
 
 
+@pytest.mark.slow
 def test_a_cell_runs_on_a_tiny_model_and_a_tiny_benchmark(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

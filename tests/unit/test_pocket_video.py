@@ -42,6 +42,7 @@ def accuracy(adapter: LlavaVideoAdapter, samples: Sequence[Sample], use: Policy 
     return right / len(samples)
 
 
+@pytest.mark.slow
 def test_it_answers_and_recency_at_a_quarter_of_the_cache_does_not(
     adapter: LlavaVideoAdapter, samples: Sequence[Sample]
 ) -> None:

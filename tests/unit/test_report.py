@@ -415,6 +415,7 @@ def test_a_damaged_history_costs_the_look_and_not_the_report(tmp_path: Path) -> 
     assert not [b for s in made.sections for b in s.blocks if isinstance(b, Histories)]
 
 
+@pytest.mark.slow
 def test_markdown_has_pictures_beside_it_with_the_same_numbers(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     records = with_histories(make_records(3), tmp_path, ("s000",))
@@ -490,6 +491,7 @@ def test_a_legend_has_one_entry_for_what_cannot_be_told_apart(tmp_path: Path) ->
     assert len({(*trace["x"], *trace["y"]) for trace in quality.plot["data"]}) == 1
 
 
+@pytest.mark.slow
 def test_ten_thousand_records_make_a_small_page(tmp_path: Path) -> None:
     write_records(tmp_path, make_records(667))
     page = report.render([tmp_path])

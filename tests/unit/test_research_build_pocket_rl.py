@@ -147,6 +147,7 @@ def test_selection_plays_validation_seeds_once(
     assert select(tmp_path, updates, task, episodes=2) == scores
 
 
+@pytest.mark.slow
 def test_a_small_build_goes_from_snapshots_to_a_verified_asset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

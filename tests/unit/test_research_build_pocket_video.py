@@ -88,6 +88,7 @@ class Killed(BaseException):
     """Stands for a signal."""
 
 
+@pytest.mark.slow
 def test_a_build_that_was_killed_goes_on_as_if_never_interrupted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from research.builders.warm_start import build
 pytestmark = pytest.mark.numeric
 
 
+@pytest.mark.slow
 def test_a_warm_start_holds_more_and_is_made_again_from_what_was_recorded(
     tiny: Path, tmp_path: Path
 ) -> None:

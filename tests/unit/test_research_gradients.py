@@ -211,6 +211,7 @@ def test_what_an_answer_needs_is_where_the_prompt_says_it() -> None:
     assert not both[4:12].any()
 
 
+@pytest.mark.slow
 def test_a_fit_finds_what_its_start_misses() -> None:
     """Importance that follows a high band is learned by a start that sees the mean alone."""
     generator = torch.Generator().manual_seed(0)

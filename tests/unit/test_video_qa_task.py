@@ -152,6 +152,7 @@ def test_the_file_shows_the_scene(cache: Path) -> None:
     assert change[there].min() > 2 * change[~there].max(), "the needle is all that happens"
 
 
+@pytest.mark.slow
 def test_without_the_video_the_answer_is_chance() -> None:
     """The best guess from question and options alone, learned on 8000 questions, gains nothing."""
     wins: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
