@@ -4,7 +4,7 @@ import sys
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from namm_mm import attach, load, policy
+from namm_mm import Namm, attach, policy
 from namm_mm.models.resolve import resolve
 from namm_mm.tasks.long_text import LongTextTask
 
@@ -13,7 +13,9 @@ model, tokenizer = (c.from_pretrained(source) for c in (AutoModelForCausalLM, Au
 sample = LongTextTask(families=["passkey"], words=200).samples("test", limit=1, seed=0)[0]
 inputs = tokenizer(sample.context + sample.question.rstrip(), return_tensors="pt")
 
-namm = policy("namm", checkpoint=load("general"))  # it was taught with a size for every head
+namm = policy(
+    "namm", checkpoint=Namm.from_pretrained("general")
+)  # it was taught with a size for every head
 with attach(model, namm, interval=64, storage="per_head") as memory:
     output = model.generate(**inputs, max_new_tokens=8, do_sample=False)
 

@@ -163,10 +163,11 @@ def _models() -> Iterator[Check]:
     for asset in list_models(verify=True):
         state = states.get(asset.status, "missing")
         yield Check(f"model {asset.name}", state, asset.status, asset.then)
-    checkpoint = import_module("namm_mm.namm.checkpoint")  # it needs torch
+    checkpoint = import_module("namm_mm.namm.checkpoint")  # these need torch
+    network = import_module("namm_mm.namm.network")
     for name in checkpoint.available():
         try:
-            checkpoint.load(name)
+            network.Namm.from_pretrained(name)
         except NammError as error:
             then = f"git checkout -- namm_mm/assets/namm_{name}.*, or install namm-mm anew"
             yield Check(f"NAMM {name}", "broken", str(error), then)

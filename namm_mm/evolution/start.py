@@ -13,7 +13,7 @@ from torch import Tensor
 from namm_mm.errors import UsageError, message
 from namm_mm.evolution.settings import StartSettings
 from namm_mm.memory import attach
-from namm_mm.namm import Namm, load
+from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import save
 from namm_mm.namm.features import ClippedStatistics, RunningStatistics
 from namm_mm.namm.params import LAYOUTS, Layout
@@ -43,7 +43,7 @@ def check_start(settings: StartSettings) -> Layout:
         The checkpoint is damaged.
     """
     if settings.checkpoint is not None:
-        return load(settings.checkpoint).layout
+        return Namm.from_pretrained(settings.checkpoint).layout
     if not settings.gamma < 1:
         raise UsageError(message("wrong gamma", given=settings.gamma, expected="below 1"))
     Spectrogram(gamma=settings.gamma).check_interval(settings.interval)
@@ -63,7 +63,7 @@ def make_start(
         Training samples; a checkpoint does not use them.
     """
     if settings.checkpoint is not None:
-        return load(settings.checkpoint)
+        return Namm.from_pretrained(settings.checkpoint)
     spectrogram = Spectrogram(gamma=settings.gamma, relative=settings.relative)
     statistics = measure_statistics(
         adapter, samples, spectrogram, settings.interval, clip=settings.statistics_clip
@@ -102,7 +102,7 @@ def start_of_run(
         Seed of the samples.
     """
     if path.is_file() and path.with_suffix(".json").is_file():
-        return load(path)
+        return Namm.from_pretrained(path)
     built = build(TASKS, task.name, task.options)
     samples = built.samples("train", settings.statistics_prompts, seed)
     namm = make_start(settings, adapter, [sample for sample in samples if not sample.fault])

@@ -2,13 +2,10 @@
 
 ::
 
-    from namm_mm.namm import load
-
-    namm = load("general")        # a bundled asset, a .safetensors, or an official .pt
+    namm = Namm.from_pretrained("general")   # a name, a folder, a file, or OWNER/NAME on the hub
     scores = namm.score(spectrum, age, lengths)
 """
 
-from namm_mm.namm.checkpoint import load
 from namm_mm.namm.network import Namm
 
-__all__ = ["Namm", "load"]
+__all__ = ["Namm"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,14 +19,19 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor
 
 from namm_mm.errors import RunError, UsageError, message
-from namm_mm.namm.network import Namm
-from namm_mm.namm.official import import_official
+from namm_mm.namm import hub
+from namm_mm.namm.official import read_official
 from namm_mm.namm.params import LAYOUTS
+
+if TYPE_CHECKING:
+    from namm_mm.namm.network import Namm
 
 ASSETS = Path(__file__).parent.parent / "assets"
 PREFIX = "namm_"
 DEFAULT = "general"
 OFFICIAL_SUFFIXES = (".pt", ".pth")
+FILE, CARD = "namm.safetensors", "namm.json"
+"""Names of the two files in a folder of `save_pretrained`, and on the hub."""
 
 _SETTINGS = ("scorer", "gamma", "n_fft", "hop", "interval")
 _ABOUT = ("about", "made_by", "licence")
@@ -38,28 +43,19 @@ def available() -> tuple[str, ...]:
     return tuple(sorted(path.stem.removeprefix(PREFIX) for path in found))
 
 
-def load(source: str | Path = DEFAULT, *, vector: str = "mean") -> Namm:
-    """Read a NAMM.
+def read(
+    source: str | Path = DEFAULT, *, vector: str = "mean", revision: str | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Read the fields of a NAMM: see :meth:`namm_mm.namm.network.Namm.from_pretrained`.
 
-    Parameters
-    ----------
-    source
-        The name of a bundled NAMM, the path of a ``.safetensors`` file with its card beside it, or
-        that of a ``.pt`` file in the format of the official trainer.
-    vector
-        For a ``.pt`` file: ``mean`` of the search distribution (what the paper reports), or
-        ``best_member``.
-
-    Raises
-    ------
-    UsageError
-        There is no such file or name, or the file is no NAMM: wrong size, NaN, missing parts.
-    RunError
-        The file is not the one that its card describes.
+    Returns
+    -------
+    tuple of Path and dict
+        The file, and the fields of a :class:`~namm_mm.namm.network.Namm`, not checked yet.
     """
-    path = _find(source)
+    path = _find(source, revision)
     if path.suffix in OFFICIAL_SUFFIXES:
-        return import_official(path, vector=vector)
+        return path, read_official(path, vector=vector)
     content = path.read_bytes()
     card = _read_card(path, content)
     try:
@@ -70,7 +66,7 @@ def load(source: str | Path = DEFAULT, *, vector: str = "mean") -> Namm:
                 f"{path} is no safetensors file ({error})", given=path.name, expected="a saved NAMM"
             )
         ) from error
-    return _build(path, tensors, card)
+    return path, _fields(path, tensors, card)
 
 
 def save(namm: Namm, path: str | Path) -> Path:
@@ -111,17 +107,21 @@ def save(namm: Namm, path: str | Path) -> Path:
     return path
 
 
-def _find(source: str | Path) -> Path:
+def _find(source: str | Path, revision: str | None) -> Path:
     path = Path(source).expanduser()
     named = ASSETS / f"{PREFIX}{source}.safetensors"
     if len(path.parts) == 1 and not path.suffix and named.is_file():
         return named
-    if path.suffix not in (".safetensors", *OFFICIAL_SUFFIXES) or path.is_dir():
-        expected = "the name of a bundled NAMM, or a .safetensors or .pt file"
-    elif path.is_file():
-        return path
-    else:
+    if path.is_dir():
+        return _in_folder(path)
+    if path.suffix in (".safetensors", *OFFICIAL_SUFFIXES):
+        if path.is_file():
+            return path
         expected = "a file that exists"
+    elif hub.is_repository(str(source)):
+        return _in_folder(hub.download(str(source), (FILE, CARD), revision))
+    else:
+        expected = "a bundled name, a folder, a .safetensors or .pt file, or OWNER/NAME on the hub"
     raise UsageError(
         message(
             "no such NAMM",
@@ -129,6 +129,22 @@ def _find(source: str | Path) -> Path:
             expected=expected,
             valid=available(),
             then="`namm-mm list` shows what is here.",
+        )
+    )
+
+
+def _in_folder(folder: Path) -> Path:
+    """Return the NAMM of a folder: the file that `save_pretrained` writes, or the only one."""
+    files = sorted(folder.glob("*.safetensors"))
+    if (named := folder / FILE) in files:
+        return named
+    if len(files) == 1:
+        return files[0]
+    raise UsageError(
+        message(
+            f"no NAMM in the folder {folder}",
+            given=[file.name for file in files],
+            expected=f"{FILE}, or one file in .safetensors",
         )
     )
 
@@ -167,7 +183,7 @@ def _read_card(path: Path, content: bytes) -> dict[str, Any]:
     return dict(card)
 
 
-def _build(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> Namm:
+def _fields(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> dict[str, Any]:
     settings = {name: card.pop(name) for name in _SETTINGS}
     settings["relative"] = bool(card.pop("relative", False))
     scorer = settings["scorer"]
@@ -187,15 +203,11 @@ def _build(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> Namm
         )
     floats = {name: tensors[name].to(torch.float32) for name in names}
     try:
-        return Namm(
-            parameters=LAYOUTS[scorer].join(floats),
-            mean=floats["mean"],
-            variance=floats["variance"],
-            card=card,
-            **settings,
-        )
+        parameters = LAYOUTS[scorer].join(floats)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+    statistics = {"mean": floats["mean"], "variance": floats["variance"]}
+    return {"parameters": parameters, **statistics, "card": card, **settings}
 
 
 def _name(path: Path) -> str:

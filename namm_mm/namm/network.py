@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
+from namm_mm.namm import checkpoint, hub
 from namm_mm.namm.bam import Bam
 from namm_mm.namm.features import features
 from namm_mm.namm.mlp import Linear, Mlp
@@ -102,6 +105,92 @@ class Namm:
                 )
             )
         self.spectrogram.check_interval(self.interval)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = checkpoint.DEFAULT,
+        *,
+        vector: str = "mean",
+        revision: str | None = None,
+    ) -> Namm:
+        """Read a NAMM.
+
+        Parameters
+        ----------
+        source
+            The name of a bundled NAMM; a folder of :meth:`save_pretrained`; a ``.safetensors`` file
+            with its card beside it; a ``.pt`` file in the format of the official trainer; or
+            ``OWNER/NAME``, a repository on the Hugging Face hub.
+        vector
+            For a ``.pt`` file: ``mean`` of the search distribution (what the paper reports), or
+            ``best_member``.
+        revision
+            For a repository: a branch, a tag or a commit.
+
+        Returns
+        -------
+        Namm
+            In float32 on the CPU.
+
+        Raises
+        ------
+        UsageError
+            There is no such name, file or folder, or it holds no NAMM: wrong size, NaN, missing
+            parts.
+        RunError
+            The file is not the one that its card describes, or the hub does not give it.
+        """
+        path, fields = checkpoint.read(source, vector=vector, revision=revision)
+        try:
+            return cls(**fields)
+        except (UsageError, TypeError) as error:
+            raise UsageError(f"{path}: {error}") from error
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write ``namm.safetensors`` and its card ``namm.json`` into `folder`; return the folder.
+
+        Raises
+        ------
+        UsageError
+            The card does not say ``about``, ``made_by`` and ``licence``.
+        """
+        return checkpoint.save(self, Path(folder) / checkpoint.FILE).parent
+
+    def push_to_hub(
+        self, repository: str, *, private: bool = False, commit_message: str = "Upload a NAMM"
+    ) -> str:
+        """Put the NAMM into a repository on the Hugging Face hub, which is made if needed.
+
+        It holds what :meth:`save_pretrained` writes, and a README for its page. Log in before, with
+        ``hf auth login``.
+
+        Parameters
+        ----------
+        repository
+            ``OWNER/NAME``.
+        private
+            Of a new repository.
+        commit_message
+            The summary of the commit.
+
+        Returns
+        -------
+        str
+            Address of the commit.
+
+        Raises
+        ------
+        UsageError
+            The card does not say ``about``, ``made_by`` and ``licence``.
+        RunError
+            The hub refuses.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            page = hub.page(repository, self.card, self.interval)
+            (Path(folder) / "README.md").write_text(page, encoding="utf-8")
+            return hub.upload(Path(folder), repository, private=private, summary=commit_message)
 
     @property
     def layout(self) -> Layout:

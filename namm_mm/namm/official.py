@@ -12,15 +12,17 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
-from namm_mm.namm.network import Namm
 from namm_mm.namm.params import BINS, layout_of
+
+if TYPE_CHECKING:
+    from namm_mm.namm.network import Namm
 
 VECTORS = ("mean", "best_member")
 PUBLISHED = {"gamma": 0.99, "n_fft": 32, "hop": 16, "interval": 512}
@@ -29,7 +31,7 @@ _EXTRA = "namm_mm"
 _BUFFERS = "stored_buffers_to_save.token_embedding_0_output_"
 
 
-def import_official(path: str | Path, *, vector: str = "mean") -> Namm:
+def read_official(path: Path, *, vector: str = "mean") -> dict[str, Any]:
     """Read a ``.pt`` checkpoint of the official trainer; nothing in it is executed.
 
     Parameters
@@ -39,12 +41,16 @@ def import_official(path: str | Path, *, vector: str = "mean") -> Namm:
     vector
         ``mean`` of the search distribution, or ``best_member``.
 
+    Returns
+    -------
+    dict
+        The fields of a :class:`~namm_mm.namm.network.Namm`.
+
     Raises
     ------
     UsageError
-        The file is no such checkpoint, lacks a part, or holds a vector of a wrong size or with NaN.
+        The file is no such checkpoint, lacks a part, or holds a vector of a wrong size.
     """
-    path = Path(path)
     if vector not in VECTORS:
         raise UsageError(
             message("unknown vector", given=vector, expected="a vector", valid=VECTORS)
@@ -79,16 +85,10 @@ def import_official(path: str | Path, *, vector: str = "mean") -> Namm:
         card["best_val_loss"] = float(content["best_val_loss"])
     settings = {**PUBLISHED, **content.get(_EXTRA, {})}
     try:
-        return Namm(
-            parameters=parameters,
-            mean=statistics["mean"],
-            variance=statistics["variance"],
-            scorer=layout_of(parameters).scorer,
-            card=card,
-            **settings,
-        )
-    except (UsageError, TypeError) as error:
+        scorer = layout_of(parameters).scorer
+    except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+    return {"parameters": parameters, **statistics, "scorer": scorer, "card": card, **settings}
 
 
 def export_official(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from namm_mm.namm import Namm, load
+from namm_mm.namm import Namm
 from namm_mm.namm.spectrogram import Spectrogram
 from namm_mm.observations.spectrogram import SpectrogramOf
 from namm_mm.policies.base import THRESHOLD, AnyBudget, LayerView, Policy
@@ -38,7 +38,9 @@ class NammPolicy(Policy):
     def check(self) -> None:
         """Load the network; raise `UsageError` where there is none."""
         given = self.checkpoint
-        object.__setattr__(self, "network", given if isinstance(given, Namm) else load(given))
+        object.__setattr__(
+            self, "network", given if isinstance(given, Namm) else Namm.from_pretrained(given)
+        )
 
     @property
     def spectrogram(self) -> Spectrogram:

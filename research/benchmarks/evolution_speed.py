@@ -27,7 +27,7 @@ import transformers
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.evolution import prompts
 from namm_mm.evolution.scoring import Conditions, Likelihood, TaskScore
-from namm_mm.namm import load
+from namm_mm.namm import Namm
 from namm_mm.policies.base import THRESHOLD
 from namm_mm.runs import provenance
 from namm_mm.tasks.long_text import LongTextTask
@@ -49,7 +49,7 @@ def main() -> None:
     adapter.load()
     task = LongTextTask(words=options.words, families=FAMILIES)
     batch = prompts.load(adapter, task, "train", options.prompts, 1, 0).all()
-    start = load(options.checkpoint)
+    start = Namm.from_pretrained(options.checkpoint)
     conditions = Conditions(start, THRESHOLD, options.storage)
     scorer: Any = Likelihood(adapter, conditions)
     if published:

@@ -32,7 +32,7 @@ import torch
 
 from namm_mm import attach, policy
 from namm_mm.adapters.text.adapter import TextAdapter
-from namm_mm.namm import load
+from namm_mm.namm import Namm
 from namm_mm.policies import budgets
 from namm_mm.records import Sample, Trace
 from namm_mm.results.statistics import mean_interval
@@ -73,7 +73,7 @@ def watch(args: argparse.Namespace) -> dict[str, Any]:
     kinds_of = Kinds(adapter, task, args.split)
     shares: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     by_layer: dict[str, list[Any]] = defaultdict(list)
-    sizes, interval = [], load(args.checkpoint).interval
+    sizes, interval = [], Namm.from_pretrained(args.checkpoint).interval
     for sample in task.samples(args.split, args.samples * len(task.families), 0):
         kinds = kinds_of(sample)
         inputs = adapter.prepare(sample)

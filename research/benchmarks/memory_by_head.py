@@ -23,7 +23,7 @@ import torch
 from namm_mm import attach, policy
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.evolution.prompts import Prompts, Tokenized
-from namm_mm.namm import load
+from namm_mm.namm import Namm
 from namm_mm.tasks.long_text.task import LongTextTask
 from research.gradients.importance import narrow, record
 from research.gradients.needed import needed
@@ -55,7 +55,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     adapter.load()
     for parameter in adapter.backbone.parameters():
         parameter.requires_grad_(False)
-    task, namm = LongTextTask(words=args.words), load(args.checkpoint)
+    task, namm = LongTextTask(words=args.words), Namm.from_pretrained(args.checkpoint)
     samples = task.samples(args.split, args.samples * len(task.families), 0)
     needs, parts = [], []
     for prompt in Prompts(Tokenized(adapter), samples).all():

@@ -76,7 +76,7 @@ def build(
     """
     from namm_mm.execution.settings import ExecutionSettings
     from namm_mm.execution.start import start as start_execution
-    from namm_mm.namm import load
+    from namm_mm.namm import Namm
     from namm_mm.namm.checkpoint import save
     from namm_mm.registry.reader import Choice
     from namm_mm.tasks.long_text.task import LongTextTask
@@ -84,7 +84,7 @@ def build(
     from research.gradients.refinement import Refinement, RefinementSettings
     from research.gradients.slopes import make_answers
 
-    namm = load(start)
+    namm = Namm.from_pretrained(start)
     if namm.scorer != "bam":
         raise UsageError(
             message("nothing to refine", given=f"a NAMM of kind {namm.scorer!r}", expected="a bam")

@@ -63,7 +63,7 @@ def build(
         The file; its card lies beside it.
     """
     from namm_mm.adapters.text.adapter import TextAdapter
-    from namm_mm.namm import load
+    from namm_mm.namm import Namm
     from namm_mm.namm.checkpoint import save
     from namm_mm.tasks.long_text.task import LongTextTask
 
@@ -73,7 +73,7 @@ def build(
         raise UsageError(
             message("unknown storage", given=storage, expected="a storage", valid=STORAGES)
         )
-    start = load(namm)
+    start = Namm.from_pretrained(namm)
     adapter = TextAdapter(model=model)
     adapter.load()
     task = LongTextTask(words=words)

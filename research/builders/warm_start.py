@@ -79,7 +79,7 @@ def build(
     """
     from namm_mm.adapters.text.adapter import TextAdapter
     from namm_mm.evolution.prompts import Prompts, Tokenized
-    from namm_mm.namm import load
+    from namm_mm.namm import Namm
     from namm_mm.namm.checkpoint import save
     from namm_mm.tasks.long_text.task import DEFAULT, LongTextTask
     from research.gradients.imitation import fit, held
@@ -89,7 +89,7 @@ def build(
         raise UsageError(
             message("unknown oracle", given=oracle, expected="an oracle", valid=ORACLES)
         )
-    namm = load(start)
+    namm = Namm.from_pretrained(start)
     adapter = TextAdapter(model=model)
     adapter.load()
     backbone = adapter.backbone

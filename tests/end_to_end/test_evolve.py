@@ -29,9 +29,8 @@ from namm_mm.evolution import CmaEs, run_folder
 from namm_mm.evolution.reading import RENAMED, from_mapping
 from namm_mm.evolution.state import State
 from namm_mm.execution.progress import Silent
-from namm_mm.namm import load
+from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import save
-from namm_mm.namm.network import Namm
 
 pytestmark = pytest.mark.slow
 
@@ -93,10 +92,10 @@ def test_a_run_goes_through_its_stages_and_leaves_a_namm(
     validations = lines(whole / "validations.jsonl")
     assert [line["generation"] for line in validations] == [0, 2, 3, 3, 5]
     last = [line["validation/fitness"] for line in validations if line["stage"] == "second"]
-    namm = load(whole / "best.safetensors")
+    namm = Namm.from_pretrained(whole / "best.safetensors")
     assert namm.card["scores"]["validation fitness"] == max(last)
     assert namm.card["training"]["generations"] == 5
-    start = load("provisional")
+    start = Namm.from_pretrained("provisional")
     assert namm.gamma == start.gamma
     assert_copied(namm.mean, start.mean)
     evaluated = main(
@@ -216,8 +215,11 @@ def test_zeros_with_a_bias_keep_everything_at_first(place: Path) -> None:
     first = lines(place / "zeros" / "validations.jsonl")[0]
     assert first["validation/kept"] == 1.0
     assert first["validation/fitness"] == pytest.approx(0.0, abs=1e-4)
-    assert "measured" not in load("provisional").card
-    assert "1 training prompts" in load(place / "zeros" / "best.safetensors").card["statistics"]
+    assert "measured" not in Namm.from_pretrained("provisional").card
+    assert (
+        "1 training prompts"
+        in Namm.from_pretrained(place / "zeros" / "best.safetensors").card["statistics"]
+    )
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str], folder: str = "no") -> str:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from namm_mm.errors import RunError, UsageError
-from namm_mm.namm import Namm, load
+from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import save
 
 BUFFERS = "stored_buffers_to_save.token_embedding_0_output_"
@@ -56,7 +56,7 @@ def with_nan(size: int) -> torch.Tensor:
 )
 def test_a_broken_official_file(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
-        load(official(tmp_path / "broken.pt", **changes))
+        Namm.from_pretrained(official(tmp_path / "broken.pt", **changes))
     assert "broken.pt" in str(caught.value)
 
 
@@ -80,7 +80,7 @@ def bare_pickle(path: Path) -> None:
 def test_a_file_that_is_no_checkpoint(tmp_path: Path, write: Callable[[Path], None]) -> None:
     write(tmp_path / "other.pt")
     with pytest.raises(UsageError, match=r"other.pt.*expected .*evolution_state"):
-        load(tmp_path / "other.pt")
+        Namm.from_pretrained(tmp_path / "other.pt")
 
 
 def test_a_changed_byte_is_found(tmp_path: Path) -> None:
@@ -89,14 +89,14 @@ def test_a_changed_byte_is_found(tmp_path: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(RunError, match=r"damaged.*remake it"):
-        load(path)
+        Namm.from_pretrained(path)
 
 
 def test_a_missing_card_is_asked_for(tmp_path: Path) -> None:
     path = native(tmp_path / "x.safetensors")
     path.with_suffix(".json").unlink()
     with pytest.raises(UsageError, match=r"no readable card.*Copy both files"):
-        load(path)
+        Namm.from_pretrained(path)
 
 
 def test_an_incomplete_card_says_what_is_missing(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_an_incomplete_card_says_what_is_missing(tmp_path: Path) -> None:
     del card["gamma"]
     place.write_text(json.dumps(card))
     with pytest.raises(UsageError, match=r"incomplete.*expected gamma"):
-        load(tmp_path / "x.safetensors")
+        Namm.from_pretrained(tmp_path / "x.safetensors")
 
 
 def test_a_native_file_of_something_else(tmp_path: Path) -> None:
@@ -114,18 +114,18 @@ def test_a_native_file_of_something_else(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(3)}, tmp_path / "x.safetensors")
     native(tmp_path / "y.safetensors").with_suffix(".json").rename(tmp_path / "x.json")
     with pytest.raises(RunError, match="belongs to another file"):
-        load(tmp_path / "x.safetensors")
+        Namm.from_pretrained(tmp_path / "x.safetensors")
 
 
 def test_an_unknown_name_offers_the_nearest_one() -> None:
     with pytest.raises(UsageError, match="Did you mean 'provisional'"):
-        load("provisonal")
+        Namm.from_pretrained("provisonal")
 
 
 @pytest.mark.parametrize("name", ["missing.safetensors", "missing.pt"])
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="expected a file that exists"):
-        load(tmp_path / name)
+        Namm.from_pretrained(tmp_path / name)
 
 
 def test_a_card_must_say_where_a_namm_comes_from(tmp_path: Path) -> None:
@@ -136,4 +136,4 @@ def test_a_card_must_say_where_a_namm_comes_from(tmp_path: Path) -> None:
 
 def test_an_unknown_vector_offers_the_two(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Did you mean 'mean'"):
-        load(official(tmp_path / "x.pt"), vector="means")
+        Namm.from_pretrained(official(tmp_path / "x.pt"), vector="means")

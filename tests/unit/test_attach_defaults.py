@@ -12,14 +12,14 @@ import torch
 
 from namm_mm.errors import NammWarning, UsageError
 from namm_mm.memory import attach
-from namm_mm.namm import load
+from namm_mm.namm import Namm
 from namm_mm.policies import H2O, Budget, NammPolicy, create
 from namm_mm.policies.preferences import mismatch
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
 
 def test_a_namm_brings_its_interval_and_its_storage() -> None:
-    model, general = tiny_llama(), load("general")
+    model, general = tiny_llama(), Namm.from_pretrained("general")
     assert (general.interval, general.storage) == (128, "per_head")
     for given in ("namm", create("namm"), general, NammPolicy(general)):
         with warnings.catch_warnings():
@@ -54,7 +54,7 @@ def test_a_threshold_under_other_conditions_is_told_with_what_to_do() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             attach(model, create("namm", budget=budget), interval=512, storage="shared")
-    bare = dataclasses.replace(load("general"), card={})
+    bare = dataclasses.replace(Namm.from_pretrained("general"), card={})
     assert mismatch(NammPolicy(bare), 128, "shared") == ""
 
 

@@ -21,7 +21,7 @@ from namm_mm.evolution.scoring import Conditions, Likelihood, TaskScore
 from namm_mm.evolution.settings import StartSettings
 from namm_mm.evolution.start import make_start
 from namm_mm.memory import attach
-from namm_mm.namm import Namm, load
+from namm_mm.namm import Namm
 from namm_mm.policies.base import Threshold
 from namm_mm.policies.namm import NammPolicy
 from namm_mm.records import Answer, Sample, Score
@@ -44,7 +44,9 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> TextAdapter:
 @pytest.fixture(scope="module")
 def namm() -> Namm:
     """Statistics that suit the tiny model, so that its candidates evict something."""
-    return replace(load("provisional"), mean=torch.zeros(17), variance=torch.full((17,), 1e-4))
+    return replace(
+        Namm.from_pretrained("provisional"), mean=torch.zeros(17), variance=torch.full((17,), 1e-4)
+    )
 
 
 class Listening:

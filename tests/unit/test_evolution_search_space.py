@@ -13,7 +13,7 @@ from compare import assert_copied
 from namm_mm.errors import RunError, UsageError
 from namm_mm.evolution.search_space import CENTRAL, Recorder, SearchSpace, fit_steps, indices
 from namm_mm.execution import Serial
-from namm_mm.namm import load
+from namm_mm.namm import Namm
 from namm_mm.namm.params import LAYOUTS
 from namm_mm.policies.namm import NammPolicy
 from namm_mm.runs import Journal
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.numeric
 
 def watched() -> Recorder:
     """What a start may see: attention with a heavy tail, as in a real model."""
-    namm = load("provisional")
+    namm = Namm.from_pretrained("provisional")
     recorder = Recorder(NammPolicy(namm))
     generator = torch.Generator().manual_seed(0)
     for _ in range(6):
@@ -61,7 +61,7 @@ def test_point_zero_is_the_origin_and_only_the_subspace_moves(tmp_path: Path) ->
 
 
 def test_a_fitted_step_moves_scores_by_their_spread() -> None:
-    namm, seen = load("provisional"), watched()
+    namm, seen = Namm.from_pretrained("provisional"), watched()
     index = indices(namm.layout, "score")
     basis = fit_steps(namm, index, seen)
     scores, gradients = seen.gradients(namm, index)
@@ -75,7 +75,7 @@ def test_a_fitted_step_moves_scores_by_their_spread() -> None:
 
 
 def test_nothing_can_be_fitted_to_equal_scores() -> None:
-    namm = dataclasses.replace(load("provisional"), parameters=torch.zeros(4172))
+    namm = dataclasses.replace(Namm.from_pretrained("provisional"), parameters=torch.zeros(4172))
     with pytest.raises(RunError, match="scores all tokens alike"):
         fit_steps(namm, indices(namm.layout, "score"), watched())
     with pytest.raises(RunError, match="met no eviction"):

@@ -11,7 +11,7 @@ import torch
 from compare import assert_copied
 
 from namm_mm.evolution import CmaEs
-from namm_mm.namm import Namm, load
+from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import save
 from namm_mm.namm.official import export_official
 
@@ -40,7 +40,7 @@ def assert_same(one: Namm, other: Namm) -> None:
 @pytest.mark.parametrize(("size", "scorer"), [(4172, "bam"), (676, "mlp"), (26, "linear")])
 def test_native_files_round_trip(tmp_path: Path, size: int, scorer: str) -> None:
     namm = random_namm(size, scorer)
-    loaded = load(save(namm, tmp_path / "namm_mine.safetensors"))
+    loaded = Namm.from_pretrained(save(namm, tmp_path / "namm_mine.safetensors"))
     assert_same(namm, loaded)
     assert loaded.card["name"] == "mine"
     assert {key: loaded.card[key] for key in CARD} == CARD
@@ -49,7 +49,7 @@ def test_native_files_round_trip(tmp_path: Path, size: int, scorer: str) -> None
 @pytest.mark.parametrize(("size", "scorer"), [(4172, "bam"), (676, "mlp")])
 def test_official_files_round_trip(tmp_path: Path, size: int, scorer: str) -> None:
     namm = random_namm(size, scorer)
-    assert_same(namm, load(export_official(namm, tmp_path / "latest.pt")))
+    assert_same(namm, Namm.from_pretrained(export_official(namm, tmp_path / "latest.pt")))
 
 
 def test_an_official_file_has_only_what_is_known(tmp_path: Path) -> None:
@@ -71,9 +71,11 @@ def test_a_file_of_the_official_trainer_is_read(tmp_path: Path) -> None:
     state |= {f"{buffers}mean": torch.rand(1, 1, 1, 17), f"{buffers}var": torch.ones(1, 1, 1, 17)}
     content = {"evolution_state": state, "iter_num": 7, "best_val_loss": np.float64(1.25)}
     torch.save(content, tmp_path / "latest.pt")
-    namm = load(tmp_path / "latest.pt")
+    namm = Namm.from_pretrained(tmp_path / "latest.pt")
     assert_copied(namm.parameters, mean)
-    assert_copied(load(tmp_path / "latest.pt", vector="best_member").parameters, best)
+    assert_copied(
+        Namm.from_pretrained(tmp_path / "latest.pt", vector="best_member").parameters, best
+    )
     assert_copied(namm.mean, state[f"{buffers}mean"].view(17))
     assert (namm.gamma, namm.interval, namm.scorer) == (0.99, 512, "bam")
     assert (namm.card["iter_num"], namm.card["best_val_loss"]) == (7, 1.25)
@@ -85,7 +87,7 @@ def test_an_exported_search_goes_on_where_it_was(tmp_path: Path) -> None:
     search.tell(search.ask().sum(1))
     namm = dataclasses.replace(random_namm(676, "mlp"), parameters=search.mean.float())
     path = export_official(namm, tmp_path / "iter_1.pt", evolution=search.state(), generation=1)
-    assert_same(namm, load(path))
+    assert_same(namm, Namm.from_pretrained(path))
     state = torch.load(path, weights_only=True)["evolution_state"]
     resumed = CmaEs(torch.zeros(676), 0.1, 8)
     resumed.load(state)

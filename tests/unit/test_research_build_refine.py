@@ -15,7 +15,7 @@ from compare import assert_repeated
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.errors import NammError, UsageError
 from namm_mm.evolution.prompts import Tokenized
-from namm_mm.namm import Namm, load
+from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import save
 from namm_mm.namm.params import LAYOUTS
 from namm_mm.records import Sample
@@ -50,7 +50,7 @@ def one_prompt(tiny: Path) -> tuple[TextAdapter, Namm, Sample]:
     adapter = TextAdapter(model=str(tiny / "text"))
     adapter.load()
     (sample,) = LongTextTask(families=("passkey",), words=100).samples("train", 1, 0)
-    return adapter, load(tiny / "namm.safetensors"), sample
+    return adapter, Namm.from_pretrained(tiny / "namm.safetensors"), sample
 
 
 @pytest.mark.slow
@@ -58,10 +58,10 @@ def test_a_refinement_goes_on_and_gives_what_it_would_have_given(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    made = load(build(out=whole, **options))
+    made = Namm.from_pretrained(build(out=whole, **options))
     build(out=cut, minutes=0.0, **options)  # one step
     assert len((cut / LOG).read_text().splitlines()) == 2  # the start is measured, too
-    again = load(build(out=cut, **options))
+    again = Namm.from_pretrained(build(out=cut, **options))
     assert_repeated({"NAMM": again.parameters}, {"NAMM": made.parameters})
     assert (cut / LOG).read_text() == (whole / LOG).read_text()
     steps = [json.loads(line) for line in (whole / LOG).read_text().splitlines()]
@@ -120,9 +120,9 @@ def test_a_refinement_of_many_lengths_intervals_and_sizes_goes_on(
 ) -> None:
     general = {**options, "steps": 2, "words": [100, 130], "intervals": [32, 64], "even": 0.5}
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    made = load(build(out=whole, **general))
+    made = Namm.from_pretrained(build(out=whole, **general))
     build(out=cut, minutes=0.0, **general)
-    again = load(build(out=cut, **general))
+    again = Namm.from_pretrained(build(out=cut, **general))
     assert_repeated({"NAMM": again.parameters}, {"NAMM": made.parameters})
     first = json.loads((whole / LOG).read_text().splitlines()[0])
     assert {"at 0.15", "at 0.35", "even at 0.15", "even at 0.35"} < set(first)
@@ -144,7 +144,7 @@ def test_a_size_in_every_head_does_not_change_with_what_is_learned(tiny: Path) -
 def test_prompts_that_are_all_shorter_than_an_interval_cannot_be_learned_from(
     options: dict[str, Any], tiny: Path, tmp_path: Path
 ) -> None:
-    patient = replace(load(tiny / "namm.safetensors"), interval=4096)
+    patient = replace(Namm.from_pretrained(tiny / "namm.safetensors"), interval=4096)
     start = save(patient, tmp_path / "patient.safetensors")
     with pytest.raises(UsageError, match=r"too short to forget anything.*Ask for more words"):
         build(out=tmp_path / "run", **{**options, "start": str(start)})
@@ -188,6 +188,7 @@ def test_a_mixture_takes_each_prompt_from_one_of_its_tasks() -> None:
 
 
 def test_only_a_bam_can_be_refined(tmp_path: Path) -> None:
-    wrong = replace(load("provisional"), parameters=torch.zeros(LAYOUTS["mlp"].size), scorer="mlp")
+    bam = Namm.from_pretrained("provisional")
+    wrong = replace(bam, parameters=torch.zeros(LAYOUTS["mlp"].size), scorer="mlp")
     with pytest.raises(UsageError, match=r"nothing to refine: got .*kind 'mlp'.*a bam"):
         build(out=tmp_path / "run", start=str(save(wrong, tmp_path / "mlp.safetensors")))

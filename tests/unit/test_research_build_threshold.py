@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from namm_mm.errors import UsageError
-from namm_mm.namm import load
+from namm_mm.namm import Namm
 from research.builders.threshold import build, shifted, solve
 
 pytestmark = pytest.mark.numeric
@@ -27,7 +27,7 @@ def test_a_part_below_what_always_stays_is_refused() -> None:
 
 
 def test_all_scores_move_alike() -> None:
-    namm = load("provisional")
+    namm = Namm.from_pretrained("provisional")
     spectrum, age = torch.rand(1, 2, 9, 17), torch.arange(9).flip(0).expand(1, 2, 9)
     lengths = torch.full((1, 2), 9)
     moved = shifted(namm, 0.25).score(spectrum, age, lengths)
@@ -45,7 +45,7 @@ def test_the_built_one_keeps_what_its_card_says(tiny: Path, tmp_path: Path) -> N
         model=str(tiny / "text"),
         say=said.append,
     )
-    card = load(path).card
+    card = Namm.from_pretrained(path).card
     assert "0.8" in card["threshold"]
     assert any(line.endswith("kept") for line in said)
     with pytest.raises(UsageError, match="wrong part"):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from namm_mm.errors import UsageError
-from namm_mm.namm import load
+from namm_mm.namm import Namm
 from research.builders.warm_start import build
 
 pytestmark = pytest.mark.numeric
@@ -22,12 +22,12 @@ def test_a_warm_start_holds_more_and_is_made_again_from_what_was_recorded(
     options: dict[str, Any] = {"prompts": 7, "words": 130, "steps": 8, "model": str(tiny / "text")}
     options |= {"start": str(tiny / "namm.safetensors"), "out": tmp_path / "warm"}
     path = build(**options, rounds=1, say=said.append)
-    made = load(path)
+    made = Namm.from_pretrained(path)
     recorded = {file: file.stat().st_mtime_ns for file in (tmp_path / "warm").glob("shown-*")}
     assert len(recorded) == 7
     assert made.card["storage"] == "per_head"
     assert any("looking at what it is shown" in line for line in said)
-    again = load(build(**options, rounds=1, say=said.append))
+    again = Namm.from_pretrained(build(**options, rounds=1, say=said.append))
     assert (again.parameters == made.parameters).all()
     assert all(file.stat().st_mtime_ns == time for file, time in recorded.items())
 

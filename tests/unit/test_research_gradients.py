@@ -10,7 +10,7 @@ import torch
 from namm_mm.errors import UsageError
 from namm_mm.evolution.prompts import Prompt
 from namm_mm.memory import attach
-from namm_mm.namm import Namm, load
+from namm_mm.namm import Namm
 from namm_mm.namm.params import LAYOUTS
 from namm_mm.namm.spectrogram import Spectrogram
 from namm_mm.policies import Budget, Threshold, create
@@ -32,7 +32,7 @@ def busy_namm() -> Namm:
     """All parts of the network at work."""
     generator = torch.Generator().manual_seed(1)
     vector = 0.3 * torch.randn(4172, generator=generator)
-    return replace(load("provisional"), parameters=vector, interval=INTERVAL)
+    return replace(Namm.from_pretrained("provisional"), parameters=vector, interval=INTERVAL)
 
 
 def forgetting(
@@ -215,7 +215,7 @@ def test_what_an_answer_needs_is_where_the_prompt_says_it() -> None:
 def test_a_fit_finds_what_its_start_misses() -> None:
     """Importance that follows a high band is learned by a start that sees the mean alone."""
     generator = torch.Generator().manual_seed(0)
-    start = load("provisional")
+    start = Namm.from_pretrained("provisional")
     spectra = torch.rand(24, 4, 64, 17, generator=generator) * start.variance.sqrt()
     shown = []
     for spectrum in spectra:

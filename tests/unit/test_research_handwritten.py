@@ -8,7 +8,7 @@ import pytest
 import torch
 from compare import assert_same_indices
 
-from namm_mm.namm import load
+from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import available
 from research.gradients.handwritten import PRICE, RECENCY, parameters, provisional
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.numeric
 
 
 def test_the_bundled_file_is_the_documented_vector() -> None:
-    namm = load("provisional")
+    namm = Namm.from_pretrained("provisional")
     expected = parameters(namm.mean, namm.variance)
     torch.testing.assert_close(namm.parameters, expected, atol=1e-7, rtol=1e-5)
     assert (namm.scorer, namm.parameters.numel()) == ("bam", 4172)
@@ -25,7 +25,7 @@ def test_the_bundled_file_is_the_documented_vector() -> None:
 
 
 def test_its_card_says_that_it_was_not_evolved() -> None:
-    card = load("provisional").card
+    card = Namm.from_pretrained("provisional").card
     assert card["evolved"] is False
     assert "not evolved" in card["about"]
     assert card["made_by"] == "namm-mm build provisional"
