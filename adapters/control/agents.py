@@ -6,7 +6,6 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from namm_mm.adapters.control.step import encode
@@ -17,8 +16,9 @@ from namm_mm.policies import create
 from namm_mm.records import Agent, MemoryUse, ReencodingAgent, TokenType, Trace
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
+
+    from namm_mm.records.agent import Flags, Numbers
 
 
 TOKENS_PER_STEP = 3
@@ -58,12 +58,7 @@ class _Agent(Agent):
         )
         self._step = 0
 
-    def act(
-        self,
-        observations: NDArray[np.float32],
-        rewards: NDArray[np.float32],
-        alive: NDArray[np.bool_],
-    ) -> NDArray[np.float32]:
+    def act(self, observations: Numbers, rewards: Numbers, alive: Flags) -> Numbers:
         """Choose the next actions; see :class:`namm_mm.records.Agent`."""
         expected = (self._environments, self._model.config.state_dim)
         if observations.shape != expected:

@@ -72,15 +72,20 @@ class VideoKind:
         The user's turn with ``<video>`` and ``{text}``, for a checkpoint without a chat template.
     layout
         From processed height and width in pixels, processor configuration and model configuration.
-    own_class
-        Whether `model_class` is one of ours, in :mod:`namm_mm.adapters.video.llava_qwen`, for a
-        published format that transformers does not read.
+    module
+        Where the class is, imported when a model of it loads: transformers, or a module of ours for
+        a published format that transformers does not read.
     """
 
     model_class: str
     template: str
     layout: Callable[[int, int, Mapping[str, Any], Any], Layout]
-    own_class: bool = False
+    module: str = "transformers"
+
+    @property
+    def own_class(self) -> bool:
+        """Whether the class is one of ours."""
+        return self.module != "transformers"
 
     @property
     def template_of_text(self) -> str:
@@ -149,7 +154,7 @@ KINDS: Mapping[str, VideoKind] = {
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
         "<|im_start|>user\n<video>\n{text}<|im_end|>\n<|im_start|>assistant\n",
         _llava_qwen,
-        own_class=True,
+        module="namm_mm.adapters.video.llava_qwen",
     ),
 }
 

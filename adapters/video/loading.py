@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,10 +147,8 @@ def _config(
     plain: dict[str, Any], source: Path | str, name: str, kind: VideoKind, pooling: str | None
 ) -> Any:
     if kind.own_class:
-        from namm_mm.adapters.video.llava_qwen import read_config
-
         chosen = {} if pooling is None else {"mm_spatial_pool_mode": pooling}
-        return read_config({**plain, **chosen}, name)
+        return import_module(kind.module).read_config({**plain, **chosen}, name)
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(source)
@@ -158,12 +157,9 @@ def _config(
 def _model(
     source: Path | str, name: str, kind: VideoKind, config: Any, arguments: dict[str, Any]
 ) -> Any:
+    module = import_module(kind.module)
     if kind.own_class:
-        from namm_mm.adapters.video import llava_qwen as module
-
         arguments = {**arguments, "key_mapping": module.RENAMED}
-    else:
-        import transformers as module  # type: ignore[no-redef]
     loader = getattr(module, kind.model_class)
     model, info = _guarded(
         lambda: loader.from_pretrained(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from namm_mm.memory import Memory
     from namm_mm.policies.base import Policy
     from namm_mm.records import ReencodingAgent
+    from namm_mm.records.agent import Flags, Numbers
     from namm_mm.tasks.base import Episode
 
 OnStep = Callable[[int, int], None]
@@ -34,12 +35,7 @@ class TimedAgent(Agent):
         self.seconds: list[float] = []
         self.actions: list[NDArray[np.float32]] = []
 
-    def act(
-        self,
-        observations: NDArray[np.float32],
-        rewards: NDArray[np.float32],
-        alive: NDArray[np.bool_],
-    ) -> NDArray[np.float32]:
+    def act(self, observations: Numbers, rewards: Numbers, alive: Flags) -> Numbers:
         """See :class:`namm_mm.records.Agent`."""
         watch = Stopwatch()
         actions = self.agent.act(observations, rewards, alive)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,17 +13,15 @@ if TYPE_CHECKING:
     from namm_mm.records.memory_use import MemoryUse, Trace
     from namm_mm.records.sample import TokenType
 
+    Numbers: TypeAlias = NDArray[np.float32]
+    Flags: TypeAlias = NDArray[np.bool_]
+
 
 class Agent(ABC):
     """Acts in a batch of environments."""
 
     @abstractmethod
-    def act(
-        self,
-        observations: NDArray[np.float32],
-        rewards: NDArray[np.float32],
-        alive: NDArray[np.bool_],
-    ) -> NDArray[np.float32]:
+    def act(self, observations: Numbers, rewards: Numbers, alive: Flags) -> Numbers:
         """Choose the next actions.
 
         Parameters

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from namm_mm.errors import NammError
+from namm_mm.testing.parity import check_parity, table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,8 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parity(file: Path) -> int:
-    from namm_mm.testing.parity import check_parity, table
-
     deviations = check_parity(file)
     sys.stdout.write(table(deviations) + "\n")
     return 0 if all(deviation.passed for deviation in deviations) else 1

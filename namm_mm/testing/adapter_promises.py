@@ -28,7 +28,7 @@ TOLERANCE = 1e-3
 
 
 def check_adapter(adapter: Adapter, samples: Sequence[Sample] = ()) -> tuple[str, ...]:
-    """Try every promise of :mod:`namm_mm.adapters.base`.
+    """Try every promise of :mod:`namm_mm.adapters.base`; return them when all hold.
 
     Parameters
     ----------
@@ -37,11 +37,6 @@ def check_adapter(adapter: Adapter, samples: Sequence[Sample] = ()) -> tuple[str
     samples
         For an answering adapter, two or more that it can answer, best longer than 40 tokens. An
         acting adapter is fed random observations.
-
-    Returns
-    -------
-    tuple of str
-        The promises that hold, when all do.
 
     Raises
     ------

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from namm_mm.memory import Memory, attach
 from namm_mm.observations.base import (
     Cached,
     Observation,
@@ -14,6 +17,7 @@ from namm_mm.observations.base import (
 )
 from namm_mm.policies.base import Budget, LayerView, Policy, Selection
 from namm_mm.testing.promises import ConformanceError, Promises, require
+from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,17 +27,14 @@ INTERVAL, PROMPT, NEW = 16, 40, 12
 
 
 def check_policy(policy: Policy) -> tuple[str, ...]:
-    """Try every promise of :class:`namm_mm.policies.base.Policy` on small random inputs.
+    """Try every promise of :class:`namm_mm.policies.base.Policy`; return them when all hold.
+
+    Inputs are small and random.
 
     Parameters
     ----------
     policy
         An instance; a frozen dataclass, so that budgets can be set.
-
-    Returns
-    -------
-    tuple of str
-        The promises that hold, when all do.
 
     Raises
     ------
@@ -64,8 +65,6 @@ def check_policy(policy: Policy) -> tuple[str, ...]:
 
 def random_view(needs: Observation | None, seed: int = 0) -> LayerView:
     """One layer's cache with random keys, heads of different lengths, and what `needs` tells."""
-    import torch
-
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -102,8 +101,6 @@ def random_view(needs: Observation | None, seed: int = 0) -> LayerView:
 
 
 def _check_scores(policy: Policy, promises: Promises) -> None:
-    import torch
-
     view = random_view(policy.needs)
     filled = view.filled
     with promises.promise("scores are (row, kv_head, slot), float32 and finite"):
@@ -130,8 +127,6 @@ def _check_scores(policy: Policy, promises: Promises) -> None:
 
 
 def _check_memory(policy: Policy, promises: Promises) -> None:
-    from namm_mm.testing.tiny import tiny_llama
-
     model = tiny_llama()
     storages = ("per_head",) if policy.storage == "per_head" else ("shared", "per_head")
     for storage in storages:
@@ -154,12 +149,7 @@ def _check_sizes(selection: Budget, sizes: Sequence[Sequence[int]], size: int) -
         require(max(held) <= size, f"{max(held)} tokens right after an update")
 
 
-def _generate(model: Any, policy: Policy, storage: str) -> Any:
-    import torch
-
-    from namm_mm.memory import attach
-    from namm_mm.testing.tiny import tiny_tokens
-
+def _generate(model: Any, policy: Policy, storage: str) -> Memory:
     ids = tiny_tokens(1, PROMPT)
     with torch.no_grad(), attach(model, policy, interval=INTERVAL, storage=storage) as memory:
         model.generate(
@@ -215,6 +205,4 @@ def _with_garbage(view: LayerView) -> LayerView:
 
 
 def _same(first: Tensor, second: Tensor, where: Tensor) -> bool:
-    import torch
-
     return torch.allclose(first[where], second[where], rtol=1e-4, atol=1e-5)

@@ -15,9 +15,8 @@ from namm_mm.testing.promises import ConformanceError, Promises, require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from namm_mm.records import TokenType
+    from namm_mm.records.agent import Flags, Numbers
 
 LIMIT = 4
 
@@ -28,12 +27,7 @@ class IdleAgent(Agent):
     def __init__(self, action_dim: int) -> None:
         self.action_dim = action_dim
 
-    def act(
-        self,
-        observations: NDArray[np.float32],
-        rewards: NDArray[np.float32],
-        alive: NDArray[np.bool_],
-    ) -> NDArray[np.float32]:
+    def act(self, observations: Numbers, rewards: Numbers, alive: Flags) -> Numbers:
         """See :class:`namm_mm.records.Agent`."""
         return np.zeros((len(observations), self.action_dim), dtype=np.float32)
 
@@ -44,7 +38,7 @@ class IdleAgent(Agent):
 
 
 def check_task(task: Task, *, split: str = "test", limit: int = LIMIT) -> tuple[str, ...]:
-    """Try every promise of :mod:`namm_mm.tasks.base`.
+    """Try every promise of :mod:`namm_mm.tasks.base`; return them when all hold.
 
     Parameters
     ----------
@@ -52,11 +46,6 @@ def check_task(task: Task, *, split: str = "test", limit: int = LIMIT) -> tuple[
         An instance. An acting task is played with an agent that always takes the action of zeros.
     split, limit
         Which samples to look at, and how many.
-
-    Returns
-    -------
-    tuple of str
-        The promises that hold, when all do.
 
     Raises
     ------

@@ -94,6 +94,7 @@ def test_the_guide_shows_every_file_of_the_package_in_full() -> None:
         assert shown[name] == text, f"{name} has changed; the guide shows:\n{shown[name]}"
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_guide_pass(environment: dict[str, str], source: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
     done = subprocess.run(
