@@ -7,6 +7,7 @@ none (or a fresh, empty one, as ``generate`` does). Leaving the block takes all 
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 from namm_mm.errors import NammWarning, UnsupportedError, UsageError, message
 from namm_mm.memory.cache import EvictingCache, forget_pending
-from namm_mm.memory.hooks import evicting_attention, pass_padding, with_cache
+from namm_mm.memory.caches import Caches
+from namm_mm.memory.hooks import after_call, before_call, evicting_attention, pass_padding
 from namm_mm.memory.layer import Rules
 from namm_mm.memory.swapping import swapped_attention
 from namm_mm.memory.watch import Watcher
@@ -43,7 +45,7 @@ class Memory:
     def __init__(self, layers: int, rules: Rules) -> None:
         self.layers = layers
         self.rules = rules
-        self._cache: EvictingCache | None = None
+        self.caches = Caches(layers, rules)
 
     @property
     def policy(self) -> Policy:
@@ -57,30 +59,22 @@ class Memory:
 
     @property
     def cache(self) -> EvictingCache:
-        """The cache of the newest sequences; pass it as ``past_key_values`` to go on with them."""
-        if self._cache is None:
-            self._cache = EvictingCache(self.layers, self.rules)
-        return self._cache
-
-    @property
-    def rows(self) -> int:
-        """Number of sequences in the cache; 0 before the first call."""
-        return 0 if self._cache is None else self._cache.batch
-
-    def begin(self) -> EvictingCache:
-        """Return a new cache, which becomes the newest one.
+        """The cache of the newest sequences; pass it as ``past_key_values`` to go on with them.
 
         The memory keeps the newest cache only. A thread that generates holds its own, so that
         threads may generate at the same time.
         """
-        self._cache = None
-        cache = EvictingCache(self.layers, self.rules)
-        self._cache = cache
-        return cache
+        return self.caches.newest or self.caches.begin()
+
+    @property
+    def rows(self) -> int:
+        """Number of sequences in the cache; 0 before the first call."""
+        newest = self.caches.newest
+        return 0 if newest is None else newest.batch
 
     def reset(self) -> None:
         """Forget: the next call begins new sequences."""
-        self._cache = None
+        self.caches.newest = None
 
     def usage(self, row: int = 0) -> MemoryUse:
         """Return the tokens and bytes of one row, now and at their peak."""
@@ -153,6 +147,7 @@ def attach(
     NammWarning
         A threshold runs with another interval or storage than it was set for.
     """
+    model = _unwrapped(model)
     policy = _policy(policy)
     interval = preferences.interval_for(policy, interval)
     storage = preferences.storage_for(policy, storage)
@@ -168,16 +163,41 @@ def attach(
 @contextmanager
 def _attached(model: nn.Module, config: Any, memory: Memory) -> Iterator[Memory]:
     _check_free(model, config)
+    names = [*inspect.signature(model.forward).parameters, "past_key_values"]
+    place = names.index("past_key_values")
     with swapped_attention(config, ATTENTION, evicting_attention, pass_padding):
-        hook = model.register_forward_pre_hook(
-            lambda _module, args, kwargs: (args, with_cache(memory.begin, kwargs)),
-            with_kwargs=True,
+        hooks = (
+            model.register_forward_pre_hook(
+                lambda called, args, kwargs: (
+                    args,
+                    before_call(memory.caches, called, args, kwargs, place),
+                ),
+                with_kwargs=True,
+            ),
+            model.register_forward_hook(
+                lambda called, _args, kwargs, _output: after_call(called, kwargs),
+                with_kwargs=True,
+            ),
         )
         try:
             yield memory
         finally:
-            hook.remove()
+            memory.caches.block.open = False
+            for hook in hooks:
+                hook.remove()
             forget_pending()
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model whose forward ``generate`` calls, inside adapters of PEFT and ``torch.compile``."""
+    while True:
+        kinds = {kind.__name__ for kind in type(model).__mro__}
+        if "OptimizedModule" in kinds:
+            model = model._orig_mod  # type: ignore[assignment]
+        elif "PeftModel" in kinds:
+            model = model.get_base_model()  # type: ignore[operator]
+        else:
+            return model
 
 
 def _policy(given: Policy | Namm | str) -> Policy:

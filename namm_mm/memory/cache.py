@@ -27,6 +27,17 @@ _CROP = (
 )
 
 
+class Block:
+    """Whether the ``with attach(...)`` block that a cache belongs to is still open."""
+
+    def __init__(self) -> None:
+        self.open = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Block:
+        """A copied cache belongs to the same block."""
+        return self
+
+
 def take_pending(keys: Tensor) -> EvictingLayer | None:
     """Return the layer whose ``update`` was given exactly these keys, once."""
     pending = _PENDING.get()
@@ -47,9 +58,9 @@ class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     is_compileable = False
     supports_early_init = False
 
-    def __init__(self, sequences: Sequences, memory: LayerMemory) -> None:
+    def __init__(self, sequences: Sequences, memory: LayerMemory, block: Block) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.sequences, self.memory = sequences, memory
+        self.sequences, self.memory, self.block = sequences, memory, block
         self.columns = 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -59,6 +70,11 @@ class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Take new keys and values (row, kv_head, column, head_dim); return them as they are."""
+        if not self.block.open:
+            raise RunError(
+                "this cache belongs to a `with attach(...)` block that was left: the model would "
+                "run without its memory. Use the cache inside its block."
+            )
         if _PENDING.get() is not None:
             _PENDING.set(None)
             raise RunError(
@@ -144,13 +160,28 @@ class EvictingCache(Cache):
         Number of attention layers of the model.
     rules
         Policy, interval, storage and protocol.
+    block
+        The ``with`` block that it belongs to.
     """
 
-    def __init__(self, layers: int, rules: Rules) -> None:
+    def __init__(self, layers: int, rules: Rules, block: Block) -> None:
         self.sequences = Sequences(layers, rules)
+        self.block = block
         super().__init__(
-            layers=[EvictingLayer(self.sequences, memory) for memory in self.sequences.memories]
+            layers=[
+                EvictingLayer(self.sequences, memory, block) for memory in self.sequences.memories
+            ]
         )
+
+    def check_served(self, model: str) -> None:
+        """Raise `UnsupportedError` unless every layer ran the memory's attention in each call."""
+        columns = [layer.columns for layer in self.layers]
+        served = sum(count == max(columns) > 0 for count in columns)
+        if served < len(columns):
+            raise UnsupportedError(
+                f"{model} ran {served} of its {len(columns)} layers through the memory's "
+                "attention: the others would keep everything. It cannot carry an evicting memory."
+            )
 
     @property
     def batch(self) -> int:

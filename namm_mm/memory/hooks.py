@@ -2,57 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import causal_mask_function
 
-from namm_mm.errors import RunError, UnsupportedError, message
+from namm_mm.errors import RunError, UnsupportedError, UsageError, message
 from namm_mm.memory.cache import EvictingCache, take_pending
+from namm_mm.memory.caches import Caches
 
 # Extra arguments of attention functions that change what is computed.
 _CHANGES_ATTENTION = ("softcap", "s_aux", "position_bias", "head_mask", "block_table")
 
 
-def with_cache(new_cache: Callable[[], EvictingCache], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the model's forward with our cache among them.
+_MASKS: ContextVar[frozenset[str]] = ContextVar("masks", default=frozenset())
+"""The kinds of mask that the running call of the model has asked for: ``causal``, ``sliding``."""
+
+
+def before_call(
+    caches: Caches,
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    place_of_cache: int,
+) -> dict[str, Any]:
+    """Return the keyword arguments of the model's forward with our cache among them.
 
     Parameters
     ----------
-    new_cache
-        Makes the cache of new sequences, for a call that brings none.
-    kwargs
-        The keyword arguments of the call.
+    caches
+        Finds or makes the cache of the call.
+    model
+        The model that is called.
+    args, kwargs
+        The arguments of the call.
+    place_of_cache
+        How many arguments may be given by position before ``past_key_values`` is one of them.
 
     Raises
     ------
+    UsageError
+        There is no token in the call.
     UnsupportedError
         The call asks for what an evicting memory does not serve, or brings another cache.
     """
-    given = kwargs.get("past_key_values")
     if kwargs.get("use_cache") is False:
         raise UnsupportedError(
             "the memory is the cache: got use_cache=False, expected True or nothing."
         )
-    if kwargs.get("output_attentions"):
+    asked = kwargs.get("output_attentions")
+    if model.config.output_attentions if asked is None else asked:  # type: ignore[union-attr]
         raise UnsupportedError(
             "attention weights are never built as a whole: got output_attentions=True. Read "
             "`memory.kept(layer)`, or run the model without a memory."
         )
-    if isinstance(given, EvictingCache):
-        return {**kwargs, "use_cache": True}
-    fresh = given is None or (type(given) is DynamicCache and given.get_seq_length() == 0)
-    if not fresh:
-        kind = type(given).__name__
-        length = given.get_seq_length() if isinstance(given, Cache) else "unknown"
+    if len(args) > place_of_cache:
         raise UnsupportedError(
-            f"cannot go on from another cache: got a {kind} of length {length}, expected none, or "
-            "`memory.cache` to continue. Static, quantised and sliding caches are not served."
+            "past_key_values was given by position: pass it by name, past_key_values=..., or leave "
+            "it out."
         )
-    return {**kwargs, "past_key_values": new_cache(), "use_cache": True}
+    for given in (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds")):
+        if isinstance(given, Tensor) and given.dim() > 1 and not given.shape[1]:
+            raise UsageError(
+                message("empty prompt", given="0 tokens", expected="a batch with 1 token or more")
+            )
+    _MASKS.set(frozenset())
+    cache = caches.for_call(kwargs.get("past_key_values"))
+    return {**kwargs, "past_key_values": cache, "use_cache": True}
+
+
+def after_call(model: nn.Module, kwargs: Mapping[str, Any]) -> None:
+    """Raise `UnsupportedError` if a layer of `model` did not run the memory's attention."""
+    cache = kwargs["past_key_values"]
+    if isinstance(cache, EvictingCache):
+        cache.check_served(type(model).__name__)
 
 
 def pass_padding(
@@ -65,7 +91,24 @@ def pass_padding(
             f"{type(config).__name__} asks for a mask that is not causal (bidirectional, packed or "
             "prefix attention), which an evicting memory does not serve."
         )
+    kind = "causal" if mask_function is causal_mask_function else "sliding"
+    _MASKS.set(_MASKS.get() | {kind})
     return attention_mask
+
+
+class _RefuseGradients(torch.autograd.Function):
+    """Passes the output of the memory's attention on, and refuses to go back through it."""
+
+    @staticmethod
+    def forward(_context: Any, out: Tensor, *_inputs: Tensor) -> Tensor:
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(_context: Any, *_gradients: Tensor) -> tuple[None, ...]:
+        raise UnsupportedError(
+            "gradients do not pass an evicting memory: what was evicted is gone. Train without "
+            "`attach`, or run under torch.no_grad()."
+        )
 
 
 def evicting_attention(
@@ -104,7 +147,12 @@ def evicting_attention(
             f"{type(module).__name__} passes {', '.join(changed)} to attention, which an evicting "
             "memory does not serve."
         )
+    if sliding_window is None and _MASKS.get() == {"sliding"}:
+        # Some families put the window into the mask alone, the same for all layers.
+        sliding_window = module.config.sliding_window  # type: ignore[union-attr, assignment]
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
     with torch.no_grad():
         out = layer.attend(query, key, value, attention_mask, factor, sliding_window)
-    return out.transpose(1, 2), None
+    if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad):
+        out = _RefuseGradients.apply(out, query, key, value)  # type: ignore[no-untyped-call]
+    return out.transpose(1, 2).contiguous(), None
