@@ -45,7 +45,10 @@ def test_the_full_policy_with_the_user_s_own_cache_is_the_plain_model() -> None:
     model, tokens = tiny_llama(), tiny_tokens(1, 60)
     own = DynamicCache()
     with torch.no_grad(), attach(model, "full"):
-        parts = [model(part, past_key_values=own).logits for part in tokens.split(20, 1)]
+        parts = [
+            model(part, past_key_values=own).logits
+            for part in (tokens[:, :20], tokens[:, 20:40], tokens[:, 40:])
+        ]
     with torch.no_grad():
         plain = model(tokens).logits
     torch.testing.assert_close(torch.cat(parts, 1), plain, rtol=1e-4, atol=1e-4)
@@ -89,7 +92,8 @@ def test_usage_tells_of_the_copy_that_the_last_call_went_on_with() -> None:
 
 def test_a_model_that_never_calls_the_memory_s_attention_is_refused() -> None:
     config = OpenAIGPTConfig(vocab_size=97, n_embd=32, n_layer=2, n_head=4, n_positions=256)
-    model = OpenAIGPTLMHeadModel(config).eval()
+    model: Any = OpenAIGPTLMHeadModel(config)
+    model.eval()
     with (
         torch.no_grad(),
         attach(model, create("recency", budget="tokens:4"), interval=8),
@@ -107,7 +111,8 @@ def test_a_sliding_window_that_a_family_puts_into_the_mask_alone_is_served() -> 
         use_sliding_window=True, sliding_window=16, max_window_layers=0,
         initializer_range=0.3,
     )  # fmt: skip
-    model = Qwen2MoeForCausalLM(config).eval()
+    model: Any = Qwen2MoeForCausalLM(config)
+    model.eval()
     tokens = tiny_tokens(1, 60)
     with torch.no_grad():
         plain = model(tokens).logits
