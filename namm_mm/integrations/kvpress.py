@@ -1,4 +1,4 @@
-"""kvpress both ways: its scorer presses as policies, and a NAMM as one of its presses.
+"""Scorer presses of kvpress as policies.
 
 kvpress (NVIDIA, Apache-2.0) prunes a cache once, after the prompt. Its ``ScorerPress`` gives every
 cached key a score, as a policy does, from the layer's module, inputs, keys and values::
@@ -7,12 +7,9 @@ cached key a score, as a policy does, from the layer's module, inputs, keys and 
     with attach_press(model, ExpectedAttentionPress(), budget=0.5) as memory:
         model.generate(**inputs)
 
-    with namm_press("namm.safetensors")(model):          # kvpress's own way
-        model.generate(**inputs)
-
-The two directions live in different environments. kvpress asks for a transformers below 5.3 and
-this package's memory for 5.17 or later: presses run here with kvpress installed by
-``pip install --no-deps kvpress``, and a NAMM runs there with ``pip install --no-deps namm-mm``.
+kvpress asks for a transformers below 5.3 and this package's memory for 5.17 or later: presses run
+here with kvpress installed by ``pip install --no-deps kvpress``. The other direction, a NAMM as a
+press, is :mod:`namm_mm.integrations.kvpress_namm`.
 """
 
 from __future__ import annotations
@@ -20,21 +17,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
-from namm_mm.errors import RunError, UnsupportedError, UsageError, message
+import torch
+from torch import Tensor, nn
+
+from namm_mm.errors import UnsupportedError, UsageError, message
+from namm_mm.memory import Memory, attach
 from namm_mm.policies.base import QUARTER, AnyBudget, LayerView, Policy
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-    from namm_mm.memory import Memory
-    from namm_mm.namm import Namm
 
 HISTORY = 512
 """Inputs of a layer that are kept from earlier calls, for presses that look at the last queries."""
+
+
+@runtime_checkable
+class ScoringPress(Protocol):
+    """What a ``ScorerPress`` of kvpress has."""
+
+    def score(
+        self, module: Any, hidden_states: Any, keys: Any, values: Any, attentions: Any, kwargs: Any
+    ) -> Tensor:
+        """Return a score for each key: (row, kv_head, token)."""
+        ...
+
+
+@runtime_checkable
+class _FittedPress(Protocol):
+    """A press that takes something from the model before it is used."""
+
+    def post_init_from_model(self, model: nn.Module) -> None: ...
+
+
+@runtime_checkable
+class _Decoder(Protocol):
+    """What kvpress knows of a model."""
+
+    layers: Any
+    rotary_emb: nn.Module
 
 
 @dataclass
@@ -63,12 +82,12 @@ class PressPolicy(Policy):
         A ``ScorerPress``; its compression ratio is not used.
     """
 
-    press: Any
+    press: ScoringPress
     inputs: dict[int, _Inputs] = field(default_factory=dict, repr=False, compare=False)
 
     def check(self) -> None:
         """Raise `UsageError` for what is no press that scores."""
-        if not hasattr(self.press, "score"):
+        if not isinstance(self.press, ScoringPress):
             raise UsageError(
                 message(
                     "not a press that scores",
@@ -105,7 +124,7 @@ class PressPolicy(Policy):
 @contextmanager
 def attach_press(
     model: nn.Module,
-    press: Any,
+    press: ScoringPress,
     *,
     budget: AnyBudget = QUARTER,
     protocol: str = "prune_after_prefill",
@@ -130,25 +149,14 @@ def attach_press(
     UnsupportedError
         The model is laid out otherwise.
     """
-    from namm_mm.memory import attach
-
-    decoder: Any = getattr(model, "model", None)
-    decoder = getattr(decoder, "language_model", decoder)
-    if not hasattr(decoder, "layers") or not hasattr(decoder, "rotary_emb"):
-        raise UnsupportedError(
-            message(
-                "kvpress does not know this model",
-                given=type(model).__name__,
-                expected="a decoder with model.layers and model.rotary_emb, such as Llama",
-            )
-        )
+    decoder = _decoder(model)
     policy = PressPolicy(press, budget=budget)
-    if hasattr(press, "post_init_from_model"):
+    if isinstance(press, _FittedPress):
         press.post_init_from_model(model)
     with ExitStack() as stack:
         for layer in decoder.layers:
             module = layer.self_attn
-            if not hasattr(module, "rotary_emb"):  # kvpress lends it to each layer, too
+            if "rotary_emb" not in dict(module.named_children()):  # kvpress lends it, too
                 module.rotary_emb = decoder.rotary_emb
                 stack.callback(delattr, module, "rotary_emb")
             handle = module.register_forward_pre_hook(_watcher(policy), with_kwargs=True)
@@ -156,9 +164,24 @@ def attach_press(
         yield stack.enter_context(attach(model, policy, interval=interval, protocol=protocol))
 
 
+def _decoder(model: nn.Module) -> _Decoder:
+    """Return the decoder of a language model, or of one that also sees."""
+    found = dict(model.named_modules())
+    for name in ("model.language_model", "model"):
+        module = found.get(name)
+        if isinstance(module, _Decoder):
+            return module
+    raise UnsupportedError(
+        message(
+            "kvpress does not know this model",
+            given=type(model).__name__,
+            expected="a decoder with model.layers and model.rotary_emb, such as Llama",
+        )
+    )
+
+
 def _watcher(policy: PressPolicy) -> Any:
-    """A hook that notes what an attention layer is given."""
-    import torch
+    """Return a hook that notes what an attention layer is given."""
 
     def watch(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
@@ -174,135 +197,3 @@ def _watcher(policy: PressPolicy) -> Any:
         policy.inputs[module.layer_idx] = _Inputs(module, hidden, cos, sin, end)
 
     return watch
-
-
-def namm_press(
-    checkpoint: Namm | str | Path = "general", compression_ratio: float | None = None
-) -> Any:
-    """Make a press of kvpress that scores with a NAMM.
-
-    Parameters
-    ----------
-    checkpoint
-        A loaded network, the name of a bundled one, or a file.
-    compression_ratio
-        Part of the tokens to drop, as for other presses; None keeps what scores 0 or more, the
-        NAMM's own rule.
-
-    Returns
-    -------
-    ScorerPress
-        With ``score`` and ``compress``; it prunes once, after the prompt.
-
-    Raises
-    ------
-    RunError
-        kvpress is not installed.
-    """
-    try:
-        from kvpress.presses.scorer_press import ScorerPress
-    except ImportError as error:
-        raise RunError(
-            message(
-                f"kvpress cannot be imported ({error})",
-                given="namm_press",
-                expected="an environment with kvpress",
-                then="`pip install kvpress` in an environment of its own, then "
-                "`pip install --no-deps namm-mm`.",
-            )
-        ) from error
-    from namm_mm.policies.namm import NammPolicy
-
-    policy = NammPolicy(checkpoint)
-
-    class NammPress(ScorerPress):  # type: ignore[misc]
-        """A NAMM as a press."""
-
-        def score(
-            self,
-            module: Any,
-            hidden_states: Tensor,
-            keys: Tensor,
-            values: Tensor,
-            attentions: Tensor | None,
-            kwargs: Any,
-        ) -> Tensor:
-            queries = _queries(module, hidden_states, kwargs["position_embeddings"])
-            return namm_scores(policy, queries, keys, float(module.scaling))
-
-        def compress(
-            self,
-            module: Any,
-            hidden_states: Tensor,
-            keys: Tensor,
-            values: Tensor,
-            attentions: Tensor | None,
-            kwargs: Any,
-        ) -> tuple[Tensor, Tensor]:
-            if compression_ratio is not None:
-                kept: tuple[Tensor, Tensor] = super().compress(
-                    module, hidden_states, keys, values, attentions, kwargs
-                )
-                return kept
-            scores = self.score(module, hidden_states, keys, values, attentions, kwargs)
-            index = kept_by_threshold(scores)[..., None].expand(-1, -1, -1, keys.shape[-1])
-            return keys.gather(2, index).contiguous(), values.gather(2, index).contiguous()
-
-    return NammPress(compression_ratio=compression_ratio or 0.0)
-
-
-def kept_by_threshold(scores: Tensor) -> Tensor:
-    """Positions (row, kv_head, kept) of the official rule, ascending.
-
-    Every head keeps as many as the one with most scores at or above 0, and the newest token.
-    """
-    import torch
-
-    scores = scores.clone()
-    scores[..., -1] = torch.inf
-    count = int((scores >= 0).sum(-1).max())
-    return scores.topk(count, dim=-1).indices.sort(dim=-1).values
-
-
-def namm_scores(policy: Any, queries: Tensor, keys: Tensor, scaling: float) -> Tensor:
-    """Scores (row, kv_head, slot) of a prompt's keys, from the attention that they received.
-
-    Parameters
-    ----------
-    policy
-        A :class:`~namm_mm.policies.namm.NammPolicy`.
-    queries, keys
-        (row, query_head, token, head_dim) and (row, kv_head, token, head_dim), rotated, of the
-        whole prompt.
-    scaling
-        What products are multiplied with before the softmax.
-    """
-    import torch
-
-    spectrogram = policy.spectrogram
-    rows, heads, count = keys.shape[:3]
-    group = queries.shape[1] // heads
-    state = spectrogram.initial(rows, heads, count, keys.device)
-    positions = torch.arange(count, device=keys.device)
-    hop = spectrogram.hop
-    for start in range(0, count - count % hop, hop):
-        part = queries[:, :, start : start + hop].reshape(rows, heads, group, hop, -1).float()
-        product = part @ keys.float()[:, :, None].transpose(-1, -2) * scaling
-        late = positions[None, :] > positions[start : start + hop, None]
-        weights = product.masked_fill(late, -torch.inf).softmax(-1).mean(2)
-        state = spectrogram.advance(state, weights)
-    age = ((count - 1) - positions).expand(rows, heads, -1)
-    lengths = torch.full((rows, heads), count, device=keys.device)
-    network = policy.network.to(keys.device)
-    scores: Tensor = network.score(state.ema, age, lengths)
-    return scores
-
-
-def _queries(module: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    from kvpress.utils import get_prerope_query_states
-    from transformers.models.llama.modeling_llama import rotate_half
-
-    queries: torch.Tensor = get_prerope_query_states(module, hidden)
-    cos, sin = (part.unsqueeze(1) for part in rotary)
-    turned: Tensor = rotate_half(queries)  # type: ignore[no-untyped-call]
-    return queries * cos + turned * sin

@@ -16,14 +16,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.memory import Memory, attach
+from namm_mm.memory.watch import Update, Watcher
+from namm_mm.policies import budgets, create
+from namm_mm.policies.base import Policy
 from namm_mm.records import PROTOCOLS, STORAGES, Sample
-
-if TYPE_CHECKING:
-    from namm_mm.memory import Memory
-    from namm_mm.memory.watch import Update, Watcher
 
 WRAPPERS: Mapping[str, tuple[str | None, str | None]] = {
     "llava_hf": ("LlavaHf", "LlavaHf"),
@@ -56,29 +57,24 @@ class MemoryArguments:
     protocol: str = "streaming"
 
     def __post_init__(self) -> None:
-        for name, valid in (("storage", STORAGES), ("protocol", PROTOCOLS)):
-            given = getattr(self, name)
+        words = (("storage", self.storage, STORAGES), ("protocol", self.protocol, PROTOCOLS))
+        for name, given, valid in words:
             if given not in valid:
                 raise UsageError(
                     message(f"unknown {name}", given=given, expected="a known one", valid=valid)
                 )
         self.make()
 
-    def make(self) -> Any:
+    def make(self) -> Policy:
         """Build the policy under its budget."""
-        from namm_mm.policies import budgets, create
-
-        options = {"checkpoint": self.checkpoint} if self.checkpoint else {}
-        policy: Any = create(self.policy, **options)
-        if not self.budget:
-            return policy
-        selection = budgets.parse(self.budget)
-        return dataclasses.replace(policy, budget=selection)
+        options: dict[str, Any] = {"checkpoint": self.checkpoint} if self.checkpoint else {}
+        if self.budget:
+            options["budget"] = budgets.parse(self.budget)
+        policy: Policy = create(self.policy, **options)
+        return policy
 
     def attach(self, model: Any, watcher: Watcher | None = None) -> Any:
         """Attach a memory to `model`."""
-        from namm_mm.memory import attach
-
         return attach(
             model,
             self.make(),
@@ -222,8 +218,6 @@ def _ran(memory: Memory) -> bool:
 @cache
 def _our_model() -> type:
     from lmms_eval.api.model import lmms
-
-    from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 
     class NammVideo(lmms):  # type: ignore[misc]
         """Our video adapter as a model of lmms-eval; takes prompts about one video file."""

@@ -9,6 +9,7 @@ import torch
 from transformers import __version__ as transformers_version
 
 from namm_mm.errors import UnsupportedError, UsageError
+from namm_mm.integrations.kvpress_namm import kept_by_threshold, namm_press
 from namm_mm.namm import Namm
 from namm_mm.policies import Budget, create
 from namm_mm.policies.namm import NammPolicy
@@ -19,7 +20,6 @@ pytestmark = pytest.mark.numeric
 kvpress = pytest.importorskip(
     "kvpress", reason="kvpress is not installed: make test-kvpress makes an environment for it"
 )
-bridge = pytest.importorskip("namm_mm.integrations.kvpress")
 memory_runs = tuple(map(int, transformers_version.split(".")[:2])) >= (5, 17)
 with_memory = pytest.mark.skipif(
     not memory_runs, reason=f"our memory needs transformers 5.17, here is {transformers_version}"
@@ -27,6 +27,8 @@ with_memory = pytest.mark.skipif(
 with_hooks = pytest.mark.skipif(
     memory_runs, reason=f"kvpress's hooks need transformers < 5.3, here is {transformers_version}"
 )
+if memory_runs:
+    from namm_mm.integrations import kvpress as bridge
 PROMPT = 192
 
 
@@ -127,7 +129,7 @@ def test_a_press_keeps_what_it_scores_highest(model: Any, ids: torch.Tensor, nam
 @with_memory
 def test_what_cannot_be_pressed_is_refused(model: Any, ids: torch.Tensor) -> None:
     with pytest.raises(UsageError, match="not a press that scores"):
-        bridge.PressPolicy(object())
+        bridge.PressPolicy(object())  # type: ignore[arg-type]
     padded = torch.ones(2, PROMPT, dtype=torch.long)
     padded[0, :20] = 0
     press = bridge.attach_press(model, kvpress.KnormPress(), budget=Budget(tokens=9))
@@ -161,7 +163,7 @@ def test_a_namm_press_scores_as_our_memory_does(model: Any, ids: torch.Tensor) -
     ):
         model(ids)
     pressed: dict[int, torch.Tensor] = {}
-    press = bridge.namm_press(namm)
+    press = namm_press(namm)
     plain = press.score
 
     def score(module: Any, *rest: Any) -> torch.Tensor:
@@ -173,7 +175,7 @@ def test_a_namm_press_scores_as_our_memory_does(model: Any, ids: torch.Tensor) -
         model(ids)
     for layer, found in pressed.items():
         torch.testing.assert_close(found, inputs[layer], atol=2e-4, rtol=2e-4)
-        positions = bridge.kept_by_threshold(inputs[layer])
+        positions = kept_by_threshold(inputs[layer])
         assert [p.tolist() for p in memory.kept(layer)] == positions[0].tolist()
 
 
@@ -183,7 +185,7 @@ def test_a_namm_press_compresses_in_kvpress_itself(model: Any, ids: torch.Tensor
 
     torch.manual_seed(5)  # a network under which no head keeps everything
     for ratio, size in ((None, None), (0.75, PROMPT // 4)):
-        press = bridge.namm_press(network(), compression_ratio=ratio)
+        press = namm_press(network(), compression_ratio=ratio)
         cache = DynamicCache()
         with torch.no_grad(), press(model):
             model(ids, past_key_values=cache)

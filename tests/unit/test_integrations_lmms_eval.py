@@ -23,6 +23,7 @@ from namm_mm.errors import RunError, UsageError
 from namm_mm.integrations import lmms_eval as plugin
 from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import save
+from namm_mm.policies import Budget
 
 needs_lmms_eval = pytest.mark.skipif(
     find_spec("lmms_eval") is None, reason="lmms-eval is not installed"
@@ -33,7 +34,7 @@ def test_arguments_are_parted_and_checked() -> None:
     given = {"pretrained": "x", "policy": "h2o", "budget": "tokens:8", "frames": 4}
     memory, rest = plugin.split_arguments(given)
     assert rest == {"pretrained": "x", "frames": 4}
-    assert memory.make().selection.tokens == 8
+    assert memory.make().selection == Budget(tokens=8)
     with pytest.raises(UsageError, match="Did you mean 'per_head'"):
         plugin.split_arguments({"storage": "perhead"})
     with pytest.raises(UsageError, match="Did you mean 'recency'"):
