@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -11,13 +10,9 @@ from torch import Tensor
 
 from namm_mm.errors import UsageError, message
 from namm_mm.namm import Namm
-from namm_mm.namm.bam import Bam
-from namm_mm.namm.mlp import Linear, Mlp
-from namm_mm.namm.network import Scorer
+from namm_mm.namm.network import SCORERS, Scorer
 from namm_mm.observations.spectrogram import SpectrogramOf
 from namm_mm.policies.base import THRESHOLD, AnyBudget, LayerView, Policy
-
-_SCORERS: Mapping[str, Callable[..., Scorer]] = {"bam": Bam, "mlp": Mlp, "linear": Linear}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +41,7 @@ class Population(Policy):
         for name, shape in self.namm.layout.shapes.items():
             stacked = torch.stack([part[name] for part in split])
             parts[name] = stacked.reshape(len(split), 1, *([1] if len(shape) == 1 else []), *shape)
-        object.__setattr__(self, "scorer", _SCORERS[self.namm.scorer](**parts))
+        object.__setattr__(self, "scorer", SCORERS[self.namm.scorer](**parts))
 
     @property
     def needs(self) -> SpectrogramOf:

@@ -203,6 +203,6 @@ class Recorder(Policy):
 
 def _scores_of(namm: Namm, observed: Tensor, lengths: Tensor) -> Callable[[Tensor], Tensor]:
     def run(vector: Tensor) -> Tensor:
-        return SCORERS[namm.scorer](vector).score(observed, lengths).flatten()
+        return SCORERS[namm.scorer].from_vector(vector).score(observed, lengths).flatten()
 
     return run

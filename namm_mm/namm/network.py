@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,11 +29,12 @@ class Scorer(Protocol):
         ...
 
 
-SCORERS: Mapping[str, Callable[[Tensor], Scorer]] = {
-    "bam": Bam.from_vector,
-    "mlp": Mlp.from_vector,
-    "linear": Linear.from_vector,
+SCORERS: Mapping[str, type[Bam] | type[Mlp] | type[Linear]] = {
+    "bam": Bam,
+    "mlp": Mlp,
+    "linear": Linear,
 }
+"""The only table of scorers, by the name that a card holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +236,7 @@ class Namm:
         Tensor
             (row, head, slot) float32, higher stays; meaningless in empty slots.
         """
-        scorer = SCORERS[self.scorer](self.parameters)
+        scorer = SCORERS[self.scorer].from_vector(self.parameters)
         return scorer.score(self.features(spectrum, age), lengths)
 
     def to(self, device: torch.device | str) -> Namm:

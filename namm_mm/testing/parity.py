@@ -201,7 +201,8 @@ class _Replay:
             yield "age", age_embedding(age), FEATURE_TOLERANCE
         vector = self.drive.arrays.get("params")
         if embedding is not None and vector is not None:
-            scorer = SCORERS[layout_of(vector.reshape(-1)).scorer](vector.reshape(-1))
+            flat = vector.reshape(-1)
+            scorer = SCORERS[layout_of(flat).scorer].from_vector(flat)
             lengths = torch.full((1, self.heads), age.shape[2])
             yield "score", scorer.score(embedding, lengths), SCORE_TOLERANCE
 
