@@ -8,7 +8,7 @@ which a memory can be attached.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from namm_mm.memory import Memory
     from namm_mm.records import Agent
 
-_HISTORIES = ("cache", "window")
-
 
 class DecisionTransformerAdapter(ActingAdapter):
     """Acts in batches of environments with a Decision Transformer.
@@ -43,11 +41,6 @@ class DecisionTransformerAdapter(ActingAdapter):
     model
         A bundled asset (``pocket_rl_hopper``), a local folder in hub layout, or a hub id such as
         ``edbeeching/decision-transformer-gym-hopper-medium``.
-    history
-        ``cache``: every token is encoded once and stays cached, or is forgotten by the memory.
-        ``window``: the last steps are re-encoded each time, as published; it takes no memory.
-    window
-        Steps of that window; None takes what the model was trained on.
     device, dtype
         Where and in which precision the model runs; ``auto`` takes CUDA where there is one, and
         bfloat16 where the device computes in it.
@@ -58,28 +51,28 @@ class DecisionTransformerAdapter(ActingAdapter):
     def __init__(
         self,
         model: str = "pocket_rl_hopper",
-        history: Literal["cache", "window"] = "cache",
-        window: int | None = None,
         device: str = "auto",
         dtype: str = "float32",
         state_mean: Sequence[float] | None = None,
         state_std: Sequence[float] | None = None,
+        history: str | None = None,
     ) -> None:
-        for what, given, valid in (
-            ("history", history, _HISTORIES),
-            ("dtype", dtype, loading.DTYPES),
-        ):
-            if given not in valid:
-                raise UsageError(
-                    message(f"unknown {what}", given=given, expected=f"a {what}", valid=valid)
+        if history is not None:
+            raise UsageError(
+                message(
+                    "the option history is gone",
+                    given=history,
+                    expected="no such option: tokens are cached",
+                    then="The policy `window` encodes the last steps anew: policies=[window].",
                 )
-        if window is not None and window < 1:
-            raise UsageError(message("wrong window", given=window, expected="1 or more steps"))
+            )
+        if dtype not in loading.DTYPES:
+            raise UsageError(
+                message("unknown dtype", given=dtype, expected="a dtype", valid=loading.DTYPES)
+            )
         if (state_mean is None) != (state_std is None):
             raise UsageError("state_mean and state_std come together: give both or neither.")
         self._name = str(model)
-        self._history = history
-        self._window = window
         self._device = device
         self._dtype = dtype
         self._statistics = (
@@ -162,16 +155,8 @@ class DecisionTransformerAdapter(ActingAdapter):
 
         A `memory`, attached to `backbone` by the caller, is reset: its sequences begin here.
         """
-        model, facts = self._loaded()
+        model, _ = self._loaded()
         normalization = self._normalization(environments)
-        if self._history == "window":
-            if memory is not None:
-                raise UsageError(
-                    "history=window re-encodes its steps and has no cache to forget from: "
-                    "use history=cache with a policy, or run history=window without a memory."
-                )
-            window = self._window or facts.window
-            return WindowAgent(model, normalization, environments, target_return, window)
         if memory is not None:
             memory.reset()
         return StreamingAgent(model, normalization, environments, target_return, memory)

@@ -18,13 +18,14 @@ import statistics
 import time
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from namm_mm import attach, policy
 from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
 from namm_mm.policies import Budget, budgets
+from namm_mm.records import Agent
 from namm_mm.tasks.offline_rl import OfflineRlTask
 
 
@@ -66,8 +67,7 @@ def main() -> None:
     )
     print("protocol     score   +-se  return  length  tokens at end  steps/s  steps/CPU-s")
     for protocol in args.protocols:
-        history: Literal["cache", "window"] = "window" if protocol == "window" else "cache"
-        adapter = DecisionTransformerAdapter(args.model, history=history, device="cpu")
+        adapter = DecisionTransformerAdapter(args.model, device="cpu")
         adapter.load()
         name, _, tokens_kept = protocol.partition(":")
         newest = Budget(tokens=int(tokens_kept or 3 * adapter.control_facts.window))
@@ -86,7 +86,12 @@ def main() -> None:
             attached = attach(adapter.backbone, policy(protocol), interval=args.interval)
         wall, processor = time.perf_counter(), time.process_time()
         with attached as memory:
-            agent = adapter.agent(len(samples), memory, target_return=task.target_return())
+            count, target = len(samples), task.target_return()
+            if protocol == "window":
+                tokens_held = 3 * adapter.control_facts.window
+                agent: Agent = adapter.window_agent(count, tokens_held, target_return=target)
+            else:
+                agent = adapter.agent(count, memory, target_return=target)
             episodes, tokens = [], []
             for episode in task.play(samples, agent):
                 episodes.append(episode)

@@ -107,13 +107,11 @@ def _play(agent: Any, task: OfflineRlTask, samples: Any) -> float:
 
 @contextmanager
 def _agent(protocol: str, args: argparse.Namespace, task: OfflineRlTask) -> Iterator[Any]:
-    window = protocol == "window"
-    adapter = DecisionTransformerAdapter(
-        args.model, history="window" if window else "cache", device="cpu"
-    )
+    adapter = DecisionTransformerAdapter(args.model, device="cpu")
     adapter.load()
-    if window:
-        yield adapter.agent(args.batch, None, target_return=task.target_return())
+    if protocol == "window":
+        tokens = 3 * adapter.control_facts.window
+        yield adapter.window_agent(args.batch, tokens, target_return=task.target_return())
         return
     chosen: Any = policy(protocol)
     rules: dict[str, Any] = {"interval": args.interval}

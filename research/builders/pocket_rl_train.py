@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from namm_mm.records import Agent
     from namm_mm.tasks.offline_rl.task import OfflineRlTask
 
 STATE = "training.pt"
@@ -239,6 +240,7 @@ def select(
     Scores are kept in ``selection.json`` as they come, so that a second call resumes.
     """
     from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
+    from namm_mm.adapters.control.agents import TOKENS_PER_STEP
 
     path = folder / SELECTION
     scores: dict[int, float] = {}
@@ -247,11 +249,13 @@ def select(
     samples = task.samples("validation", episodes, 0)
     for update in updates:
         if update not in scores:
-            adapter = DecisionTransformerAdapter(
-                str(checkpoint_folder(folder, update)), history=history
-            )
+            adapter = DecisionTransformerAdapter(str(checkpoint_folder(folder, update)))
             adapter.load()
-            agent = adapter.agent(len(samples), None, target_return=task.target_return())
+            target, count = task.target_return(), len(samples)
+            agent: Agent = adapter.agent(count, None, target_return=target)
+            if history == "window":
+                tokens = TOKENS_PER_STEP * adapter.control_facts.window
+                agent = adapter.window_agent(count, tokens, target_return=target)
             scores[update] = float(np.mean([e.score.value for e in task.play(samples, agent)]))
             path.write_text(json.dumps(scores), encoding="utf-8")
             on_score(update, scores[update])

@@ -30,6 +30,9 @@ pytestmark = pytest.mark.numeric
 STATE, ACTION, SCALE, TARGET = 5, 2, 100.0, 30.0
 
 
+TOKENS = 12  # four steps: the window of the model
+
+
 def save_model(folder: Path, *, max_ep_len: int = 40, window: int = 4) -> Path:
     """Write a small model whose attention is far from uniform, with its control.json."""
     torch.manual_seed(3)
@@ -122,17 +125,15 @@ def test_streaming_gives_the_actions_of_one_full_forward(
 def test_the_window_is_a_fresh_forward_over_the_last_steps(
     adapter: DecisionTransformerAdapter, tmp_path: Path
 ) -> None:
-    window = DecisionTransformerAdapter(str(tmp_path / "dt"), history="window", device="cpu")
-    window.load()
     observations, rewards = episode(steps=4, rows=2)
-    actions = drive(window.agent(2, None, target_return=TARGET), observations, rewards)
+    actions = drive(adapter.window_agent(2, TOKENS, target_return=TARGET), observations, rewards)
     expected = full_forward(adapter, observations, rewards, actions)
     np.testing.assert_allclose(actions, expected, atol=1e-5)
     observations, rewards = episode(steps=9, rows=2)
-    longer = drive(window.agent(2, None, target_return=TARGET), observations, rewards)
+    longer = drive(adapter.window_agent(2, TOKENS, target_return=TARGET), observations, rewards)
     forgotten = observations.copy()
     forgotten[:5] += 1.0
-    agent = window.agent(2, None, target_return=TARGET)
+    agent = adapter.window_agent(2, TOKENS, target_return=TARGET)
     agent_actions = drive(agent, forgotten, rewards)
     assert not np.allclose(agent_actions[7], longer[7], atol=1e-3)  # it still sees step 4
     cached = drive(adapter.agent(2, None, target_return=TARGET), observations, rewards)
@@ -246,9 +247,8 @@ def test_a_published_checkpoint_in_a_local_folder_gets_its_statistics(tmp_path: 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"history": "cash"}, "Did you mean 'cache'"),
         ({"dtype": "float8"}, "unknown dtype"),
-        ({"window": 0}, "wrong window"),
+        ({"history": "cache"}, "history is gone"),
         ({"state_mean": [0.0]}, "give both"),
     ],
 )
@@ -293,15 +293,10 @@ def test_damaged_files_are_named(
         DecisionTransformerAdapter(str(folder), device="cpu").load()
 
 
-def test_the_window_takes_no_memory_and_an_absent_device_is_named(tmp_path: Path) -> None:
+def test_the_old_option_names_the_policy_and_an_absent_device_is_named(tmp_path: Path) -> None:
     folder = str(save_model(tmp_path / "dt"))
-    window = DecisionTransformerAdapter(folder, history="window", device="cpu")
-    window.load()
-    with (
-        attach(window.backbone, create("full")) as memory,
-        pytest.raises(UsageError, match="no cache to forget from"),
-    ):
-        window.agent(1, memory, target_return=TARGET)
+    with pytest.raises(UsageError, match=r"history is gone: got 'window'.*policies=\[window\]"):
+        DecisionTransformerAdapter(folder, history="window")
     with pytest.raises(UsageError, match="not loaded"):
         _ = DecisionTransformerAdapter(folder).backbone
     if not torch.cuda.is_available():
