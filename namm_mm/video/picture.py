@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from fractions import Fraction
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from av.sidedata.sidedata import SideDataContainer
     from av.video.frame import VideoFrame
     from numpy.typing import NDArray
+
+# The clock of a frame whose stream has none. The filters ask for a clock and do not use it.
+TICK = Fraction(1, 1000)
 
 _Kind = tuple[int, int, str, bytes]
 
@@ -61,7 +65,7 @@ class Painter:
                 width=frame.width,
                 height=frame.height,
                 format=frame.format,
-                time_base=frame.time_base,
+                time_base=frame.time_base or TICK,
             ),
             *(graph.add(name, options) for name, options in turns),
             graph.add("scale", scale),
