@@ -174,8 +174,8 @@ def read_json(source: Path | str, file: str, name: str) -> dict[str, Any]:
     if found is None:
         return {}
     try:
-        return dict(json.loads(Path(found).read_text(encoding="utf-8")))
-    except ValueError as error:
+        return dict(json.loads(Path(found).read_text(encoding="utf-8-sig")))
+    except (ValueError, RecursionError) as error:
         raise RunError(
             message(
                 f"{file} of {name!r} is not valid JSON ({error})",

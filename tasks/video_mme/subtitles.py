@@ -45,7 +45,7 @@ def read_srt(path: Path) -> tuple[list[Subtitle], int]:
     begins = [at for at in range(len(lines)) if _begins(lines, at)]
     found: dict[tuple[float, float], str] = {}
     unread = 0
-    for begin, after in zip(begins, [*begins[1:], len(lines) + 1], strict=True):
+    for begin, after in zip(begins, [*begins[1:], len(lines) + 1], strict=False):
         text = [line for line in lines[begin + 1 : after - 1] if line.strip()]
         start, end = _times(lines[begin])
         if start is None or end is None:

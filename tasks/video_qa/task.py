@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -13,6 +13,7 @@ from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Sample, Score
 from namm_mm.records.shape import TEXT, VIDEO
 from namm_mm.tasks.base import AnsweringTask, names
+from namm_mm.tasks.text_files import is_there
 from namm_mm.tasks.video_qa import folder as own
 from namm_mm.tasks.video_qa import generated
 from namm_mm.tasks.video_qa.questions import COVERED, FAMILIES
@@ -107,17 +108,33 @@ class VideoQaTask(AnsweringTask):
         value = float(_words(answer.text) == _words(sample.answer))
         return Score(value, "exact_match", {"right": sample.answer, "said": answer.text})
 
-    def missing(self, samples: Sequence[Sample]) -> Iterator[str]:
-        """Yield one sentence for the videos of a folder's questions that are not there."""
-        gone = [s for s in samples if s.video is not None and not s.video.is_file()]
-        if gone and self.source != GENERATED:
-            named = [f"{sample.video.name} ({sample.id})" for sample in gone if sample.video]
-            more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
-            yield message(
-                f"{len(gone)} of {len(samples)} questions have no video",
-                given=f"{', '.join(named[:LISTED])}{more}",
-                expected=f"files in {self._folder}, as {own.QUESTIONS} names them",
-            )
+    def missing(self, samples: Sequence[Sample]) -> Sequence[str]:
+        """Return one sentence if the video of no question of a folder is there."""
+        gone, said = self._gone(samples)
+        return [said] if gone and gone == len(samples) else []
+
+    def notices(self, samples: Sequence[Sample]) -> Sequence[str]:
+        """Return one sentence if videos of a folder's questions are missing, but not all."""
+        gone, said = self._gone(samples)
+        counted = "Their questions are counted as errors; the others run."
+        return [f"{said} {counted}"] if 0 < gone < len(samples) else []
+
+    def _gone(self, samples: Sequence[Sample]) -> tuple[int, str]:
+        """How many questions of a folder have no video, and which, in words."""
+        if self.source == GENERATED:
+            return 0, ""
+        named = [
+            f"{sample.video.name} ({sample.id})"
+            for sample in samples
+            if sample.video is not None and not is_there(sample.video)
+        ]
+        more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
+        said = message(
+            f"{len(named)} of {len(samples)} questions have no video",
+            given=f"{', '.join(named[:LISTED])}{more}",
+            expected=f"files in {self._folder}, as {own.QUESTIONS} names them",
+        )
+        return len(named), said
 
     def fingerprint(self) -> str:
         """Short hash of the generator's output, or of a folder's questions and video sizes."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import benchmark_folders
 import pytest
 from synthetic_records import make_record
@@ -25,10 +26,12 @@ from namm_mm.tasks.longvideobench import LongVideoBenchTask
 from namm_mm.tasks.longvideobench.subtitles import frame_moments, interleave
 from namm_mm.tasks.mlvu import MlvuTask
 from namm_mm.tasks.video_benchmarks import files
+from namm_mm.tasks.video_benchmarks.clocks import seconds
 from namm_mm.tasks.video_benchmarks.replies import first_letter, ranked_letter
 from namm_mm.tasks.video_mme import VideoMmeTask
-from namm_mm.tasks.video_mme.subtitles import Subtitle, shown
+from namm_mm.tasks.video_mme.subtitles import Subtitle, read_srt, shown
 from namm_mm.tasks.video_qa import VideoQaTask
+from namm_mm.video import frame_count
 
 LIST = "A. a red wall\nB. a blue wall\nC. a dog\nD. a cat\n"
 CHOOSE = "Answer with the option's letter from the given choices directly."
@@ -330,3 +333,107 @@ def test_wrong_requests_are_usage_errors(tmp_path: Path, lvb: Path, mme: Path) -
     broken = [sample for sample in task.samples("validation", None, 0) if sample.fault]
     assert len(broken) == 2
     assert all("task.subtitles=false" in sample.fault for sample in broken)
+
+
+@pytest.mark.parametrize(
+    ("text", "entries", "unread"),
+    [
+        ("1\n00:00:01,000 --> 00:00:02,500\na\nb\n", [(1.0, 2.5, "a b")], 0),
+        ("1\n00:00:01.000 --> 00:00:02.500\na\n", [(1.0, 2.5, "a")], 0),
+        ("1\n01:02 --> 01:03\na\n", [(62.0, 63.0, "a")], 0),
+        ("1\nNone --> None\na\n\n2\n0:00:01,0 --> 0:00:02,0\nb\n", [(1.0, 2.0, "b")], 1),
+        ("1\n00:00:01,000 --> 00:00:02,000\na\n\nb\n", [(1.0, 2.0, "a b")], 0),
+        ("1\n00:00:01,000 --> 00:00:02,000\na --> b\n", [(1.0, 2.0, "a --> b")], 0),
+        ("\n\n1\n00:00:01,000 --> 00:00:02,000 X1:40\na\n", [(1.0, 2.0, "a")], 0),
+        ("1\n00:00:01,000 --> 00:00:02,000\n\n", [], 0),
+        ("", [], 0),
+    ],
+)
+def test_odd_subtitles_are_read_or_counted(
+    tmp_path: Path, text: str, entries: list[tuple[float, float, str]], unread: int
+) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text(text)
+    found, left_out = read_srt(path)
+    assert [tuple(entry) for entry in found] == entries
+    assert left_out == unread
+
+
+@pytest.mark.parametrize(
+    ("clock", "value"),
+    [
+        ("00:00:10.500", 10.5),
+        ("1:02:03,25", 3723.25),
+        ("02:03", 123.0),
+        ("7", 7.0),
+        (7, 7.0),
+        (2.5, 2.5),
+        ("", None),
+        ("None", None),
+        (None, None),
+        (True, None),
+        (float("nan"), None),
+        (-1.0, None),
+        ("1:2:3:4", None),
+    ],
+)
+def test_clocks_of_subtitles(clock: object, value: float | None) -> None:
+    assert seconds(clock) == value
+
+
+def test_subtitles_that_are_left_out_are_told(tmp_path: Path) -> None:
+    folder = benchmark_folders.save_longvideobench(tmp_path)
+    entries = [{"start": None, "end": "00:11", "line": "x"}]
+    (folder / "subtitles" / "one_en.json").write_text(json.dumps(entries))
+    task = LongVideoBenchTask(source=str(folder), subtitles=True)
+    samples = task.samples("validation", None, 0)
+    assert sum(bool(s.metadata["subtitles_left_out"]) for s in samples) == 2
+    assert any("2 of 6 questions have subtitles whose time" in n for n in task.notices(samples))
+    records = [record(task, sample, "A") for sample in samples]
+    assert task.summary(records)["full"]["subtitles_left_out"] == 2
+
+
+def test_frames_of_matroska_are_counted(tmp_path: Path) -> None:
+    benchmark_folders.save_clip(tmp_path / "a.mp4", frames=12)
+    with (
+        av.open(str(tmp_path / "a.mp4")) as old,
+        av.open(str(tmp_path / "a.mkv"), "w") as new,
+    ):
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    assert frame_count(tmp_path / "a.mp4") == frame_count(tmp_path / "a.mkv") == (12, 4.0)
+    with pytest.raises(RunError, match=r"length of the video 'b\.mkv'"):
+        frame_count(tmp_path / "b.mkv")
+
+
+def test_an_answer_that_is_none_of_the_options_is_told_and_counted(tmp_path: Path) -> None:
+    row = {
+        "video": "a.mp4",
+        "question": "What?",
+        "candidates": ["a dog", "a cat "],
+        "answer": "a cat",
+        "question_type": "count",
+    }
+    rows = [row, {**row, "answer": "a bird"}]
+    (tmp_path / "mlvu.json").write_text(json.dumps(rows))
+    good, wrong = MlvuTask(source=str(tmp_path)).samples("validation", None, 0)
+    assert (good.fault, good.answer) == ("", "a cat")
+    assert "none of its options: got 'a bird'" in wrong.fault
+
+
+@pytest.mark.parametrize(("given", "letter"), [("0", "A"), (1.0, "B"), (3, "D"), (" 2 ", "C")])
+def test_a_right_choice_is_read_however_it_is_written(
+    tmp_path: Path, given: object, letter: str
+) -> None:
+    folder = benchmark_folders.save_longvideobench(tmp_path)
+    rows = json.loads((folder / "lvb_val.json").read_text())
+    rows[0]["correct_choice"] = given
+    (folder / "lvb_val.json").write_text(json.dumps(rows))
+    task = LongVideoBenchTask(source=str(folder))
+    sample = task.samples("validation", None, 0)[0]
+    assert sample.metadata["letter"] == letter
+    assert task.score(sample, Answer("E")).metric == "accuracy"
+    assert task.score(sample, Answer("E")).value == 0.0

@@ -247,7 +247,8 @@ def test_a_folder_names_its_answers_by_letter_index_or_text(tmp_path: Path) -> N
     before = task.fingerprint()
     (tmp_path / "a.mp4").write_bytes(b"x")
     assert task.fingerprint() != before
-    (gone,) = task.missing(samples)
+    assert not task.missing(samples)
+    (gone,) = task.notices(samples)
     assert "1 of 4 questions have no video: got 'b.mp4 (line-5)'" in gone
 
 
