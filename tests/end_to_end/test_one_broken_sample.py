@@ -104,7 +104,7 @@ def test_videos_of_ones_own(tmp_path: Path) -> None:
     benchmark_folders.save_clip(folder / "whole.mp4")
     broken = break_videos(folder)
     row = {"question": "Which?", "options": ["a", "b"], "answer": "A"}
-    odd = [
+    odd: list[dict[str, Any]] = [
         {**row, "id": "lone-question", "video": "whole.mp4", "question": f"Which {LONE}?"},
         {**row, "id": "lone-option", "video": "whole.mp4", "options": ["a", LONE]},
         {"id": "lone-answer", "video": "whole.mp4", "question": "What?", "answer": LONE},
@@ -174,8 +174,8 @@ def test_longvideobench(tmp_path: Path) -> None:
         )
     for choice in ("0", 1.0):
         rows.add({**good, "id": f"{choice!r}", "correct_choice": choice}, f"{choice!r}")
-    for choice in (7, None, "D", True, -1, 1.5):
-        rows.add({**good, "correct_choice": choice}, words="wrong correct_choice")
+    for wrong in (7, None, "D", True, -1, 1.5):
+        rows.add({**good, "correct_choice": wrong}, words="wrong correct_choice")
     rows.add(None, words="no JSON object")
     rows.add("text", words="no JSON object")
     rows.add({**good, "duration": "long"}, words="wrong duration")
