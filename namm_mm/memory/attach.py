@@ -15,7 +15,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from namm_mm.errors import NammWarning, UnsupportedError, UsageError, message
+from namm_mm.errors import NammWarning, UsageError, message
+from namm_mm.memory import carriers
 from namm_mm.memory.cache import EvictingCache, forget_pending
 from namm_mm.memory.caches import Caches
 from namm_mm.memory.hooks import after_call, before_call, evicting_attention, pass_padding
@@ -103,24 +104,22 @@ def attach(
 ) -> AbstractContextManager[Memory]:
     """Give `model` a forgetting memory for the length of a ``with`` block.
 
-    Inside the block, a call of the model that brings no cache begins new sequences; one that brings
-    ``past_key_values=memory.cache`` goes on with them, as ``generate`` does by itself after its
-    first step.
+    A call of the model that brings no cache begins new sequences. One that brings
+    ``past_key_values=memory.cache`` goes on with them, as ``generate`` does by itself.
 
     Parameters
     ----------
     model
-        A transformers decoder, or a model that holds one (a video model): any whose forward takes
-        ``past_key_values``. It must be in evaluation mode.
+        A transformers decoder, or a model that holds one, in evaluation mode: any whose forward
+        takes ``past_key_values``.
     policy
         Decides what stays: a policy, the name of one, or a NAMM.
     interval
-        Tokens between two evictions, counted per row. None for the policy's own, or 512 as in the
-        paper where it has none.
+        Tokens between two evictions, counted per row. None: the policy's own, else 512.
     storage
         ``shared``: all heads of a layer keep the same number, the largest that any asks for (the
-        official rule). ``per_head``: every head keeps its own number, and the rest is freed. None
-        for the policy's own, or ``shared`` where it has none.
+        official rule). ``per_head``: every head keeps its own number, and the rest is freed.
+        None: the policy's own, else ``shared``.
     protocol
         ``streaming``: evict at every interval, in the prompt too, so that later tokens see only
         what was kept (the official rule). ``prune_after_prefill``: attend over the whole prompt,
@@ -147,15 +146,15 @@ def attach(
     NammWarning
         A threshold runs with another interval or storage than it was set for.
     """
-    model = _unwrapped(model)
+    model = carriers.unwrapped(model)
     policy = _policy(policy)
     interval = preferences.interval_for(policy, interval)
     storage = preferences.storage_for(policy, storage)
     _check_options(policy, interval, storage, protocol)
     if wrong := preferences.mismatch(policy, interval, storage):
         warnings.warn(wrong, NammWarning, stacklevel=2)
-    config = _decoder_config(model)
-    _check_residual(policy, config)
+    config = carriers.decoder_config(model)
+    carriers.check_residual(policy, config)
     rules = Rules(policy, interval, storage == "per_head", protocol == "streaming", watcher)
     return _attached(model, config, Memory(config.num_hidden_layers, rules))
 
@@ -186,18 +185,6 @@ def _attached(model: nn.Module, config: Any, memory: Memory) -> Iterator[Memory]
             for hook in hooks:
                 hook.remove()
             forget_pending()
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model whose forward ``generate`` calls, inside adapters of PEFT and ``torch.compile``."""
-    while True:
-        kinds = {kind.__name__ for kind in type(model).__mro__}
-        if "OptimizedModule" in kinds:
-            model = model._orig_mod  # type: ignore[assignment]
-        elif "PeftModel" in kinds:
-            model = model.get_base_model()  # type: ignore[operator]
-        else:
-            return model
 
 
 def _policy(given: Policy | Namm | str) -> Policy:
@@ -235,62 +222,3 @@ def _check_free(model: nn.Module, config: Any) -> None:
             f"{type(model).__name__} carries a memory already. Leave the first `with attach(...)` "
             "before the next."
         )
-
-
-def _check_residual(policy: Policy, config: Any) -> None:
-    """Raise `UsageError` where the feature maps of the policy's residual do not fit the model."""
-    maps = policy.residual
-    if maps is None:
-        return
-    if maps.layers != config.num_hidden_layers:
-        raise UsageError(
-            message(
-                "the feature maps of the residual do not fit the model",
-                given=f"{config.num_hidden_layers} layers",
-                expected=f"{maps.layers} layers",
-                then="Train maps for this model: `namm-mm build less model=NAME`.",
-            )
-        )
-    plain = config.to_dict()
-    heads = int(config.num_attention_heads)
-    maps.check_model(
-        heads,
-        int(plain.get("num_key_value_heads") or heads),
-        int(plain.get("head_dim") or config.hidden_size // heads),
-    )
-
-
-def _decoder_config(model: nn.Module) -> Any:
-    """Configuration of the decoder inside `model`, checked."""
-    config = getattr(model, "config", None)
-    if config is None or not hasattr(config, "get_text_config"):
-        raise UnsupportedError(
-            message(
-                "cannot attach a memory",
-                given=type(model).__name__,
-                expected="a transformers model with a configuration",
-                then="Attach to the decoder itself.",
-            )
-        )
-    if getattr(config, "is_encoder_decoder", False):
-        raise UnsupportedError(
-            message(
-                "cannot attach a memory",
-                given=type(model).__name__,
-                expected="a decoder-only model: cross-attention is not served",
-            )
-        )
-    config = config.get_text_config(decoder=True)
-    kinds = set(getattr(config, "layer_types", None) or ()) - {
-        "full_attention",
-        "sliding_attention",
-    }
-    if kinds:
-        raise UnsupportedError(
-            message(
-                "cannot attach a memory",
-                given=sorted(kinds),
-                expected="layers of full or sliding attention",
-            )
-        )
-    return config

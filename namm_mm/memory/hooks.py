@@ -85,7 +85,7 @@ def pass_padding(
     *, mask_function: Any, attention_mask: Tensor | None, config: Any, **kwargs: Any
 ) -> Tensor | None:
     """Pass the padding (row, column) on as it is; causality follows from positions."""
-    slides = getattr(config, "sliding_window", None) is not None
+    slides = vars(config).get("sliding_window") is not None
     if kwargs.get("use_vmap") or (mask_function is not causal_mask_function and not slides):
         raise UnsupportedError(
             f"{type(config).__name__} asks for a mask that is not causal (bidirectional, packed or "

@@ -46,25 +46,10 @@ def select(
     UsageError
         A score is NaN.
     """
-    if bool(scores.isnan().any()):
-        raise UsageError(
-            f"the policy scored NaN in layer {view.layer}: got {int(scores.isnan().sum())} of "
-            f"{scores.numel()} scores, expected finite numbers. Check its checkpoint and the "
-            "model's dtype."
-        )
+    _check(scores, view, selection, per_head=per_head)
     lengths, slots = view.lengths, scores.shape[-1]
     slot = torch.arange(slots, device=scores.device)
-    ranked = scores.float()
-    if isinstance(selection, Budget) and selection.pooled and not per_head:
-        raise UsageError(
-            message(
-                "heads cannot share a budget where all keep the same number",
-                given=selection.describe(),
-                expected="storage=per_head",
-                then="Set storage=per_head, or take fraction:F.",
-            )
-        )
-    ranked = ranked.masked_fill(slot == lengths[..., None] - 1, float("inf"))
+    ranked = scores.float().masked_fill(slot == lengths[..., None] - 1, float("inf"))
     ranked = ranked.masked_fill(~view.filled, float("-inf"))
     order = ranked.argsort(dim=-1, descending=True, stable=True)
     counts = _counts(ranked, view, selection)
@@ -75,6 +60,25 @@ def select(
     beyond = torch.arange(widest, device=scores.device) >= counts[..., None]
     index = order[..., :widest].masked_fill(beyond, slots).sort(dim=-1).values
     return index.clamp(max=max(slots - 1, 0)), counts
+
+
+def _check(scores: Tensor, view: LayerView, selection: Selection, *, per_head: bool) -> None:
+    """Raise `UsageError` for scores that are NaN, and for a budget that heads cannot share."""
+    if bool(scores.isnan().any()):
+        raise UsageError(
+            f"the policy scored NaN in layer {view.layer}: got {int(scores.isnan().sum())} of "
+            f"{scores.numel()} scores, expected finite numbers. Check its checkpoint and the "
+            "model's dtype."
+        )
+    if isinstance(selection, Budget) and selection.pooled and not per_head:
+        raise UsageError(
+            message(
+                "heads cannot share a budget where all keep the same number",
+                given=selection.describe(),
+                expected="storage=per_head",
+                then="Set storage=per_head, or take fraction:F.",
+            )
+        )
 
 
 def limits(
