@@ -1,1 +1,1 @@
-"""What adapters share: loading, placement, context, greedy decoding, timing."""
+"""What several adapters use: loading, placement, context length, greedy decoding, timing."""

@@ -1,4 +1,4 @@
-"""Contexts beyond what a model was trained on, by scaling its rotary embedding.
+"""Extend the context of a model by scaling its rotary embedding.
 
 ``linear:F`` divides positions by F, in place of any scaling that the checkpoint brings (Chen et
 al. 2023, arXiv 2306.15595). ``ntk:F`` raises the base of the rotary embedding for F times the
@@ -19,31 +19,31 @@ KINDS = ("linear", "ntk")
 
 @dataclass(frozen=True)
 class ContextExtension:
-    """By what rule, and by how much, a context is extended.
+    """The rule and the factor by which a context is extended.
 
     Attributes
     ----------
     kind
         ``linear`` or ``ntk``.
     factor
-        At least 1: length by the length that the model was trained on.
+        New length divided by the length that the model was trained on; at least 1.
     """
 
     kind: str
     factor: float
 
     def describe(self) -> str:
-        """Words for a configuration and a record: ``ntk:4``."""
+        """Return the words for a configuration and a record, such as ``ntk:4``."""
         return f"{self.kind}:{self.factor:g}"
 
 
 def read_extension(words: str | None) -> ContextExtension | None:
-    """Read ``linear:2.5`` or ``ntk:4``; None leaves the model as it is.
+    """Return the extension that `words` name, such as ``ntk:4``; None for None.
 
     Raises
     ------
     UsageError
-        The rule is unknown, or the factor is no number of 1 or more.
+        The rule is unknown, or the factor is not a number of 1 or more.
     """
     if words is None:
         return None
@@ -78,14 +78,14 @@ def extend(config: Any, extension: ContextExtension | None) -> int | None:
     Parameters
     ----------
     config
-        Of transformers; of a multimodal model its text part is changed, in place.
+        A configuration of transformers; its text part is changed in place.
     extension
         None changes nothing.
 
     Returns
     -------
     int or None
-        Longest sequence in tokens, counted from the checkpoint's own length; None if it says none.
+        Longest sequence in tokens after the extension; None where the checkpoint names none.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def extend(config: Any, extension: ContextExtension | None) -> int | None:
 
 
 def context_length(config: Any) -> int | None:
-    """Longest sequence in tokens that a configuration is made for; None if it says none."""
+    """Return the longest sequence in tokens of a configuration; None where it names none."""
     text = config.get_text_config(decoder=True)
     longest: int | None = _optional(text, "max_position_embeddings")
     if longest is None:

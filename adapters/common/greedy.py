@@ -1,4 +1,4 @@
-"""Greedy decoding: when an answer ends, and several answers to one prompt side by side."""
+"""Greedy decoding of one answer, or of several answers to one prompt in a batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import GenerationConfig
 
-# What a model's own settings of generation would change in a greedy answer, and where they do not.
+# Settings of generation that change a greedy answer, with the values at which they do not.
 _NEUTRAL = {
     "repetition_penalty": (None, 1.0),
     "no_repeat_ngram_size": (None, 0),
@@ -28,7 +28,7 @@ _NEUTRAL = {
 
 
 def greedy(model: Any, new_tokens: int) -> GenerationConfig:
-    """Settings of ``generate``: the likeliest token each time, `new_tokens` at most."""
+    """Return settings of ``generate``: the most probable token each time, `new_tokens` at most."""
     from transformers import GenerationConfig
 
     defaults = model.generation_config
@@ -46,7 +46,7 @@ def greedy(model: Any, new_tokens: int) -> GenerationConfig:
 
 
 def is_plain(model: Any) -> bool:
-    """Whether a greedy answer of `model` is the likeliest token each time and nothing else."""
+    """Return whether no setting of `model` changes a greedy answer."""
     settings = model.generation_config.to_dict()
     return all(settings.get(name) in valid for name, valid in _NEUTRAL.items())
 
@@ -54,9 +54,9 @@ def is_plain(model: Any) -> bool:
 def decode_rows(
     model: Any, cache: Any, logits: Tensor, columns: int, settings: GenerationConfig
 ) -> list[list[int]]:
-    """Go on from a prompt in several rows at once; each ends where it would alone.
+    """Continue a prompt in several rows at once; each row ends where it would end alone.
 
-    A row that has ended is fed no more: its cache is that of its own answer.
+    A row that has ended gets no more tokens, so that its cache holds its own answer.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def decode_rows(
     columns
         Tokens of the prompt.
     settings
-        Of :func:`greedy`.
+        What :func:`greedy` returned.
 
     Returns
     -------

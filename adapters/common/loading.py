@@ -16,7 +16,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def check_device(name: str) -> None:
-    """Raise `UsageError` unless `name` can name a device at all; it may still be absent."""
+    """Raise `UsageError` unless `name` is the name of a device, which may be absent here."""
     if name.partition(":")[0] not in ("auto", "cpu", "cuda"):
         raise UsageError(
             message("unknown device", given=name, expected="auto, cpu, cuda or cuda:N")
@@ -24,7 +24,7 @@ def check_device(name: str) -> None:
 
 
 def check_weights(info: Mapping[str, Any], source: Path | str, name: str, kind: str) -> None:
-    """Raise `RunError` if weights are missing: transformers fills them with random numbers."""
+    """Raise `RunError` if weights are missing, which transformers fills with random numbers."""
     missing = sorted(info["missing_keys"])
     if missing:
         raise RunError(
@@ -67,7 +67,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def cpu_capabilities() -> dict[str, Any]:
-    """Return what torch says of the processor; nothing, if it is an older torch."""
+    """Return the capabilities of the processor; empty where torch is too old to tell them."""
     import torch
 
     try:
@@ -82,7 +82,7 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def configuration(source: Path | str, name: str) -> Any:
-    """Load a configuration of transformers; raise `RunError` if it cannot be read."""
+    """Return the configuration of transformers in `source`; raise `RunError` if it is damaged."""
     from transformers import AutoConfig
 
     try:
@@ -100,25 +100,25 @@ def configuration(source: Path | str, name: str) -> Any:
 def causal_model(
     source: Path | str, name: str, dtype: torch.dtype, *, config: Any = None, **placement: Any
 ) -> Any:
-    """Load a causal language model, every weight of it.
+    """Load a causal language model and return it; every weight must be in its files.
 
     Parameters
     ----------
     source
         What :func:`namm_mm.models.resolve.resolve` returned for `name`.
     name
-        As the user wrote it, for messages.
+        The model's name as the user wrote it, for messages.
     dtype
-        Of the weights.
+        Dtype of the weights.
     config
-        In place of the model's own configuration.
+        A configuration to use instead of the model's own.
     placement
         Further arguments of ``from_pretrained``: a device map, a quantisation.
 
     Raises
     ------
     UsageError
-        It is another kind of model.
+        It is not a causal language model.
     RunError
         Files are missing or damaged, or weights are missing in them.
     """
@@ -152,7 +152,7 @@ def causal_model(
 
 
 def tokenizer(source: Path | str, name: str) -> Any:
-    """Load the tokenizer beside a model; raise `RunError` if its files are missing or damaged."""
+    """Return the tokenizer of a model; raise `RunError` if its files are missing or damaged."""
     from transformers import AutoTokenizer
 
     try:

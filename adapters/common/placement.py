@@ -1,4 +1,4 @@
-"""Where and how weights are loaded: dtype, device or devices, 4-bit numbers, attention kernel."""
+"""How weights are loaded: dtype, device or devices, quantisation, attention kernel."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ ATTENTIONS = ("sdpa", "eager", "flash_attention_2", "flash_attention_3")
 
 @dataclass(frozen=True)
 class Placement:
-    """How the weights of a model are loaded; checked when it is made.
+    """How the weights of a model are loaded. Names are checked at construction.
 
     Attributes
     ----------
     dtype
-        Of the weights, or of the computation with quantised ones: ``auto``, ``float32``, ...
+        Dtype of the weights, or of the computation with quantised ones: ``auto``, ``float32``, ...
     device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1``; of no effect with a `device_map`.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``; ignored with a `device_map`.
     device_map
         None puts all on one device. ``auto`` or ``balanced`` spread layers over all GPUs, as
-        accelerate does; a mapping from module names to devices says it exactly.
+        accelerate does. A mapping from module names to devices names the place of each.
     quantization
         ``4bit`` (NF4, scales quantised too) or ``8bit`` by bitsandbytes; None keeps the weights.
     attention
@@ -63,12 +63,12 @@ class Placement:
         loading.check_device(self.device)
 
     def choose(self) -> tuple[torch.device, torch.dtype]:
-        """The device and dtype to compute on; raises `UsageError` for an absent device."""
+        """Return the device and dtype to compute on; raise `UsageError` for an absent device."""
         device = loading.choose_device(self.device)
         return device, loading.choose_dtype(self.dtype, device)
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of ``from_pretrained``.
+        """Return the keyword arguments of ``from_pretrained``.
 
         Raises
         ------
@@ -90,8 +90,8 @@ class Placement:
             found.setdefault("device_map", {"": device})
         return found
 
-    def settle(self, model: Any) -> Any:
-        """Put a loaded model where it belongs, in evaluation mode."""
+    def to_device(self, model: Any) -> Any:
+        """Return a loaded model on its device, in evaluation mode."""
         if self.device_map is None and self.quantization is None:
             model = model.to(self.choose()[0])
         return model.eval()

@@ -1,4 +1,4 @@
-"""When tokens came: wall time that waits for the device, and a streamer that notes it."""
+"""Measure when tokens are generated: wall time that waits for the device, and a streamer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def now(device: torch.device) -> float:
-    """Wall time in seconds, after all work on `device`."""
+    """Return the wall time in seconds, after all work on `device` is done."""
     import torch
 
     if device.type == "cuda":
@@ -20,9 +20,9 @@ def now(device: torch.device) -> float:
 
 
 class TokenTimes:
-    """A streamer for ``generate`` that notes when each token came.
+    """A streamer for ``generate`` that notes the time of each token.
 
-    The first time is that of the prompt being handed over, before any token.
+    The first time is that of the prompt, which ``generate`` hands over before any token.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -31,19 +31,19 @@ class TokenTimes:
         self._seen: list[float] = []
 
     def put(self, value: Tensor) -> None:
-        """Note the time."""
+        """Note the time of a token."""
         self._seen.append(now(self.device))
 
     def end(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no token is held back."""
 
     @property
     def first_token_seconds(self) -> float:
-        """From the making of this streamer to the first token."""
+        """Seconds from the construction of this streamer to the first token."""
         return self._seen[1] - self.start
 
     @property
     def token_seconds(self) -> float:
-        """Mean of each later token; 0.0 where there was none."""
+        """Mean seconds of each later token; 0.0 where there was none."""
         later = len(self._seen) - 2
         return (self._seen[-1] - self._seen[1]) / later if later else 0.0

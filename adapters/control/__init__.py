@@ -1,1 +1,1 @@
-"""Control: Decision Transformers, token by token or with the window encoded anew."""
+"""Control: Decision Transformers, with a cache or with a re-encoded window."""

@@ -85,7 +85,7 @@ class DecisionTransformerAdapter(ActingAdapter):
 
     @property
     def model_name(self) -> str:
-        """The name that the model was asked for by."""
+        """The name of the model in the configuration."""
         return self._name
 
     def missing(self) -> Iterator[str]:
@@ -98,12 +98,12 @@ class DecisionTransformerAdapter(ActingAdapter):
         Raises
         ------
         UsageError
-            The device is absent, the model is unknown or none of this class, or no statistics of
-            its states are known.
+            The device is absent, the model is unknown or no Decision Transformer, or no statistics
+            of its states are known.
         RunError
             Files are missing or damaged.
         """
-        loading.choose_device(self._device)  # an absent device is said before anything is read
+        loading.choose_device(self._device)  # raises before anything is read
         source = resolve(self._name)
         config, window = read_config(source, self._name)
         facts = find_facts(
@@ -153,7 +153,7 @@ class DecisionTransformerAdapter(ActingAdapter):
     def agent(self, environments: int, memory: Memory | None, *, target_return: float) -> Agent:
         """Start a new episode in each of `environments` environments.
 
-        A `memory`, attached to `backbone` by the caller, is reset: its sequences begin here.
+        A `memory`, which the caller has attached to `backbone`, is reset.
         """
         model, _ = self._loaded()
         normalization = self._normalization(environments)
@@ -162,12 +162,12 @@ class DecisionTransformerAdapter(ActingAdapter):
         return StreamingAgent(model, normalization, environments, target_return, memory)
 
     def window_agent(self, environments: int, tokens: int, *, target_return: float) -> WindowAgent:
-        """Start new episodes without a memory: the last `tokens` are encoded anew at every step.
+        """Start new episodes without a memory: the last `tokens` are re-encoded at every step.
 
         Raises
         ------
         UsageError
-            They make no whole steps of return, state and action.
+            `tokens` is no multiple of three: a step is a return, a state and an action.
         """
         steps, rest = divmod(tokens, TOKENS_PER_STEP)
         if rest or not steps:

@@ -1,4 +1,4 @@
-"""Two ways to act with a Decision Transformer: a growing cache, or a re-encoded window."""
+"""Two agents of a Decision Transformer: one with a growing cache, one with a re-encoded window."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 TOKENS_PER_STEP = 3
-"""Return, state and action."""
+"""A step is a return-to-go, a state and an action."""
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """What stands between an environment's numbers and the model's.
+    """How observations and rewards are scaled for the model.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Normalization:
 
 
 class _Agent(Agent):
-    """What both agents share: checks, normalisation, the return still to go, the timestep."""
+    """What both agents share: checks, normalisation, the return-to-go, the timestep."""
 
     def __init__(
         self, model: Any, normalization: Normalization, environments: int, target_return: float
@@ -85,7 +85,7 @@ class _Agent(Agent):
 
     @property
     def token_types(self) -> tuple[TokenType, ...]:
-        """R_0 s_0 a_0 R_1 s_1 ... up to the newest state: its action is fed with the next step."""
+        """R_0 s_0 a_0 R_1 s_1 ... up to the newest state; its action is fed with the next step."""
         kinds = ("return", "state", "action")
         tokens = [TokenType(kind, step) for step in range(self._step) for kind in kinds]
         return tuple(tokens[:-1])
@@ -95,14 +95,14 @@ class _Agent(Agent):
 
     @abstractmethod
     def _choose(self, states: Tensor, returns: Tensor, alive: Tensor) -> Tensor:
-        """Actions (environment, action_dim) for states, returns-to-go and a mask of the living."""
+        """Return actions (environment, action_dim); `alive` masks the episodes that go on."""
 
 
 class StreamingAgent(_Agent):
-    """Feeds each token once, through one cache that grows, or that a memory keeps small.
+    """Feeds each token once, onto one cache; a memory may evict from it.
 
-    The first step feeds ``R_0 s_0``, each later one ``a_{t-1} R_t s_t``; the action is read off the
-    state token. A Decision Transformer knows time from its timestep embedding alone, so that tokens
+    The first step feeds ``R_0 s_0``, each later one ``a_{t-1} R_t s_t``. The action is read off the
+    state token. A Decision Transformer encodes time in its timestep embedding alone, so that tokens
     need no position in the cache.
     """
 
@@ -116,7 +116,7 @@ class StreamingAgent(_Agent):
     ) -> None:
         super().__init__(model, normalization, environments, target_return)
         self._memory = memory if memory is not None else _keep_all(model)
-        self._alive = torch.ones((environments, 0), dtype=torch.bool)  # a column for each token
+        self._alive = torch.ones((environments, 0), dtype=torch.bool)  # one column for each token
         self._tokens = 0
         self._actions: Tensor | None = None
 
@@ -134,7 +134,7 @@ class StreamingAgent(_Agent):
         return self._actions
 
     def _padding(self, alive: Tensor, new: int) -> Tensor | None:
-        """(row, all tokens so far) bool: which tokens came while a row lived; None if all did."""
+        """Return (row, tokens so far) bool, False where an episode had ended; None if none has."""
         start, self._tokens = self._tokens, self._tokens + new
         if self._tokens > self._alive.shape[1]:
             room = self._alive.new_ones(len(alive), max(new, start))
@@ -146,16 +146,15 @@ class StreamingAgent(_Agent):
 
 
 def _keep_all(model: Any) -> Memory:
-    """A memory that forgets nothing; it makes room for some steps at a time."""
+    """Return a memory that evicts nothing."""
     rules = Rules(create("full"), interval=192, per_head=False, streaming=True)
     return Memory(model.config.n_layer, rules)
 
 
 class WindowAgent(_Agent, ReencodingAgent):
-    """Re-encodes the last `window` steps from nothing at every step, as published.
+    """Re-encodes the last `window` steps at every step, as published, without a cache.
 
-    This is the evaluation of Chen et al. (2021); no token outlives the window, and there is no
-    cache. What it holds is told in the words of a memory: see
+    This is the evaluation of Chen et al. (2021). It reports what it holds as a memory does: see
     :class:`namm_mm.records.ReencodingAgent`.
     """
 
@@ -174,18 +173,19 @@ class WindowAgent(_Agent, ReencodingAgent):
 
     @property
     def layers(self) -> int:
-        """Attention layers of the model."""
+        """Number of attention layers of the model."""
         return int(self._model.config.n_layer)
 
     def usage(self, row: int = 0) -> MemoryUse:
-        """Tokens that the last decision of a row saw, and the room that it took.
+        """Return the tokens that the last decision of a row saw, and their bytes.
 
-        At the peak, keys and values of the whole window exist, while it is encoded; in the end, the
-        numbers of its steps, from which the next decision encodes them again.
+        The peak counts the keys and values of the whole window, which exist while it is encoded.
+        The final bytes are those of its states, actions and returns, from which the next decision
+        encodes it again.
         """
         config, lived = self._model.config, self._lived[row]
         steps = min(lived, self._window)
-        tokens = max(TOKENS_PER_STEP * steps - 1, 0)  # the newest action is not there yet
+        tokens = max(TOKENS_PER_STEP * steps - 1, 0)  # the newest action is not known yet
         size = self._dtype.itemsize
         encoded = TOKENS_PER_STEP * steps * 2 * self.layers * config.hidden_size * size
         return MemoryUse(
@@ -199,13 +199,13 @@ class WindowAgent(_Agent, ReencodingAgent):
         )
 
     def kept(self, layer: int, row: int = 0) -> list[Tensor]:
-        """Positions of those tokens, for each head, in any `layer`."""
+        """Return the positions of those tokens for each head, the same in every `layer`."""
         use = self.usage(row)
         held = torch.arange(use.seen - int(use.tokens_final), use.seen)
         return [held] * int(self._model.config.n_head)
 
     def trace(self, row: int = 0) -> Trace:
-        """Nothing was evicted, at any time or in any `row`."""
+        """Return an empty trace: nothing is evicted."""
         return Trace()
 
     def _choose(self, states: Tensor, returns: Tensor, alive: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each state dimension."""
 
 CONTROL_FILE = "control.json"
-"""Beside the weights of our own models: what config.json cannot hold."""
+"""File beside the weights of our own models, for what config.json cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def find_facts(
     states
         State dimension of the model.
     window
-        Steps that it was trained on, where its ``control.json`` says nothing.
+        Steps that it was trained on at once, where it has no ``control.json``.
     statistics
         Statistics that the user gave; None looks for those of the model.
 
@@ -94,7 +94,7 @@ def find_facts(
 
 
 def read_facts(path: Path) -> ControlFacts:
-    """Read a ``control.json``; a `RunError` names the file if it is unreadable or wrong."""
+    """Return the facts in a ``control.json``; raise `RunError` if it is unreadable or wrong."""
     try:
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         facts = ControlFacts(

@@ -1,4 +1,4 @@
-"""Load a ``DecisionTransformerModel`` of transformers, with one clear error for each failure."""
+"""Load a ``DecisionTransformerModel`` of transformers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_config(source: Path | str, name: str) -> tuple[Any, int]:
                 expected=f"model_type {config.model_type!r} in config.json",
             )
         )
-    config.bos_token_id = config.eos_token_id = None  # 50256 is outside its vocabulary of one
+    config.bos_token_id = config.eos_token_id = None  # 50256 is outside a vocabulary of 1
     return config, int(content.get("max_length") or WINDOW)
 
 
@@ -75,14 +75,14 @@ def load_model(source: Path | str, config: Any, *, device: str, dtype: str) -> A
         model, info = loaded
     except Exception as error:  # safetensors, huggingface_hub and torch each have their own
         raise RunError(f"{source}: cannot load the weights: {error}") from error
-    if missing := sorted(info["missing_keys"]):  # transformers would make them up
+    if missing := sorted(info["missing_keys"]):  # transformers fills them with random numbers
         raise RunError(f"{source}: the weights lack {len(missing)} tensors, {missing[0]!r} first.")
     return model.to(place).eval()
 
 
 @contextmanager
 def _without_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing a bar for a model that loads in a blink."""
+    """Return a context without progress bars: these models load in less than a second."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -84,6 +84,6 @@ STATE_STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 
 def published_statistics(model: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Statistics of a published checkpoint, by its hub id or its folder; None if unknown."""
+    """Return the statistics of a published checkpoint by its hub id or folder; None if unknown."""
     name = model.rstrip("/").rpartition("/")[2]
     return STATE_STATISTICS.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None

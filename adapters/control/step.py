@@ -1,8 +1,8 @@
-"""A few new tokens through the blocks of a Decision Transformer, onto a cache.
+"""Run a few new tokens through the blocks of a Decision Transformer, onto a cache.
 
-transformers' own forward spends most of a step's time around the arithmetic: masks, module calls,
-look-ups in the configuration. An agent takes a thousand steps, three tokens each, so it calls the
-same weights in the same order directly. A test compares the two.
+The forward of transformers spends most of a step's time outside the arithmetic: in masks, module
+calls and look-ups in the configuration. An agent takes a thousand steps of three tokens each, so
+this module applies the same weights in the same order directly. A test compares the two.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def encode(encoder: Any, embedded: Tensor, cache: EvictingCache, padding: Tensor | None) -> Tensor:
-    """Hidden state of the newest token after all blocks; the cache takes up all that are new.
+    """Add new tokens to the cache and return the hidden state of the newest one.
 
     Parameters
     ----------
     encoder
         A ``DecisionTransformerGPT2Model``.
     embedded
-        (row, token, width) new tokens.
+        (row, token, width): the embedded new tokens.
     padding
         (row, all tokens so far) bool, False where a row had ended; None if none has.
 
@@ -45,7 +45,7 @@ def encode(encoder: Any, embedded: Tensor, cache: EvictingCache, padding: Tensor
         ).permute(2, 0, 3, 1, 4)
         attended = layer.attend(queries, keys, values, padding, attention.scaling, None)
         attended = attended.transpose(1, 2).reshape(-1, width)
-        if block is encoder.h[-1]:  # of what follows, only the newest token's part is read
+        if block is encoder.h[-1]:  # only the newest token is needed from here on
             attended, hidden = attended[count - 1 :: count], hidden[count - 1 :: count]
         hidden = hidden + _conv(attention.c_proj, attended)
         inner = mlp.act(_conv(mlp.c_fc, _norm(block.ln_2, hidden)))

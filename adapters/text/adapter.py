@@ -1,22 +1,21 @@
 """Text: any causal language model of transformers (Llama, Mistral, Qwen, GPT-2 and others).
 
-The prompt is the sample's context and question as they stand; with ``chat=True`` they become a
-user's turn of the model's chat template. The prompt always runs first and alone, in one call, so
-that an evicting memory meets it as in ``generate``, under either protocol of the memory. Then
+The prompt is the sample's context and question; with ``chat=True`` they are a user's turn of the
+model's chat template. The prompt is prefilled first, in one call of its own, so that a memory
+evicts as in ``generate``, under both protocols. Then `answer_by` chooses how the model answers:
 
 ``likelihood``
-    continues it with the reference answer, teacher-forced in one call: the log-probability of the
-    answer, and whether greedy decoding would have produced it (every token is the argmax). This is
-    exact and costs one prefill, so it is the score of choice on a CPU. A sample with options is
-    answered as under ``options``.
+    The right answer follows, teacher-forced in one call. This gives its log-probability, and
+    whether greedy decoding would have produced it (every token is the argmax). It costs one
+    prefill. A sample with options is answered as under ``options``.
 ``options``
-    continues it with each option in turn, and chooses the most probable. Options of one token are
-    read off the prompt's own logits; longer ones run on copies of the prompt's cache.
+    Each option follows in turn, and the most probable one is chosen. Options of one token are read
+    off the logits of the prompt; longer ones run on copies of the prompt's cache.
 ``generate``
-    decodes greedily, up to `max_new_tokens`.
+    Greedy decoding, up to `max_new_tokens`.
 
-In all three the numbers of the memory are those of the prompt and, for ``likelihood`` and
-``generate``, of the answer tokens fed after it; options never touch them.
+The memory reports the prompt and, for ``likelihood`` and ``generate``, the answer tokens that were
+fed after it. Options are not counted.
 """
 
 from __future__ import annotations
@@ -72,13 +71,13 @@ class TextAdapter(LanguageAdapter):
     chat
         Wrap the prompt in the model's chat template.
     answer_by
-        ``likelihood``, ``options`` or ``generate``: see the module's text.
+        ``likelihood``, ``options`` or ``generate``: see the text of this module.
     max_length
         Longest sequence in tokens; None takes the model's own. A longer prompt is cropped in the
         middle, as published for NAMM: its first and last halves stay.
     crop
-        ``tokens`` joins the two halves as they are; ``text`` decodes, joins and tokenises them
-        again, as the official code does: the length may then change by a few tokens.
+        ``tokens`` joins the two halves as they are. ``text`` decodes, joins and tokenises them
+        again, as the official code does; the length may change by a few tokens.
 
     Raises
     ------
@@ -129,7 +128,7 @@ class TextAdapter(LanguageAdapter):
 
     @property
     def model_name(self) -> str:
-        """The name that was asked for."""
+        """The name of the model in the configuration."""
         return self.model
 
     @property
@@ -156,7 +155,7 @@ class TextAdapter(LanguageAdapter):
         """Load model and tokenizer; see :class:`namm_mm.adapters.base.Adapter`."""
         if self._loaded is None:
             placement = self._placement()
-            arguments = placement.arguments()  # an absent device is said before anything is read
+            arguments = placement.arguments()  # raises before anything is read
             source = resolve(self.model)
             config = longest = None
             if self.rope is not None:
@@ -174,11 +173,11 @@ class TextAdapter(LanguageAdapter):
                 )
             if config is None:
                 longest = context_length(model.config)
-            self._loaded = _Loaded(placement.settle(model), tokenizer, longest)
+            self._loaded = _Loaded(placement.to_device(model), tokenizer, longest)
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """How the model is run, for records."""
+        """The context extension, where there is one."""
         return {"rope": self.rope} if self.rope is not None else {}
 
     def _placement(self) -> Placement:
@@ -198,7 +197,7 @@ class TextAdapter(LanguageAdapter):
         return Inputs(tensors, (TokenType("text"),) * len(ids), sample)
 
     def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
-        """Answer by likelihood, by the options, or by generating: see the module's text."""
+        """Answer by likelihood, by the options, or by generating: see the text of this module."""
         sample, model, wording = inputs.sample, self._ready.model, self._wording
         with torch.no_grad():
             if self.answer_by == "generate":

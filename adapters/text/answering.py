@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def by_likelihood(model: Any, wording: Wording, inputs: Inputs) -> Answer:
-    """Return the log-probability of the right answer, and what greedy decoding would have said."""
+    """Return the log-probability of the right answer, and the text of greedy decoding."""
     ids = wording.continuation(inputs.sample, inputs.sample.answer)
     start = now(model.device)
     first, cache = _prefill(model, inputs)
@@ -59,7 +59,7 @@ def by_options(model: Any, wording: Wording, inputs: Inputs) -> Answer:
 
 
 def by_generation(model: Any, wording: Wording, inputs: Inputs, new_tokens: int) -> Answer:
-    """Return what greedy decoding says, `new_tokens` at most."""
+    """Return the text of greedy decoding, `new_tokens` at most."""
     times = TokenTimes(model.device)
     settings = greedy(model, new_tokens)
     output = model.generate(**inputs.tensors, generation_config=settings, streamer=times)

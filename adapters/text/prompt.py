@@ -1,4 +1,4 @@
-"""From a sample to the tokens of its prompt, and from an answer to the tokens that continue it."""
+"""The tokens of a prompt, and the tokens of an answer that continues it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Wording:
     Attributes
     ----------
     tokenizer
-        Of transformers.
+        The model's tokenizer.
     chat
         Wrap the prompt in the model's chat template.
     crop
@@ -35,12 +35,12 @@ class Wording:
     longest: int | None = None
 
     def prompt(self, sample: Sample, new_tokens: int) -> list[int]:
-        """Return the tokens of a prompt, cropped so that `new_tokens` fit behind it.
+        """Return the tokens of a prompt, cropped so that `new_tokens` fit after it.
 
         Raises
         ------
         UsageError
-            The sample has neither context nor question, or the answer leaves no room for them.
+            The sample has neither context nor question, or the answer leaves no room for a prompt.
         """
         text, _ = self._text(sample)
         ids = self._cropped(self._encode(text), new_tokens)
@@ -110,7 +110,7 @@ class Wording:
         return list(self.tokenizer(text, add_special_tokens=not self.chat)["input_ids"])
 
     def _cropped(self, ids: list[int], new_tokens: int) -> list[int]:
-        """Leave out the middle of a prompt that is too long for the model."""
+        """Return `ids` without their middle where they are too long for the model."""
         if self.longest is None or len(ids) <= self.longest - new_tokens:
             return ids
         room = self.longest - new_tokens

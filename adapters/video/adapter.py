@@ -1,10 +1,11 @@
 """Video: multiple choice and free answers by the LLaVA video models of transformers.
 
-The clip is fed first and the rest of the prompt after it, in two calls on one cache. A streaming
-memory does not tell the difference, and under ``prune_after_prefill`` the prefill is then the
-video, pruned before any question is known. The answer is read off the last position: with
-``options`` the option whose letter is the most probable, with ``words`` the one whose first word
-is, without being listed. With ``generate`` the model writes.
+The clip is fed first and the rest of the prompt after it, in two calls on one cache. For a
+streaming memory this is the same as one call. Under ``prune_after_prefill`` the first call is the
+prefill: the video is pruned before the question is known. With ``options`` the answer is the option
+whose letter is the most probable at the last position. With ``words`` options are not listed, and
+the answer is the option whose first word is the most probable. With ``generate`` the model decodes
+greedily.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class LlavaVideoAdapter(AnsweringAdapter):
     frames
         How many frames to sample from a file; a shorter file gives all it has.
     min_frames
-        A file of fewer frames fails its sample instead.
+        The sample of a file with fewer frames fails.
     sampling
         ``even``, ``ends`` or ``stride``: see :func:`namm_mm.video.spread`.
     dtype
@@ -62,17 +63,17 @@ class LlavaVideoAdapter(AnsweringAdapter):
         Several GPUs, 4-bit weights, attention kernel: see
         :class:`namm_mm.adapters.common.placement.Placement`.
     rope
-        ``linear:2.5`` or ``ntk:4`` extend the context, see :mod:`namm_mm.adapters.common.context`;
-        None
-        leaves the checkpoint as it is.
+        A context extension, ``linear:2.5`` or ``ntk:4``: see
+        :mod:`namm_mm.adapters.common.context`.
     pooling
-        ``average``, ``bilinear`` or ``max`` instead of what a model in LLaVA's own format says.
+        ``average``, ``bilinear`` or ``max`` instead of the pooling of a model in LLaVA's own
+        format.
     time_instruction
         Tell the model how long the video is and when its frames were, as LLaVA-Video was tuned.
     answer_by
-        ``options`` compares the letters of a sample's options; ``words`` does not list them and
-        compares the words that they begin with, for models too small to match letters;
-        ``generate`` decodes greedily. ``auto`` is what the model's card says, else ``options``.
+        ``options`` compares the letters of a sample's options. ``words`` does not list them and
+        compares their first words, for models too small to match letters. ``generate`` decodes
+        greedily. ``auto`` is what the model's card names, else ``options``.
     max_new_tokens
         Longest answer under ``generate``.
     decoder
@@ -128,7 +129,7 @@ class LlavaVideoAdapter(AnsweringAdapter):
 
     @property
     def model_name(self) -> str:
-        """The name that was asked for."""
+        """The name of the model in the configuration."""
         return self.model
 
     @property
@@ -158,7 +159,7 @@ class LlavaVideoAdapter(AnsweringAdapter):
 
     @property
     def answering(self) -> str:
-        """How it answers; ``auto`` until a model is loaded that says so."""
+        """``options``, ``words`` or ``generate``; ``auto`` until the model is loaded."""
         if self.answer_by == "auto" and self._loaded is not None:
             return self._loaded.answer_by
         return self.answer_by
@@ -179,7 +180,7 @@ class LlavaVideoAdapter(AnsweringAdapter):
             )
 
     def use(self, loaded: LoadedVideoModel) -> None:
-        """Take a model that is in memory already, instead of loading one."""
+        """Use a model that is loaded already."""
         self._loaded = loaded
 
     def prepare(self, sample: Sample) -> Inputs:
@@ -244,7 +245,7 @@ class LlavaVideoAdapter(AnsweringAdapter):
 
     @property
     def loaded(self) -> LoadedVideoModel:
-        """The model and what belongs to it."""
+        """The model, with its tokenizer and preprocessor; raises `UsageError` before `load`."""
         if self._loaded is None:
             raise UsageError("the video adapter has no model yet: call `load()` first.")
         return self._loaded
@@ -254,7 +255,7 @@ class LlavaVideoAdapter(AnsweringAdapter):
         return Wording(self.loaded, self.model, self.answering != "words", self.time_instruction)
 
     def _clip(self, sample: Sample, marks: int) -> Clip:
-        """Sample the frames: as many as the sample's prompt has places for, where it has some."""
+        """Return the sampled frames: as many as the prompt has places for, where it has some."""
         if marks > self.frames:
             raise UsageError(
                 message(

@@ -43,7 +43,7 @@ def by_options(loaded: LoadedVideoModel, inputs: Inputs, compared: Sequence[int]
 
 
 def by_generation(loaded: LoadedVideoModel, inputs: Inputs, new_tokens: int) -> Answer:
-    """Return what greedy decoding says, `new_tokens` at most, and the option that it names."""
+    """Return the text of greedy decoding, `new_tokens` at most, and the option that it names."""
     times = TokenTimes(loaded.model.device)
     cache, _ = _feed_clip(loaded, inputs)
     output = loaded.model.generate(

@@ -1,7 +1,7 @@
-"""Frames to pixel values, as the Hugging Face video processors do it, without torchvision.
+"""Turn frames into pixel values as the Hugging Face video processors do, without torchvision.
 
-Resize (bicubic with antialiasing, on uint8), centre crop, rescale and normalise, with the
-sizes, mean and deviation of the checkpoint's own preprocessor configuration.
+Frames are resized (bicubic with antialiasing, on uint8), cropped at the centre, rescaled and
+normalised, with the sizes, mean and deviation of the checkpoint's preprocessor configuration.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class FramePreprocessor:
-    """What a checkpoint wants done to a frame.
+    """The preprocessing of frames that a checkpoint was trained with.
 
     Attributes
     ----------
@@ -34,11 +34,11 @@ class FramePreprocessor:
     crop
         (height, width) of the centre crop; None crops nothing.
     rescale
-        Factor from uint8 values to those that `mean` and `std` are in.
+        Factor from uint8 values to the units of `mean` and `std`.
     mean, std
         Per channel; None skips the normalisation.
     resample
-        PIL's number of the filter: 2 bilinear, 3 bicubic.
+        Number of the filter in PIL: 2 bilinear, 3 bicubic.
     """
 
     size: tuple[int, int] | int | None = 224
@@ -60,7 +60,7 @@ class FramePreprocessor:
         return pixels
 
     def _resize(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resize by PIL, whose rounding between its two passes torchvision has on a CPU too."""
+        """Resize by PIL, which rounds between its two passes as torchvision does on a CPU."""
         import numpy as np
         from PIL import Image
 
@@ -82,7 +82,7 @@ class FramePreprocessor:
 
 
 def _crop(pixels: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """Cut `size` out of the centre; frames that are smaller get a black border first."""
+    """Return the centre of `size`; smaller frames get a black border first."""
     if size is None:
         return pixels
     import torch
@@ -103,11 +103,11 @@ SIGLIP = {
     "image_mean": [0.5] * 3,
     "image_std": [0.5] * 3,
 }
-"""Preprocessing of the SigLIP tower, which LLaVA's own format does not write down."""
+"""Preprocessing of the SigLIP tower, which checkpoints in LLaVA's own format leave out."""
 
 
 def read_preprocessor(config: Mapping[str, Any], model_type: str) -> FramePreprocessor:
-    """Read a preprocessor configuration; what it leaves out has the class's own default."""
+    """Return the preprocessing of a configuration, with the defaults of the model class."""
     square = model_type == "llava_onevision"
     size = config.get("size", {"height": 384, "width": 384} if square else {"shortest_edge": 224})
     if isinstance(size, int):
@@ -135,9 +135,9 @@ def read_preprocessor(config: Mapping[str, Any], model_type: str) -> FramePrepro
 def processor_files(source: Path | str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the frame preprocessor's and the processor's configuration of a checkpoint.
 
-    The first is looked for where the versions of transformers have put it: in
+    Versions of transformers store the first in different places: in
     ``video_preprocessor_config.json``, inside ``processor_config.json``, or in
-    ``preprocessor_config.json``. A chat template of its own file is added to the second.
+    ``preprocessor_config.json``. A chat template in a file of its own is added to the second.
     """
     processor = read_json(source, "processor_config.json", name)
     template = read_json(source, "chat_template.json", name).get("chat_template")
@@ -161,7 +161,7 @@ def processor_files(source: Path | str, name: str) -> tuple[dict[str, Any], dict
 
 
 def read_json(source: Path | str, file: str, name: str) -> dict[str, Any]:
-    """Read one of a checkpoint's JSON files; an empty mapping if it has none of this name."""
+    """Return one of a checkpoint's JSON files; an empty mapping where it has none of this name."""
     from transformers.utils.hub import cached_file
 
     found = cached_file(

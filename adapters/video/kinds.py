@@ -1,4 +1,4 @@
-"""The video classes of transformers that are served, and how each lays out a clip in tokens.
+"""The video model classes that are supported, and how each lays out a clip in tokens.
 
 The rules are those of the processors in transformers (``replace_video_token``), which cannot be
 built without torchvision.
@@ -17,7 +17,7 @@ from namm_mm.records import TokenType
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the frames of a clip are in its placeholder tokens."""
+    """How the placeholder tokens of a clip are divided among its frames."""
 
     tokens_per_frame: int
     trailing: int = 0
@@ -29,12 +29,12 @@ class Layout:
     def expand(
         self, tokens: Sequence[int], placeholder: int, frames: int, *, one_each: bool
     ) -> tuple[list[int], list[TokenType]]:
-        """Put the tokens of `frames` frames where a prompt has placeholders.
+        """Replace the placeholders of a prompt by the tokens of `frames` frames.
 
         Parameters
         ----------
         tokens
-            Of the prompt.
+            The tokens of the prompt.
         placeholder
             The token that stands for a clip, or for one frame of it with `one_each`.
 
@@ -62,7 +62,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class VideoKind:
-    """One model class.
+    """A model class.
 
     Attributes
     ----------
@@ -71,7 +71,8 @@ class VideoKind:
     template
         The user's turn with ``<video>`` and ``{text}``, for a checkpoint without a chat template.
     layout
-        From processed height and width in pixels, processor configuration and model configuration.
+        Returns the layout from height and width in pixels after preprocessing, the processor's
+        configuration and the model's.
     module
         Where the class is, imported when a model of it loads: transformers, or a module of ours for
         a published format that transformers does not read.
@@ -89,7 +90,7 @@ class VideoKind:
 
     @property
     def template_of_text(self) -> str:
-        """The template without the place for the video: the text has places for its frames."""
+        """The template without the place for the video, for a text with places for the frames."""
         return self.template.replace("<video>\n", "")
 
 
@@ -114,7 +115,7 @@ def _onevision(height: int, width: int, processor: Mapping[str, Any], config: An
 
 
 def _video_llava(height: int, width: int, processor: Mapping[str, Any], config: Any) -> Layout:
-    # Every patch, and the class token too: the video tower drops nothing.
+    # Every patch and the class token: the video tower drops nothing.
     extra = int(processor.get("num_additional_image_tokens", 1))
     return Layout(_patches(height, width, processor, config) + extra)
 
@@ -133,7 +134,7 @@ def _llava_qwen(height: int, width: int, processor: Mapping[str, Any], config: A
 
 POOLINGS = ("average", "bilinear", "max")
 NEWLINES = ("grid", "frame", "one_token", "no_token")
-"""What ``mm_spatial_pool_mode`` and ``mm_newline_position`` of LLaVA's own format may be."""
+"""Known values of ``mm_spatial_pool_mode`` and ``mm_newline_position`` in LLaVA's own format."""
 
 LLAVA_QWEN = "llava_qwen"
 
@@ -160,10 +161,10 @@ KINDS: Mapping[str, VideoKind] = {
 
 
 def model_type_of(plain: Mapping[str, Any]) -> str:
-    """The key of :data:`KINDS` for a ``config.json``: its model type, but for LLaVA's own format.
+    """Return the key of :data:`KINDS` for a ``config.json``.
 
-    LLaVA's authors write ``llava`` or ``llava_qwen`` into files of their own format; the name of
-    the class tells it from transformers' LLaVA.
+    It is the model type, except for LLaVA's own format: its authors write ``llava`` or
+    ``llava_qwen``, and only the name of the class distinguishes it from transformers' LLaVA.
     """
     if "LlavaQwenForCausalLM" in (plain.get("architectures") or ()):
         return LLAVA_QWEN
@@ -171,15 +172,15 @@ def model_type_of(plain: Mapping[str, Any]) -> str:
 
 
 def kind_of(model_type: str, name: str) -> VideoKind:
-    """Return the kind for a ``model_type``; raise `UsageError` if it is not served."""
+    """Return the kind for a ``model_type``; raise `UsageError` if it is not supported."""
     if model_type not in KINDS:
         raise UsageError(
             message(
-                f"the model {name!r} is of a class that the video adapter does not serve",
+                f"the model {name!r} is of a class that the video adapter does not support",
                 given=model_type,
                 expected="a known model_type in its config.json",
                 valid=KINDS,
-                then="docs: 'Add an adapter in 50 lines' shows how to serve another class.",
+                then="docs/add-an-adapter.md shows how to support another class.",
             )
         )
     return KINDS[model_type]

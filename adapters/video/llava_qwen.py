@@ -1,4 +1,4 @@
-"""LLaVA-Video and LLaVA-OneVision as their authors publish them, read by transformers' classes.
+"""Checkpoints of LLaVA-Video and LLaVA-OneVision in their authors' own format.
 
 A checkpoint of the LLaVA-NeXT code (``LlavaQwenForCausalLM``) has the parts of transformers'
 LLaVA-OneVision under other names, and two rules of its own for a clip: how the patches of a frame
@@ -36,7 +36,7 @@ TOWERS: Mapping[str, Mapping[str, int]] = {
         "patch_size": 14,
     },
 }
-"""Vision towers by the name that a configuration gives them; a local folder is read instead."""
+"""Vision towers by the name that a configuration gives them."""
 
 RENAMED = {
     r"^model\.vision_tower\.vision_tower\.vision_model": "model.vision_tower",
@@ -45,14 +45,14 @@ RENAMED = {
     r"^model\.mm_projector\.2": "model.multi_modal_projector.linear_2",
     r"^model\.(embed_tokens|layers|norm)\.": r"model.language_model.\1.",
 }
-"""Names of weights in the published files, as patterns, and in transformers."""
+"""Names of weights: patterns of the published files, and the names in transformers."""
 
 
 class LlavaQwenModel(LlavaOnevisionModel):  # type: ignore[no-untyped-call]
     """LLaVA-OneVision with the pooling and the newlines of the published code."""
 
     def get_video_features(self, pixel_values_videos: Tensor, **kwargs: Any) -> Any:
-        """Features of the clips: pooled patches, row after row, with newlines among them.
+        """Return the features of clips: pooled patches in rows, with newlines between them.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class LlavaQwenForConditionalGeneration(LlavaOnevisionForConditionalGeneration):
 
 
 def pool(features: Tensor, mode: str, stride: int) -> Tensor:
-    """Pool (frame, patch, hidden) to (frame, row, column, hidden)."""
+    """Return (frame, patch, hidden) features pooled to (frame, row, column, hidden)."""
     side = math.isqrt(features.shape[1])
     grid = features.reshape(len(features), side, side, -1).permute(0, 3, 1, 2)
     if mode == "average":
@@ -102,8 +102,8 @@ def pool(features: Tensor, mode: str, stride: int) -> Tensor:
 
 
 def with_newlines(grids: Tensor, newline: Tensor, position: str) -> Tensor:
-    """Put (clip, frame, row, column, hidden) in a line: (clip, token, hidden)."""
-    if position == "grid":  # after every row of every frame
+    """Return (clip, frame, row, column, hidden) features as (clip, token, hidden)."""
+    if position == "grid":  # one after every row of every frame
         grids = torch.cat([grids, newline.expand(*grids.shape[:3], 1, -1)], dim=3)
     line = grids.flatten(2, 3)
     if position == "frame":
@@ -115,7 +115,7 @@ def with_newlines(grids: Tensor, newline: Tensor, position: str) -> Tensor:
 
 
 def read_config(plain: Mapping[str, Any], name: str) -> LlavaOnevisionConfig:
-    """Turn the published configuration into that of transformers.
+    """Return the published configuration as one of transformers.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def read_config(plain: Mapping[str, Any], name: str) -> LlavaOnevisionConfig:
 
 
 def _tower(tower: str, name: str) -> SiglipVisionConfig:
-    """The tower without its last layer and its head, which LLaVA leaves out."""
+    """Return the tower's configuration without its last layer and head, which LLaVA leaves out."""
     if tower in TOWERS:
         sizes = dict(TOWERS[tower])
     elif (Path(tower) / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""Load a video model with all that turns a question about a clip into its inputs."""
+"""Load a video model with its tokenizer, preprocessor and chat template."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class LoadedVideoModel:
     Attributes
     ----------
     model, tokenizer
-        Of transformers, the model in evaluation mode on its device.
+        Objects of transformers; the model is in evaluation mode on its device.
     kind
-        Which of the served classes it is.
+        The class of the model.
     preprocess
         Turns frames into pixel values.
     processor
@@ -50,9 +50,9 @@ class LoadedVideoModel:
     chat_template
         The checkpoint's template, if any.
     context_length
-        Longest sequence in tokens, after any extension; None if the model says none.
+        Longest sequence in tokens, after any extension; None if the model names none.
     answer_by
-        How its card says that it was taught to answer.
+        How the model was trained to answer, as its card says.
     """
 
     model: Any
@@ -68,12 +68,12 @@ class LoadedVideoModel:
 
     @property
     def pad_token(self) -> int | None:
-        """The token to pad with: the tokenizer's own, or that of the end."""
+        """The token to pad with: the tokenizer's own, or its end token."""
         token: int | None = self.tokenizer.pad_token_id
         return self.tokenizer.eos_token_id if token is None else token
 
     def layout(self, pixels: Tensor) -> Layout:
-        """How a clip of these processed frames (frame, 3, height, width) is laid out in tokens."""
+        """Return how a clip of preprocessed frames (frame, 3, height, width) becomes tokens."""
         height, width = pixels.shape[-2:]
         return self.kind.layout(height, width, self.processor, self.model.config)
 
@@ -85,21 +85,21 @@ def load_video_model(
     extension: context.ContextExtension | None = None,
     pooling: str | None = None,
 ) -> LoadedVideoModel:
-    """Load the model that :func:`namm_mm.models.resolve.resolve` found as `source` for `name`.
+    """Load and return the model that ``resolve`` found as `source` for `name`.
 
     Parameters
     ----------
     placement
         Devices, dtype, quantisation.
     extension
-        Of the context.
+        Context extension; None for none.
     pooling
-        Instead of ``mm_spatial_pool_mode``, for LLaVA's own format only.
+        Replaces ``mm_spatial_pool_mode``; for LLaVA's own format only.
 
     Raises
     ------
     UsageError
-        Its class is not served, or its context cannot be extended.
+        Its class is not supported, or its context cannot be extended.
     RunError
         Files or weights are missing or damaged.
     """
@@ -123,7 +123,7 @@ def load_video_model(
     video, processor = _processor(source, name, model_type)
     model = _model(source, name, kind, config, placement.arguments())
     return LoadedVideoModel(
-        model=placement.settle(model),
+        model=placement.to_device(model),
         tokenizer=tokenizer,
         kind=kind,
         preprocess=read_preprocessor(video, config.model_type),
@@ -137,7 +137,7 @@ def load_video_model(
 
 
 def _taught(source: Path | str) -> str:
-    """How the model's card says that it answers; checkpoints of others have none."""
+    """Return how the model's card says that it answers; only our own models have a card."""
     folder = Path(source)
     card = read_card(folder) if (folder / CARD).is_file() else {}
     return str(card.get("answer_by", "options"))
@@ -180,18 +180,18 @@ def _processor(
     except RunError:
         if model_type != LLAVA_QWEN:
             raise
-        return dict(SIGLIP), {}  # the published code has these numbers in itself
+        return dict(SIGLIP), {}  # these numbers are constants of the published code
 
 
 def _template(processor: dict[str, Any], tokenizer: Any, kind: VideoKind) -> str | None:
-    if kind.own_class:  # the tokenizer's template is that of the language model: it sees no video
+    if kind.own_class:  # the template of the tokenizer has no place for a video
         return None
     template: str | None = processor.get("chat_template") or tokenizer.chat_template
     return template
 
 
 def _video_token(config: Any, tokenizer: Any, name: str, *, own: bool) -> int:
-    """Id of the token that stands for the video; in LLaVA's own format it is a new one."""
+    """Return the id of the video token; for LLaVA's own format the token is added."""
     if own:
         tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", "<video>"]})
         config.image_token_id, config.video_token_id = tokenizer.convert_tokens_to_ids(
@@ -211,7 +211,7 @@ def _video_token(config: Any, tokenizer: Any, name: str, *, own: bool) -> int:
 
 
 def _guarded(load: Any, what: str, name: str) -> Any:
-    """Call `load`; word whatever goes wrong in it."""
+    """Return what `load` returns; turn its exceptions into clear errors."""
     try:
         return load()
     except (UsageError, RunError):

@@ -1,4 +1,4 @@
-"""How a question about a video is worded for a model, and how its answer is read."""
+"""The prompt of a question about a video, and the option that an answer names."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ if TYPE_CHECKING:
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-#: The sentence of LongVideoBench and Video-MME, which the LLaVA family was tuned on.
+#: The sentence of LongVideoBench and Video-MME, on which the LLaVA family was tuned.
 CHOOSE = "Answer with the option's letter from the given choices directly."
 
 
 def question_text(question: str, options: Sequence[str], *, context: str = "") -> str:
-    """Word the part of the user's turn that follows the video.
-
-    Options become lines ``A. ...``; without options the question stands alone.
-    """
+    """Return the part of the user's turn that follows the video; options are lines ``A. ...``."""
     lines = [context] if context else []
     lines.append(question)
     lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
@@ -34,7 +31,7 @@ def question_text(question: str, options: Sequence[str], *, context: str = "") -
 
 
 def time_instruction(clip: Clip) -> str:
-    """What LLaVA-Video is told of a clip before the question: its length, and when frames were."""
+    """Return what LLaVA-Video was tuned to read first: the clip's length and its frames' times."""
     moments = ",".join(f"{moment:.2f}s" for moment in clip.timestamps)
     return (
         f"The video lasts for {clip.seconds:.2f} seconds, and {len(clip.frames)} frames are "
@@ -44,7 +41,7 @@ def time_instruction(clip: Clip) -> str:
 
 
 def letter_in(text: str, options: Sequence[str]) -> int | None:
-    """The option that a generated answer names: by its letter at the start, or by its words."""
+    """Return the option that a generated answer names, by letter or by words; None for none."""
     head = text.lstrip("( ").split(".")[0].split(")")[0].split(":")[0].split(" ")[0]
     if len(head) == 1 and head in LETTERS[: len(options)]:
         return LETTERS.index(head)

@@ -28,7 +28,7 @@ OnStep = Callable[[int, int], None]
 
 
 class TimedAgent(Agent):
-    """An agent whose decisions are timed and remembered."""
+    """An agent that notes the time and the action of each decision."""
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
@@ -49,7 +49,7 @@ class TimedAgent(Agent):
         return self.agent.token_types
 
     def actions_of(self, row: int, steps: int) -> NDArray[np.float32]:
-        """(step, action_dim): the first `steps` actions of one environment."""
+        """Return the first `steps` actions of one environment, (step, action_dim)."""
         import numpy
 
         return numpy.stack([actions[row] for actions in self.actions[:steps]])
@@ -76,8 +76,8 @@ def act_samples(
 ) -> Iterator[Record]:
     """Yield one record for each sample (environment and seed) and policy.
 
-    Under one policy all samples are one batch. If playing breaks, those that had not finished get
-    records that say so.
+    All samples of a policy are one batch. If an exception ends it, samples that have not finished
+    get records with the error.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def act_samples(
                 yield record
         except UsageError:
             raise
-        except Exception as error:  # recorded with the samples, counted in every table
+        except Exception as error:  # it is in the records, and counted in every table
             yield from (cell.failed(sample, settings, error) for sample in open_samples.values())
         if len(rows) == len(samples):
             traces.setdefault(settings.name, tuple(rows[row] for row in sorted(rows)))
@@ -113,7 +113,7 @@ def _play(
     policy = cell.policy(settings, traces)
     closely = watched(cell, len(samples)) if not policy.reencodes else range(0)
     recorder = Recorder() if closely else None
-    with _seated(cell, policy, len(samples), recorder) as (acting, memory, holder):
+    with _agent(cell, policy, len(samples), recorder) as (acting, memory, holder):
         agent = TimedAgent(acting)
         for episode in task.play(samples, agent, on_step=on_step):
             if episode.error:
@@ -158,10 +158,10 @@ def _play(
 
 
 @contextmanager
-def _seated(
+def _agent(
     cell: Cell, policy: Policy, environments: int, recorder: Recorder | None
 ) -> Iterator[tuple[Agent, Memory | None, Memory | ReencodingAgent]]:
-    """An agent, its memory if it has one, and what tells what was held."""
+    """Yield an agent, its memory if it has one, and the one of them that reports what was held."""
     adapter, task = cell.acting()
     target = task.target_return()
     if policy.reencodes:

@@ -1,4 +1,4 @@
-"""Run an answering task: every sample under every policy, the matched policy first."""
+"""Run an answering task: every sample under every policy, matched policies first."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def answer_samples(
 ) -> Iterator[Record]:
     """Yield one record for each sample and policy.
 
-    A sample that fails gives records that say so: a file that cannot be read fails it under all
-    policies, anything else under one.
+    A failed sample has records with the error: under all policies where it cannot be prepared, else
+    under the policy that failed.
 
     Parameters
     ----------
     first, count
-        Where these samples begin among the `count` samples of a run, some of which are pictured and
-        watched; by default they are all.
+        Index of the first of `samples` among the `count` samples of the run, which decides for
+        which of them pictures and histories are saved. By default `samples` are all of them.
 
     Raises
     ------
     UnsupportedError
-        The model cannot carry a memory: no sample would do better.
+        The model cannot carry a memory.
     """
     adapter, _ = cell.answering()
     count = len(samples) if count is None else count
@@ -46,7 +46,7 @@ def answer_samples(
             inputs = adapter.prepare(sample)
         except UnsupportedError:
             raise
-        except Exception as error:  # whatever is wrong with one sample, the others go on
+        except Exception as error:  # the other samples are run
             yield from (cell.failed(sample, settings, error) for settings in cell.runs)
             continue
         traces: dict[str, tuple[Trace, ...]] = {}
@@ -85,5 +85,5 @@ def _answer(
         return cell.scored(result, policy, memory)
     except UnsupportedError:
         raise
-    except Exception as error:  # recorded with the sample, counted in every table
+    except Exception as error:  # it is in the record, and counted in every table
         return cell.failed(sample, settings, error)

@@ -21,7 +21,7 @@ def save_table(
     records: Sequence[Record],
     dataset: str | None = None,
 ) -> Iterator[str]:
-    """Write the table of a cell into ``benchmark.json`` of a run folder, and yield it in words.
+    """Write the table of a cell into ``benchmark.json`` of a run folder; yield it in words.
 
     Nothing is written for a task without a table of its own.
 
@@ -36,7 +36,7 @@ def save_table(
     model
         Name of the cell's model, as in its records.
     records
-        Of the run, those of an earlier attempt included; others than the cell's are left out.
+        All records of the run; those of other cells are ignored.
     dataset
         Fingerprint of the cell's data; None asks the task, which reads them.
     """

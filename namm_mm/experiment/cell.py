@@ -1,4 +1,4 @@
-"""One cell of an experiment at work: an adapter, a task, and the policies to run them under."""
+"""A cell of an experiment that runs: an adapter, a task, and their policies."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """How one sample went under one policy.
+    """The result of one sample under one policy.
 
     Attributes
     ----------
     sample, answer, score
-        What was asked, what the model said, and what the task made of it.
+        The sample, the model's answer, and the task's score of it.
     token_types
         One for each token of the prompt, or of the episode.
     seconds
@@ -58,7 +58,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Cell:
-    """A loaded cell; the same for all its samples.
+    """A cell with a loaded model; the same for all its samples.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Cell:
 
     @property
     def runs(self) -> tuple[PolicySettings, ...]:
-        """The policies, those that others match before those that match."""
+        """The policies; those that others match come first."""
         followers = [budgets.matched_policy(p.budget) is not None for p in self.settings.policies]
         return tuple(
             policy
@@ -130,8 +130,7 @@ class Cell:
     def policy(self, settings: PolicySettings, traces: budgets.Traces) -> Policy:
         """Build and return a policy under its budget.
 
-        A policy that draws numbers, with a field ``seed``, gets the experiment's unless its
-        options name one.
+        A policy with a field ``seed`` gets the experiment's seed unless its options name one.
 
         Raises
         ------
@@ -154,7 +153,7 @@ class Cell:
     ) -> AbstractContextManager[Memory]:
         """Return the context in which a memory is attached to the adapter's backbone."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NammWarning)  # the notes of the run say it once
+            warnings.simplefilter("ignore", NammWarning)  # the notes of the run contain it
             return attach(
                 self.adapter.backbone,
                 policy,
@@ -167,7 +166,7 @@ class Cell:
     def scored(
         self, result: Result, policy: Policy, memory: Memory | ReencodingAgent, row: int = 0
     ) -> Record:
-        """Return the record of a sample that was scored; `memory` tells what `row` held."""
+        """Return the record of a sample that was scored; `memory` reports what `row` held."""
         fractions = kept.kept_fractions(memory, result.token_types, row)
         answer, score = result.answer, result.score
         return dataclasses.replace(
@@ -193,7 +192,7 @@ class Cell:
         return dataclasses.replace(blank, error=" ".join(what.split()))
 
     def budget_words(self, settings: PolicySettings) -> str:
-        """Return the words for the budget in the record of a sample that goes well."""
+        """Return the words for the budget that the record of a scored sample has."""
         if budgets.matched_policy(settings.budget) is not None:
             return settings.budget
         own = create(settings.name, **settings.options).selection
@@ -202,7 +201,7 @@ class Cell:
         return budgets.parse(settings.budget).describe()
 
     def _record(self, sample: Sample, policy: str, budget: str) -> Record:
-        """Return a record that says what was run, and nothing of how it went."""
+        """Return a record of what is run, without a result."""
         return Record(
             experiment=self.experiment,
             adapter=self.settings.adapter.name,
@@ -230,12 +229,12 @@ def asked(sample: Sample) -> Asked:
 
 
 class Stopwatch:
-    """Seconds since it was made."""
+    """Measures wall time from its construction on."""
 
     def __init__(self) -> None:
         self.start = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """Wall time so far."""
+        """Wall time so far, in seconds."""
         return time.perf_counter() - self.start

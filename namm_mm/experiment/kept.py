@@ -1,4 +1,4 @@
-"""Which tokens a memory still holds, told in the words of the modality: frames, states, text."""
+"""Which tokens a memory still holds, by kind of token and by index (frame, timestep)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIGITS = 4
 def kept_fractions(
     memory: Memory | ReencodingAgent, token_types: Sequence[TokenType], row: int = 0
 ) -> list[float]:
-    """Return for each token that has a type the part of all layers and heads that still hold it."""
+    """Return for each token the part of all layers and heads that still hold it."""
     held = np.zeros(len(token_types))
     heads = 0
     for layer in range(memory.layers):

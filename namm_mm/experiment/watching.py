@@ -1,4 +1,4 @@
-"""Watch a few samples closely: for them, what was kept at every update is saved for reports."""
+"""Save the history of a few samples: what was kept of each token at every update."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def watched(cell: Cell, count: int) -> range:
-    """Which of `count` samples are watched: every so many-th; none without a run folder."""
+    """Return which of `count` samples are watched, evenly spaced; none without a run folder."""
     if cell.folder is None:
         return range(0)
     return range(0, count, -(-count // SAMPLES))
@@ -38,8 +38,7 @@ def keep(
     Returns
     -------
     str
-        Its path within the run folder; empty without a run folder, or where it cannot be written: a
-        full disk costs the history and not the sample.
+        Its path within the run folder; empty without a run folder, or where it cannot be written.
     """
     if cell.folder is None:
         return ""
