@@ -1,4 +1,4 @@
-"""Tasks: a data set or a set of environments, and how an answer is scored. Tasks know no model."""
+"""Tasks: data sets and environments, with the scoring of answers. A task knows no model."""
 
 if __name__ != "namm_mm.tasks":
     raise ImportError("import it as 'namm_mm.tasks': the top-level folder is a source directory")

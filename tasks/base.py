@@ -29,7 +29,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Download:
-    """Files that a run would fetch, or has.
+    """Files that a run fetches, unless they are on this machine.
 
     Attributes
     ----------
@@ -44,9 +44,9 @@ class Download:
     where
         Folder that they are expected in.
     command
-        What gets them on a machine with a network.
+        Command that fetches them on a machine with a network.
     note
-        Anything to do first, such as to accept a licence.
+        What to do first, such as to accept a licence.
     """
 
     what: str
@@ -241,7 +241,7 @@ class ActingTask(Task):
 
 
 def is_acting(task: Task) -> TypeGuard[ActingTask]:
-    """Whether a task is of the acting shape."""
+    """Return whether a task is of the acting shape."""
     return isinstance(task, ActingTask)
 
 

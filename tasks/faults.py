@@ -24,7 +24,7 @@ def row_samples(
     family: str = "",
     of_family: str = UNKNOWN,
 ) -> list[Sample]:
-    """Make a sample of each row; of a row that gives none, one that says why.
+    """Return a sample for each row; a faulty row gives a sample that tells the fault.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def faulty(name: str, family: str, fault: str) -> Sample:
 
 
 def in_words(error: Exception, where: str) -> str:
-    """Say in one line what is wrong; our own messages say where."""
+    """Return in one line what is wrong; our own messages contain the place."""
     said = " ".join(str(error).split())
     if not isinstance(error, NammError):
         return f"{where}: {type(error).__name__}: {said}"

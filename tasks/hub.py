@@ -1,4 +1,4 @@
-"""Data sets of the hub: what is in its cache, fetched if that is asked, and why it cannot be."""
+"""Data sets of the hub: find them in its cache, or fetch them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 from namm_mm.errors import RunError, message
 
 HUB = "hub"
-"""The source that is no folder: the hub's cache, or the hub itself."""
+"""The source that names no folder: the hub's cache, or the hub itself."""
 
 
 def command(repository: str, *files: str, revision: str | None = None) -> str:
-    """What fetches a data set, or some of its files, on a machine with a network."""
+    """Return the command that fetches a data set, or some of its files."""
     words = ["hf download", repository, *files, "--repo-type dataset"]
     return " ".join([*words, f"--revision {revision}"] if revision else words)
 
 
 def cached(repository: str, name: str | None = None) -> Path | None:
-    """A file of a data set in the hub's cache, or its folder there; None if it is not."""
+    """Return a file of a data set in the hub's cache, or its folder there; None if it is absent."""
     from huggingface_hub import snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -39,21 +39,21 @@ def fetch(
     then: str = "",
     revision: str | None = None,
 ) -> Path:
-    """Take a file from the hub's cache, else from the hub.
+    """Return a file from the hub's cache, else from the hub.
 
     Parameters
     ----------
     names
-        What it may be called, the likeliest first; none takes the whole data set.
+        Names that the file may have, the most likely first; no name takes the whole data set.
     title
-        What the error calls it: by default its repository.
+        Name of the data set in the error; by default its repository.
     given, expected, then
-        For the error; `then` is by default the command for a machine with a network.
+        Parts of the error; `then` is by default the command for a machine with a network.
 
     Raises
     ------
     RunError
-        None can be had; the reason is that of the last.
+        None can be fetched; the message has the reason for the last name.
     """
     from huggingface_hub import hf_hub_download, snapshot_download
 

@@ -1,4 +1,4 @@
-"""Rows of a parquet file, with the package that reads it where it is installed."""
+"""Read the rows of a parquet file; needs pyarrow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from namm_mm.errors import RunError, message
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All rows, in order.
+    """Return all rows, in order.
 
     Raises
     ------

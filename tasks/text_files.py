@@ -79,7 +79,7 @@ def decode(data: bytes, where: str) -> str:
 
 
 def looks_like(data: bytes) -> str:
-    """Guess the encoding of bytes that are not UTF-8."""
+    """Return a guess at the encoding of bytes that are not UTF-8."""
     sample = data[: 1 << 16]
     if sample.count(0) > len(sample) // 4:
         return "UTF-16"

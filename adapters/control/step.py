@@ -54,7 +54,7 @@ def encode(encoder: Any, embedded: Tensor, cache: EvictingCache, padding: Tensor
 
 
 def _conv(layer: Any, hidden: Tensor) -> Tensor:
-    """GPT-2's ``Conv1D``: a linear layer whose weight is (in, out)."""
+    """Return the output of GPT-2's ``Conv1D``, a linear layer whose weight is (in, out)."""
     return addmm(layer.bias, hidden, layer.weight)
 
 

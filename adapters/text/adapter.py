@@ -190,7 +190,7 @@ class TextAdapter(LanguageAdapter):
         )
 
     def prepare(self, sample: Sample) -> Inputs:
-        """Tokenise the prompt of `sample`; every token is of the kind ``text``."""
+        """Return the tokens of the prompt of `sample`; all are of the kind ``text``."""
         ids = self._wording.prompt(sample, self.new_tokens(sample))
         tensor = torch.tensor([ids], device=self._ready.model.device)
         tensors = {"input_ids": tensor, "attention_mask": torch.ones_like(tensor)}

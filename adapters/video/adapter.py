@@ -184,7 +184,7 @@ class LlavaVideoAdapter(AnsweringAdapter):
         self._loaded = loaded
 
     def prepare(self, sample: Sample) -> Inputs:
-        """Read the frames, word the prompt, and expand the video's placeholder.
+        """Read the frames and return the tokens of the prompt, with the clip in its place.
 
         The tokens of the clip are of the kind ``frame`` with the index of their frame. All others,
         and Onevision's closing newline, are of the kind ``text``.

@@ -49,7 +49,7 @@ class FramePreprocessor:
     resample: int = 3
 
     def __call__(self, frames: NDArray[np.uint8]) -> Tensor:
-        """Turn (frame, height, width, 3) uint8 RGB into (frame, 3, height, width) float32."""
+        """Return (frame, height, width, 3) uint8 RGB as (frame, 3, height, width) float32."""
         import torch
 
         pixels = torch.from_numpy(self._resize(frames)).permute(0, 3, 1, 2)

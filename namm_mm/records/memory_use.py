@@ -63,13 +63,13 @@ class Trace:
     numbers_per_token: int = 0
 
     def at(self, update: int, layer: int) -> tuple[int, ...] | None:
-        """Sizes per head right after `update` in `layer`; past the end, those of the last."""
+        """Return the sizes of the heads right after `update` in `layer`, or after the last one."""
         if not self.sizes:
             return None
         return self.sizes[min(update, len(self.sizes) - 1)][layer]
 
     def even_heads(self) -> Trace:
-        """As many tokens in every layer, the same for all of its heads (to within one token)."""
+        """Return a trace with as many tokens in every layer, spread evenly over its heads."""
         return Trace(
             tuple(
                 tuple(_even(sum(layer), len(layer)) for layer in update) for update in self.sizes
@@ -78,7 +78,7 @@ class Trace:
         )
 
     def even_layers(self) -> Trace:
-        """As many tokens in all, the same for all layers and heads (to within one token)."""
+        """Return a trace with as many tokens at each update, even over layers and heads."""
         spread = []
         for update in self.sizes:
             sizes = iter(_even(sum(map(sum, update)), sum(map(len, update))))

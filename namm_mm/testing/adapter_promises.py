@@ -182,7 +182,7 @@ def _act(
     stop_first_at: int | None = None,
     attached: bool = True,
 ) -> tuple[NDArray[np.float32], Memory, tuple[TokenType, ...]]:
-    """Actions (step, environment, action_dim) on observations fixed for each environment."""
+    """Return actions (step, environment, action_dim), the memory, and the token types."""
     state = state or adapter.dimensions[0]
     draws = [np.random.default_rng(first + row) for row in range(environments)]
     with _attached(adapter, tokens) as memory:
@@ -208,7 +208,7 @@ def _raise_inside(adapter: Adapter) -> None:
 
 
 def _state(backbone: Any) -> tuple[object, ...]:
-    """What attaching changes and must change back."""
+    """Return what attaching changes and must restore."""
     config = backbone.config.get_text_config(decoder=True)
     hooks = sum(
         len(module._forward_pre_hooks) + len(module._forward_hooks) for module in backbone.modules()

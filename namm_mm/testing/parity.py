@@ -66,7 +66,7 @@ class Comparison(NamedTuple):
 
 
 def check_parity(path: str | Path) -> tuple[Deviation, ...]:
-    """Compare this package with every array of a recording.
+    """Compare this package with every array of a recording; return the deviations.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def check_parity(path: str | Path) -> tuple[Deviation, ...]:
 
 
 def table(deviations: tuple[Deviation, ...]) -> str:
-    """Deviations as text, one line for each group."""
+    """Return deviations as text, one line for each group."""
     width = max((len(deviation.group) for deviation in deviations), default=5)
     lines = [f"{'array':<{width}}  count  max deviation  allowed"]
     for d in deviations:
@@ -186,7 +186,7 @@ class _Replay:
             yield from self._evict(recorded)
 
     def _observed(self, update: Update) -> Iterator[tuple[str, Tensor, float]]:
-        """Frames, features and scores, each from our own numbers as far as there are any."""
+        """Yield frames, features and scores, each from our own numbers as far as they exist."""
         age = self.seen - 1 - self.positions
         embedding = update.arrays.get("embedding")
         if chunks := update.in_order("attn"):
@@ -207,7 +207,7 @@ class _Replay:
             yield "score", scorer.score(embedding, lengths), SCORE_TOLERANCE
 
     def _stream(self, chunks: list[Tensor]) -> tuple[Tensor, SpectrogramState]:
-        """Fold the chunks one after the other, each as soon as it fills whole hops."""
+        """Fold the chunks one after the other; yield each result when it fills whole hops."""
         state = self.state
         frames, waiting = [], torch.empty(1, self.heads, 0, 0)
         for chunk in chunks:
@@ -247,7 +247,7 @@ def _gather(tensor: Tensor, kept: Tensor) -> Tensor:
 
 
 def _select(scores: Tensor, limit: int | None) -> Tensor:
-    """Indices that the memory keeps under the official rule: (1, head, kept)."""
+    """Return the indices that the memory keeps under the official rule, (1, head, kept)."""
     rows, heads, slots = scores.shape
     view = LayerView(
         layer=0,

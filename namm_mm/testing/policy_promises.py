@@ -64,7 +64,7 @@ def check_policy(policy: Policy) -> tuple[str, ...]:
 
 
 def random_view(needs: Observation | None, seed: int = 0) -> LayerView:
-    """One layer's cache with random keys, heads of different lengths, and what `needs` tells."""
+    """Return one layer's cache with random keys, heads of different lengths, and observations."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -187,7 +187,7 @@ def _row(view: LayerView, row: int) -> LayerView:
 
 
 def _with_garbage(view: LayerView) -> LayerView:
-    """The same tokens, with other numbers in the slots that hold none."""
+    """Return the same tokens, with other numbers in the empty slots."""
     empty = ~view.filled
 
     def fill(tensor: Tensor) -> Tensor:

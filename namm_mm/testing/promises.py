@@ -28,7 +28,7 @@ class Promises:
 
     @contextmanager
     def promise(self, text: str) -> Iterator[None]:
-        """Try one promise in the block: it is broken by :func:`require` or by any exception."""
+        """Try one promise in the block; :func:`require` or any exception breaks it."""
         try:
             yield
         except ConformanceError as error:

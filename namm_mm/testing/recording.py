@@ -47,7 +47,7 @@ class Update:
     arrays: dict[str, Tensor] = field(default_factory=dict)
 
     def in_order(self, kind: str) -> list[Tensor]:
-        """Arrays of the chunks, first to last."""
+        """Return the arrays of the chunks, first to last."""
         return [self.chunks[c][kind] for c in sorted(self.chunks) if kind in self.chunks[c]]
 
     @property
@@ -83,20 +83,20 @@ class Drive:
     arrays: dict[str, Tensor] = field(default_factory=dict)
 
     def updates(self, layer: int) -> list[Update]:
-        """Updates of a layer, first to last."""
+        """Return the updates of a layer, first to last."""
         return [self.layers[layer][number] for number in sorted(self.layers[layer])]
 
     def statistic(self, name: str) -> Tensor | None:
-        """Frozen ``mean``, ``var`` or ``num`` (bins,), if recorded."""
+        """Return the frozen ``mean``, ``var`` or ``num`` (bins,), if recorded."""
         array = self.arrays.get(f"{_STATISTICS}{name}")
         return None if array is None else array.reshape(-1)
 
     def pooled(self) -> list[Tensor]:
-        """The spectra behind the statistics."""
+        """Return the spectra behind the statistics."""
         return [array for name, array in self.arrays.items() if name.startswith("statrun.")]
 
     def selections(self) -> list[tuple[int | None, Tensor, Tensor]]:
-        """Selections alone: limit, scores, kept indices."""
+        """Return the selections: limit, scores, kept indices."""
         found = []
         for name, scores in self.arrays.items():
             limit, _, kind = name.partition(".")
@@ -134,7 +134,7 @@ def read_recording(path: Path) -> Mapping[str, Drive]:
 
 
 def not_a_recording(path: Path, found: list[str]) -> UsageError:
-    """The error for a file that holds nothing to compare."""
+    """Return the error for a file that holds nothing to compare."""
     return UsageError(
         message(
             f"{path} is no recording of a NAMM",

@@ -39,14 +39,14 @@ _SIZES: dict[str, Any] = {
 
 
 def tiny_llama(seed: int = 0, **changes: Any) -> Any:
-    """Llama: 2 layers, 4 query heads on 2 KV heads, rotary positions."""
+    """Return a Llama of 2 layers, with 4 query heads on 2 KV heads and rotary positions."""
     torch.manual_seed(seed)
     model: Any = LlamaForCausalLM(LlamaConfig(**{**_SIZES, **changes}))
     return model.eval()
 
 
 def tiny_mistral(seed: int = 0, **changes: Any) -> Any:
-    """Mistral: as Llama, with a sliding window if ``sliding_window`` is given."""
+    """Return a Mistral as the Llama, with a sliding window if ``sliding_window`` is given."""
     torch.manual_seed(seed)
     options = {**_SIZES, "sliding_window": None, **changes}
     model: Any = MistralForCausalLM(MistralConfig(**options))
@@ -54,14 +54,14 @@ def tiny_mistral(seed: int = 0, **changes: Any) -> Any:
 
 
 def tiny_qwen2(seed: int = 0, **changes: Any) -> Any:
-    """Qwen2: as Llama, with biases."""
+    """Return a Qwen2 as the Llama, with biases."""
     torch.manual_seed(seed)
     model: Any = Qwen2ForCausalLM(Qwen2Config(**{**_SIZES, **changes}))
     return model.eval()
 
 
 def tiny_gpt2(seed: int = 0, **changes: Any) -> Any:
-    """GPT-2: every query head its own KV head, learned positions."""
+    """Return a GPT-2: every query head has its own KV head, positions are learned."""
     torch.manual_seed(seed)
     options: dict[str, Any] = {
         "vocab_size": VOCABULARY,
@@ -87,6 +87,6 @@ TINY: dict[str, Callable[..., Any]] = {
 
 
 def tiny_tokens(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
-    """(row, column) int64 random tokens; 0 is left to padding."""
+    """Return (row, column) int64 random tokens; 0 is reserved for padding."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(1, VOCABULARY, (rows, columns), generator=generator)

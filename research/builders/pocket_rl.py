@@ -26,7 +26,7 @@ from namm_mm.tasks.offline_rl.data import (
     write_dataset,
 )
 from namm_mm.tasks.offline_rl.environments import body, visible
-from namm_mm.tasks.offline_rl.orders import given, once
+from namm_mm.tasks.offline_rl.orders import orders_of, shown_once
 from namm_mm.tasks.offline_rl.references import ORDERS_RETURNS, REFERENCE_RETURNS
 from research.builders.pocket_rl_data import (
     BehaviourPolicy,
@@ -103,7 +103,7 @@ def build_model(
         hidden = data.observations[:, seen.shape[1] :]
         data = replace(data, observations=seen)
     if model.orders:
-        hidden = given(data.observations, data.bounds)
+        hidden = orders_of(data.observations, data.bounds)
     folder = work / (model.earliest_of or model.asset)
     updates = train(
         data,
@@ -241,7 +241,7 @@ def datasets(
             data = join(parts)
             if model.orders:  # what the policy was reminded of is for the agent to remember
                 facts["orders"] = "shown once, early in each episode"
-                data = replace(data, observations=once(data.observations, data.bounds))
+                data = replace(data, observations=shown_once(data.observations, data.bounds))
             write_dataset(path, data, facts)
         found[name] = read_dataset(path)
         say(

@@ -40,7 +40,7 @@ PROMPTS: Mapping[str, str] = {
 
 
 def _words(text: str, tokenizer: str) -> list[str]:
-    """Words of Japanese text by fugashi (MeCab), or its characters, without punctuation."""
+    """Return the words of Japanese text by fugashi (MeCab), or its characters; no punctuation."""
     if tokenizer == "characters":
         return characters(text)
     try:
@@ -69,7 +69,7 @@ def _longest_common(found: Sequence[str], right: Sequence[str]) -> int:
 
 
 def rouge_l(found: Sequence[str], right: Sequence[str]) -> float:
-    """F1 of the longest common subsequence (Lin, 2004)."""
+    """Return the F1 of the longest common subsequence (Lin, 2004)."""
     common = _longest_common(found, right)
     if not common:
         return 0.0
@@ -78,14 +78,14 @@ def rouge_l(found: Sequence[str], right: Sequence[str]) -> float:
 
 
 def question_score(reply: str, right: Mapping[str, Any]) -> float:
-    """Best F1 of words over the references."""
+    """Return the best F1 of words over the references."""
     tokenizer = str(right["words"])
     found = _words(reply, tokenizer)
     return max(f1(found, _words(one, tokenizer)) for one in right["answers"])
 
 
 def summary_score(reply: str, right: Mapping[str, Any]) -> float:
-    """Best ROUGE-L of words over the references."""
+    """Return the best ROUGE-L of words over the references."""
     tokenizer = str(right["words"])
     found = _words(reply, tokenizer)
     return max(rouge_l(found, _words(one, tokenizer)) for one in right["answers"])
@@ -100,7 +100,7 @@ TASKS: Mapping[str, Subset] = {
 
 
 class ChouBunTask(TextBenchmark):
-    """The four tasks; see :class:`~namm_mm.tasks.text_benchmarks.benchmark.TextBenchmark`.
+    """ChouBun: questions and summaries of long Japanese documents, in four tasks.
 
     Parameters
     ----------
@@ -130,15 +130,15 @@ class ChouBunTask(TextBenchmark):
         self.prompts = dict(PROMPTS) if prompts is None else _read_prompts(Path(prompts))
 
     def prompt(self, subset: str, row: Row) -> str:
-        """The prompt of the subset, filled in."""
+        """Return the prompt of the subset, filled in."""
         return self.prompts[subset].format(context=row["context"], input=row["input"])
 
     def references(self, subset: str, row: Row) -> Any:
-        """All right answers, and what splits them into words."""
+        """Return all right answers, and the name of what splits them into words."""
         return {"answers": list(row["answers"]), "words": self.words}
 
     def right(self, subset: str, row: Row) -> str:
-        """The first right answer."""
+        """Return the first right answer."""
         return str(row["answers"][0])
 
 

@@ -18,23 +18,23 @@ def _spaced(text: str, marks: Sequence[str]) -> str:
 
 
 def first_number(reply: str, right: Any) -> float:
-    """The first run of digits is the right one (passkey, number_string)."""
+    """Return 1 if the first run of digits is right, else 0 (passkey, number_string)."""
     found = re.search(r"\d+", reply)
     return float(found is not None and found[0] == _one(right))
 
 
 def word_is_there(reply: str, right: Any) -> float:
-    """The right value is one of the reply's words (kv_retrieval)."""
+    """Return 1 if the right value is one of the reply's words, else 0 (kv_retrieval)."""
     return float(_one(right) in _spaced(reply, _MARKS).split())
 
 
 def name_is_there(reply: str, right: Any) -> float:
-    """The right name, in capitals, is one of the reply's words (longdialogue_qa_eng)."""
+    """Return 1 if the right name, in capitals, is in the reply, else 0 (longdialogue_qa_eng)."""
     return float(_one(right) in _spaced(reply, _MARKS).upper().split())
 
 
 def last_number(reply: str, right: Any) -> float:
-    """The last word is the right integer (code_run)."""
+    """Return 1 if the last word is the right integer, else 0 (code_run)."""
     words = _spaced(reply, ("\n", ".", "`", "'", '"', ":")).split()
     try:
         return float(bool(words) and int(words[-1]) == int(_one(right)))
@@ -43,7 +43,7 @@ def last_number(reply: str, right: Any) -> float:
 
 
 def found_number(reply: str, right: Any) -> float:
-    """The first number equals the right one (math_find).
+    """Return 1 if the first number equals the right one, else 0 (math_find).
 
     The authors' code fails where an integer is wanted and a decimal is found; here that is wrong.
     """
@@ -52,7 +52,7 @@ def found_number(reply: str, right: Any) -> float:
 
 
 def right_prefix(reply: str, right: Sequence[int]) -> float:
-    """Part of the right values that come first and in order (math_calc)."""
+    """Return the part of the right values that come first and in order (math_calc)."""
     found = [int(number) for number in re.findall(r"\d+", reply)]
     count = 0
     for value, wanted in zip(found, right, strict=False):
@@ -63,7 +63,7 @@ def right_prefix(reply: str, right: Sequence[int]) -> float:
 
 
 def chosen_function(reply: str, right: Sequence[str]) -> float:
-    """The reply begins with the right letter, or names letter or function (code_debug).
+    """Return 1 if the reply starts with the right letter, or names letter or function (code_debug).
 
     `right` is the function's name and its letter.
     """
@@ -75,7 +75,7 @@ def chosen_function(reply: str, right: Sequence[str]) -> float:
 
 
 def chosen_letter(reply: str, right: Sequence[str]) -> float:
-    """The first letter of the reply, the one after an announcement, or the first alone.
+    """Return 1 if the chosen letter is right: the first one, or the one after an announcement.
 
     An empty reply is wrong; the authors' code fails on it. `right` holds the letter.
     """
@@ -89,17 +89,17 @@ def chosen_letter(reply: str, right: Sequence[str]) -> float:
 
 
 def english_f1(reply: str, right: Any) -> float:
-    """Best F1 of words over the references (longbook_qa_eng)."""
+    """Return the best F1 of words over the references (longbook_qa_eng)."""
     return max(f1(english_words(reply), english_words(one)) for one in _all(right))
 
 
 def chinese_f1(reply: str, right: Any) -> float:
-    """Best F1 of characters over the references (longbook_qa_chn)."""
+    """Return the best F1 of characters over the references (longbook_qa_chn)."""
     return max(f1(characters(reply), characters(one)) for one in _all(right))
 
 
 def summary(reply: str, right: Any) -> float:
-    """ROUGE-Lsum against the reference, the best of several (longbook_sum_eng)."""
+    """Return ROUGE-Lsum against the reference, the best of several (longbook_sum_eng)."""
     return max(rouge_l_sum(reply, one) for one in _all(right))
 
 

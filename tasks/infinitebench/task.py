@@ -68,17 +68,17 @@ PROMPTS: Mapping[str, str] = {
 
 
 class InfiniteBenchTask(TextBenchmark):
-    """The twelve tasks; see :class:`~namm_mm.tasks.text_benchmarks.benchmark.TextBenchmark`."""
+    """InfiniteBench: twelve tasks of 100,000 tokens and more."""
 
     published = PUBLISHED
     tasks = TASKS
 
     def prompt(self, subset: str, row: Row) -> str:
-        """The authors' prompt, filled in."""
+        """Return the authors' prompt, filled in."""
         return PROMPTS[subset].format(context=row["context"], **_parts(subset, row))
 
     def references(self, subset: str, row: Row) -> Any:
-        """The published answer; for a choice, the letter of the right option, or name and letter.
+        """Return the published answer; for a choice, the right letter, or name and letter.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class InfiniteBenchTask(TextBenchmark):
         return [letter] if subset == "longbook_choice_eng" else [right, letter]
 
     def right(self, subset: str, row: Row) -> str:
-        """A reply that scores 1."""
+        """Return a reply that scores 1."""
         references = self.references(subset, row)
         if subset == "code_debug":
             return f"{references[1]}. {references[0]}"
@@ -113,7 +113,7 @@ class InfiniteBenchTask(TextBenchmark):
 
 
 def _parts(subset: str, row: Row) -> dict[str, str]:
-    """What fills a prompt beside the context."""
+    """Return what fills a prompt besides the context."""
     text = str(row["input"])
     if subset == "code_run":
         call = re.search(r"(func_\d+)\(.*?\)", text)

@@ -20,7 +20,7 @@ _BUILT_IN = frozenset((*dir(builtins), *dir(type(builtins))))  # with names as `
 
 
 def code(files: Sequence[str], random: Random, shape: Shape) -> Draft:
-    """Complete a line of real code at a name.
+    """Return the completion of a line of real code at a name.
 
     The name was used between the parts `low` and `high` of the context, after the same characters
     as now, and never since: the newest part of the context does not hold it, nor a longer name made
@@ -46,12 +46,12 @@ def code(files: Sequence[str], random: Random, shape: Shape) -> Draft:
 
 @lru_cache(maxsize=4)
 def _spread(files: tuple[str, ...]) -> Counter[str]:
-    """Number of files that hold each name."""
+    """Return the number of files that hold each name."""
     return Counter(name for text in files for name in set(_NAME.findall(text)))
 
 
 def _ask(text: str, name: re.Match[str], size: int, shape: Shape) -> Draft | None:
-    """Ask for `name` if it was said in the right part of the `size` characters before it."""
+    """Return a question for `name` if it occurs in the right part before, and nowhere later."""
     word, at = name[0], name.start()
     start = text.find("\n", at - size) + 1
     line = text.rfind("\n", 0, at) + 1

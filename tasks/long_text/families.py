@@ -69,7 +69,7 @@ class Haystack:
         self.paragraphs = [paragraph for document in documents for paragraph in document]
 
     def stretch(self, random: Random, words: int) -> list[str]:
-        """Sentences of running text from a random paragraph on, `words` words in all.
+        """Return sentences of running text from a random paragraph on, `words` words in all.
 
         Each ends with the white space that follows it: a line break at the end of a paragraph.
         """
@@ -98,7 +98,7 @@ class Haystack:
 
 
 def too_little(what: str) -> UsageError:
-    """Word the error of a source that cannot fill a context."""
+    """Return the error of a source that cannot fill a context."""
     return UsageError(
         f"the text source is too small for this family: it has too few {what}. Give a folder "
         "with more text, fewer `words`, or other `families`."
@@ -106,17 +106,17 @@ def too_little(what: str) -> UsageError:
 
 
 def sentences_of(paragraph: str) -> list[str]:
-    """Cut a paragraph after full stops, question marks and colons that end a clause."""
+    """Return a paragraph cut after full stops, question marks and colons that end a clause."""
     return re.split(r"(?<=[.?!])\s+(?=[A-Z\"'(*])", paragraph)
 
 
 def count(text: str) -> int:
-    """Number of words."""
+    """Return the number of words."""
     return len(text.split())
 
 
 def passkey(haystack: Haystack, random: Random, shape: Shape) -> Draft:
-    """A five-digit pass key among other numbers of five digits (Mohtashami & Jaggi, 2023)."""
+    """Return a question for one of several numbers of five digits (Mohtashami & Jaggi, 2023)."""
     key, *others = random.sample(range(10_000, 100_000), 1 + 3)
     sentences = haystack.stretch(random, shape.words - 30)
     depth = random.uniform(shape.low, shape.high)
@@ -128,7 +128,7 @@ def passkey(haystack: Haystack, random: Random, shape: Shape) -> Draft:
 
 
 def key_value(haystack: Haystack, random: Random, shape: Shape, *, hint: bool) -> Draft:
-    """Look a word up in a list of words with numbers; with `hint` it is named before the list.
+    """Return a question for the number of a word in a list; `hint` names the word before the list.
 
     Without the hint nothing in the past says which line will be asked for, so that no policy can
     prefer it: what a cache loses here is the price of forgetting at random.
@@ -153,7 +153,7 @@ def key_value(haystack: Haystack, random: Random, shape: Shape, *, hint: bool) -
 
 
 def passage(haystack: Haystack, random: Random, shape: Shape) -> Draft:
-    """Say whose passage a sentence was quoted from; each passage ends with the name of its author.
+    """Return a question for the author of a quoted passage; each passage ends with its author.
 
     Small models look back by matching the words before, so that nothing stands between the sentence
     and the name: after a bracket, or numbers in a row, SmolLM2-135M guesses.
@@ -183,7 +183,7 @@ def passage(haystack: Haystack, random: Random, shape: Shape) -> Draft:
 
 
 def cloze(haystack: Haystack, random: Random, shape: Shape) -> Draft:
-    """Complete a sentence that was said above with its rare word."""
+    """Return a sentence from far above without its last, rare word, which is the answer."""
     for _ in range(TRIES):
         sentences = haystack.stretch(random, shape.words)
         total = sum(map(count, sentences))
@@ -204,7 +204,7 @@ def cloze(haystack: Haystack, random: Random, shape: Shape) -> Draft:
 
 
 def _rare_words(sentence: str, haystack: Haystack) -> Iterator[tuple[str, str]]:
-    """Words of a sentence that its split hardly has elsewhere, each with the six or more before."""
+    """Return words of a sentence that are rare in its split, each with the six or more before."""
     words = sentence.split()
     for index in range(6, len(words)):
         word = words[index].strip(STOPS)
@@ -214,7 +214,7 @@ def _rare_words(sentence: str, haystack: Haystack) -> Iterator[tuple[str, str]]:
 
 
 def insert(sentences: Sequence[str], needles: Sequence[tuple[float, str]]) -> list[str]:
-    """Put each needle between two sentences, at its part (0 to 1) of the words."""
+    """Return the text with each needle between two sentences, at its part (0 to 1) of the words."""
     total = sum(map(count, sentences))
     waiting = sorted(needles, reverse=True)
     found, before = [], 0
@@ -227,7 +227,7 @@ def insert(sentences: Sequence[str], needles: Sequence[tuple[float, str]]) -> li
 
 
 def _after(sentences: Sequence[str], words: float) -> list[str]:
-    """Sentences that end after so many words."""
+    """Return the number of sentences that end after so many words."""
     found, before = [], 0
     for sentence in sentences:
         before += count(sentence)

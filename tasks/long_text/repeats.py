@@ -21,7 +21,7 @@ SENTENCE = range(6, 19)  # words of each
 
 
 def repeats(haystack: Haystack, random: Random, shape: Shape) -> Draft:
-    """Look up one of five notes in a text that says the same sentence again and again.
+    """Return a question for one of five notes in a text that repeats the same sentences.
 
     Idle frames of a video and steps of a steady gait are to attention what repeated sentences are:
     any of them does for all, and what differs from them is what may be asked for.
@@ -51,7 +51,7 @@ def repeats(haystack: Haystack, random: Random, shape: Shape) -> Draft:
 
 
 def _sentences(haystack: Haystack, random: Random) -> list[str]:
-    """Sentences of moderate length, no two alike."""
+    """Return sentences of moderate length, no two alike."""
     found: list[str] = []
     for _ in range(TRIES):
         sentence = random.choice(sentences_of(random.choice(haystack.paragraphs))).strip()

@@ -55,7 +55,7 @@ class Document:
 
 
 def prose(split: str, source: str | None = None) -> tuple[Document, ...]:
-    """English prose of one split.
+    """Return English prose of one split.
 
     Parameters
     ----------
@@ -76,12 +76,12 @@ def prose(split: str, source: str | None = None) -> tuple[Document, ...]:
 
 
 def code(split: str) -> tuple[Document, ...]:
-    """Python source files of the standard library, tests excluded, of one split."""
+    """Return Python source files of the standard library, without tests, of one split."""
     return _part(_library(), split)
 
 
 def fingerprint(documents: Iterable[Document]) -> str:
-    """Hexadecimal hash of documents: the same text gives the same 12 digits."""
+    """Return a hash of documents, 12 hexadecimal digits."""
     digest = hashlib.sha256()
     for document in documents:
         digest.update("\0".join((document.name, *document.paragraphs, "")).encode())
@@ -89,7 +89,7 @@ def fingerprint(documents: Iterable[Document]) -> str:
 
 
 def _part(documents: Sequence[Document], split: str) -> tuple[Document, ...]:
-    """Documents of `split`: sorted by the hash of their names and cut at shares of the text."""
+    """Return the documents of `split`: sorted by the hash of their names, cut by shares of text."""
     ordered = sorted(documents, key=lambda d: hashlib.sha256(d.name.encode()).digest())
     sizes = [sum(map(len, d.paragraphs)) for d in ordered]
     parts, passed = [], 0
@@ -172,7 +172,7 @@ def _folder(folder: Path) -> tuple[Document, ...]:
 
 
 def _paragraphs(text: str) -> tuple[str, ...]:
-    """Unwrapped paragraphs of running English: at least 16 words, mostly letters."""
+    """Return the unwrapped paragraphs of running English: at least 16 words, mostly letters."""
     found = []
     for block in re.split(r"\n\s*\n", text):
         paragraph = " ".join(block.split())
@@ -183,7 +183,7 @@ def _paragraphs(text: str) -> tuple[str, ...]:
 
 
 def _without_shared(documents: Iterable[Document]) -> tuple[Document, ...]:
-    """Leave each long paragraph to the first document that has it; drop documents left empty."""
+    """Return the documents, with each long paragraph in the first document that has it only."""
     seen: set[str] = set()
     kept = []
     for document in documents:

@@ -105,7 +105,7 @@ class LongTextTask(AnsweringTask):
             )
 
     def samples(self, split: str, limit: int | None, seed: int) -> Sequence[Sample]:
-        """Samples of `split`, families in turn; a smaller `limit` gives a prefix."""
+        """Return samples of `split`, families in turn; a smaller `limit` gives a prefix."""
         if split not in sources.SPLITS:
             raise UsageError(
                 message("unknown split", given=split, expected="a known one", valid=sources.SPLITS)
@@ -135,7 +135,7 @@ class LongTextTask(AnsweringTask):
         )
 
     def score(self, sample: Sample, answer: Answer) -> Score:
-        """Judge by exact match: the answer, with nothing but punctuation or space behind it.
+        """Return 1 for the exact answer, with nothing but punctuation or space behind it, else 0.
 
         ``details`` hold the log-probability of the right answer in nats, where the adapter gave it.
         """
@@ -157,7 +157,7 @@ class LongTextTask(AnsweringTask):
         return Outlook(samples=fewer(whole, limit), tokens=round(self.words * TOKENS_PER_WORD))
 
     def fingerprint(self) -> str:
-        """Hash of the generators, their options and all text behind them."""
+        """Return a hash of the generators, their options and all text behind them."""
         documents: list[sources.Document] = []
         for split in sources.SPLITS:
             if set(self.families) - {CODE}:

@@ -25,7 +25,7 @@ Line = Mapping[str, Any]
 
 
 def read(source: str | None, task: str) -> tuple[tuple[Line, ...], str]:
-    """Samples of a task in the order of its file, and the SHA-256 of that file.
+    """Return the samples of a task in the order of its file, and the SHA-256 of that file.
 
     A line that is not as it should be has its number as ``_id``, and :data:`FAULT` says why.
 
@@ -63,7 +63,7 @@ def _read(place: str, task: str) -> tuple[tuple[Line, ...], str]:
 
 
 def _content(place: Path, name: str) -> tuple[bytes, str]:
-    """The bytes of a file below `place`, and where they were."""
+    """Return the bytes of a file below `place`, and where they were."""
     for path in (place / name, place / "data" / name):
         if path.is_file():
             return path.read_bytes(), str(path)
@@ -94,7 +94,7 @@ def _content(place: Path, name: str) -> tuple[bytes, str]:
 
 
 def _fault(row: Mapping[str, Any] | str, where: str) -> str:
-    """What is wrong with a line; nothing if it is a sample."""
+    """Return what is wrong with a line; empty if it is a sample."""
     if isinstance(row, str):
         wrong, given = row, ""
     else:
@@ -111,7 +111,7 @@ def _fault(row: Mapping[str, Any] | str, where: str) -> str:
 
 
 def _download() -> Path:
-    """The hub's archive: from the cache, else fetched."""
+    """Return the hub's archive: from the cache, else fetched."""
     return hub.fetch(
         REPOSITORY,
         ARCHIVE,
@@ -126,5 +126,5 @@ def _command() -> str:
 
 
 def fingerprint(sources: Sequence[str]) -> str:
-    """Hash of the files behind some tasks."""
+    """Return a hash of the files behind some tasks."""
     return hashlib.sha256("\n".join(sources).encode()).hexdigest()[:12]

@@ -19,17 +19,17 @@ from namm_mm.tasks.text_benchmarks.metrics import f1 as overlap
 
 
 def f1(answer: str, truth: str) -> float:
-    """Overlap of words, without case, punctuation and articles."""
+    """Return the overlap of words, without case, punctuation and articles."""
     return overlap(english_words(answer), english_words(truth))
 
 
 def f1_chinese(answer: str, truth: str) -> float:
-    """Overlap of the words that jieba finds, without punctuation."""
+    """Return the overlap of the words that jieba finds, without punctuation."""
     return overlap(_chinese_words(answer), _chinese_words(truth))
 
 
 def rouge_l(answer: str, truth: str) -> float:
-    """F-measure of ROUGE-L, by the package `rouge`; 0 for an answer without words."""
+    """Return the F-measure of ROUGE-L, by the package `rouge`; 0 for an answer without words."""
     scorer = _rouge()
     try:
         found: float = scorer.get_scores([answer], [truth], avg=True)["rouge-l"]["f"]
@@ -39,34 +39,34 @@ def rouge_l(answer: str, truth: str) -> float:
 
 
 def rouge_l_chinese(answer: str, truth: str) -> float:
-    """ROUGE-L over the words that jieba finds."""
+    """Return ROUGE-L over the words that jieba finds."""
     return rouge_l(" ".join(_cut(answer)), " ".join(_cut(truth)))
 
 
 def retrieval(answer: str, truth: str) -> float:
-    """Part of the numbers in the answer that are the right paragraph's: ``Paragraph 7``."""
+    """Return the part of the numbers in the answer that are the right one: ``Paragraph 7``."""
     return _numbers(answer, truth, r"Paragraph (\d+)")
 
 
 def retrieval_chinese(answer: str, truth: str) -> float:
-    """The same for ``段落7``."""
+    """Return the same for ``段落7``."""
     return _numbers(answer, truth, r"段落(\d+)")
 
 
 def count(answer: str, truth: str) -> float:
-    """Part of the numbers in the answer that are the right one."""
+    """Return the part of the numbers in the answer that are the right one."""
     return _numbers(answer, truth, r"(.*)")
 
 
 def code_similarity(answer: str, truth: str) -> float:
-    """Similarity of the first line of code, in whole percents, by :mod:`difflib`."""
+    """Return the similarity of the first line of code, in whole percents, by :mod:`difflib`."""
     lines = answer.lstrip("\n").split("\n")
     line = next((x for x in lines if not any(mark in x for mark in ("`", "#", "//"))), "")
     return round(100 * SequenceMatcher(None, line, truth).ratio()) / 100
 
 
 def classification(answer: str, truth: str, classes: Sequence[str]) -> float:
-    """1 divided by the number of classes that the answer names, if the right one is among them."""
+    """Return 1 over the number of classes that the answer names, if the right one is among them."""
     named = [name for name in classes if name in answer]
     for name in named:
         if name in truth and name != truth:
@@ -88,7 +88,7 @@ METRICS: Mapping[str, Callable[..., float]] = {
 
 
 def score(metric: str, answer: str, truths: Sequence[str], classes: Sequence[str] = ()) -> float:
-    """The best score over all right answers."""
+    """Return the best score over all right answers."""
     measure, further = METRICS[metric], [classes] if metric == "classification" else []
     return max((measure(answer, truth, *further) for truth in truths), default=0.0)
 

@@ -35,14 +35,14 @@ class Published:
     first_line: bool = False
 
     def ask(self, context: str, question: str) -> str:
-        """The whole prompt; braces in the texts stay as they are."""
+        """Return the whole prompt; braces in the texts stay as they are."""
         before, _, after = self.prompt.partition("{context}")
         return before + context + after.replace("{input}", question)
 
 
 @cache
 def tasks() -> Mapping[str, Published]:
-    """All 21 tasks, by the name of their file."""
+    """Return all 21 tasks, by the name of their file."""
     import yaml
 
     found = yaml.safe_load(FILE.read_text(encoding="utf-8"))

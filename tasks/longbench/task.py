@@ -24,7 +24,7 @@ SHARES = {"train": (0, 60), "validation": (60, 80), "test": (80, 100)}
 
 @dataclass(frozen=True)
 class LongBenchTask(AnsweringTask):
-    """Answers from long texts.
+    """LongBench: 21 tasks on long English, Chinese and code texts.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class LongBenchTask(AnsweringTask):
             )
 
     def samples(self, split: str, limit: int | None, seed: int) -> Sequence[Sample]:
-        """Samples of `split`, families in turn, each in an order that `seed` shuffles."""
+        """Return samples of `split`, families in turn, each in an order that `seed` shuffles."""
         if split not in SPLITS:
             raise UsageError(
                 message("unknown split", given=split, expected="a known one", valid=SPLITS)
@@ -129,7 +129,7 @@ class LongBenchTask(AnsweringTask):
         )
 
     def score(self, sample: Sample, answer: Answer) -> Score:
-        """The task's own metric, from 0 to 1.
+        """Return the task's own metric, from 0 to 1.
 
         ``details`` say it also as a multiple of what Llama-3-8B scores with its full cache in the
         code of the NAMM paper: the mean of that over a task is its published normalisation.
@@ -146,7 +146,7 @@ class LongBenchTask(AnsweringTask):
         return Score(value, published.metric, details)
 
     def fingerprint(self) -> str:
-        """Hash of the files, the prompts and the rule of the splits."""
+        """Return a hash of the files, the prompts and the rule of the splits."""
         files = [data.read(self.source, family)[1] for family in self.families or ()]
         prompts = [tasks()[family].prompt for family in self.families or ()]
         return data.fingerprint([self.splits, *files, *prompts])

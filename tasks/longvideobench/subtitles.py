@@ -14,7 +14,7 @@ from namm_mm.tasks.video_benchmarks.clocks import seconds
 
 
 def frame_moments(duration: float, frames: int) -> list[float]:
-    """When `frames` frames are, in seconds; of a shorter video, one a second."""
+    """Return the times of `frames` frames in seconds; in a shorter video, one a second."""
     if duration > frames:
         return [duration / frames * index for index in range(frames)]
     return [float(second) for second in range(int(duration))]
@@ -35,7 +35,7 @@ def interleave(
     start: float,
     duration: float,
 ) -> str:
-    """Lines of frame marks and subtitles, in order of time.
+    """Return lines of frame marks and subtitles, in order of time.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def placed(subtitles: Iterable[object], duration: float) -> tuple[list[Line], in
 
 
 def read_subtitles(path: Path) -> list[object] | None:
-    """Read a subtitle file of the benchmark; None where there is none.
+    """Return the entries of a subtitle file of the benchmark; None where there is none.
 
     Raises
     ------

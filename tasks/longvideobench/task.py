@@ -29,7 +29,7 @@ MOST_OPTIONS = 5
 
 @dataclass(frozen=True)
 class LongVideoBenchTask(VideoBenchmark):
-    """Questions about a moment in videos of eight seconds to an hour.
+    """LongVideoBench: questions about a moment in videos of eight seconds to an hour.
 
     Split ``validation`` has answers (1337 questions); those of ``test`` (5341) are judged by the
     benchmark's server, so its score says only whether a reply parses, and the summary of a run
@@ -57,7 +57,7 @@ class LongVideoBenchTask(VideoBenchmark):
             raise UsageError(message("wrong frames", given=self.frames, expected="1 or more"))
 
     def published(self, split: str) -> Published:
-        """Two names of the annotations: the authors' JSON, and the hub's parquet."""
+        """Return the benchmark on the hub; annotations are JSON or parquet."""
         file = {"validation": "lvb_val.json"}.get(split, "lvb_test_wo_gt.json")
         return Published(
             "longvideobench/LongVideoBench",
@@ -79,7 +79,7 @@ class LongVideoBenchTask(VideoBenchmark):
         )
 
     def worded(self, sample: Sample, roots: Sequence[Path]) -> Sample:
-        """Put the subtitles in, if they are wanted."""
+        """Return the sample with its subtitles in the prompt, where they are wanted."""
         if not self.subtitles:
             return sample
         facts = dict(sample.metadata)
@@ -96,7 +96,7 @@ class LongVideoBenchTask(VideoBenchmark):
         return replace(sample, prompt=f"{lines}\n{sample.prompt}", metadata=facts)
 
     def letter(self, reply: str, sample: Sample) -> str | None:
-        """The first of A to E."""
+        """Return the first of A to E."""
         return first_letter(reply)
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class LongVideoBenchTask(VideoBenchmark):
 
 
 def _number(row: Mapping[str, Any], name: str) -> float:
-    """A field in seconds; 0 where there is none."""
+    """Return a field in seconds; 0 where there is none."""
     found = seconds(row.get(name) or 0.0)
     if found is None:
         raise UsageError(message(f"wrong {name}", given=row[name], expected="seconds"))
@@ -147,7 +147,7 @@ def _number(row: Mapping[str, Any], name: str) -> float:
 
 
 def _right(given: object, options: int, *, known: bool) -> int | None:
-    """Index of the right option, which some files have as a text or as a decimal number.
+    """Return the index of the right option, which some files have as a text or as a decimal number.
 
     Where it is not `known`, an empty field or -1 stands for that.
     """

@@ -22,7 +22,7 @@ READ = ("four", "all")
 
 @dataclass(frozen=True)
 class MlvuTask(VideoBenchmark):
-    """Seven (dev) or nine (test) kinds of questions.
+    """MLVU: seven (dev) or nine (test) kinds of questions about long videos.
 
     Split ``validation`` is MLVU-dev, ``test`` is MLVU-test.
 
@@ -48,7 +48,7 @@ class MlvuTask(VideoBenchmark):
             )
 
     def published(self, split: str) -> Published:
-        """The two splits are two data sets, each with one split called ``test``."""
+        """Return one of two data sets, each with one split called ``test``."""
         dev = split == "validation"
         return Published(
             "sy1998/MLVU_dev" if dev else "sy1998/MLVU_Test",
@@ -72,11 +72,11 @@ class MlvuTask(VideoBenchmark):
         return unique(found)
 
     def letter(self, reply: str, sample: Sample) -> str | None:
-        """The letter in the most telling place."""
+        """Return the letter in the most telling place."""
         return ranked_letter(reply, self._readable(sample))
 
     def score(self, sample: Sample, answer: Answer) -> Score:
-        """Mark questions that no reply could get right."""
+        """Return the score; ``unreachable`` marks questions that no reply could get right."""
         score = super().score(sample, answer)
         hidden = sample.metadata["letter"] not in self._readable(sample)
         unreachable = hidden and not answer.log_probabilities
@@ -125,7 +125,7 @@ def _is_open(row: Mapping[str, Any] | str) -> bool:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the hub's table; one of the authors' files is worded as that table is."""
+    """Return a row as in the hub's table, also for a row of the authors' files."""
     if "video_name" in row:
         return dict(row)
     options = [str(option) for option in row.get("candidates") or ()]

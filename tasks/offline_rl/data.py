@@ -3,8 +3,8 @@
 The layout (Fu et al., 2020, arXiv:2004.07219) is flat and time-major: ``observations`` (N, S),
 ``actions`` (N, A), ``rewards``, ``terminals`` and ``timeouts`` (N,) or, in old files, (N, 1). An
 episode ends where a terminal or a timeout is set, or, in files of version 0 without timeouts, at
-the environment's time limit. D4RL cuts its files at a round N, so that a last, unfinished episode
-may trail and is dropped here.
+the environment's time limit. D4RL cuts its files at a round N; a last, unfinished episode is
+dropped here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KEYS = ("observations", "actions", "rewards", "terminals", "timeouts")
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Whole episodes laid end to end.
+    """Whole episodes, one after the other.
 
     Attributes
     ----------
@@ -65,13 +65,13 @@ class Trajectories:
         return np.asarray([self.rewards[a:b].sum(dtype=np.float64) for a, b in self.bounds])
 
     def episodes(self) -> Iterator[Trajectories]:
-        """Each episode by itself."""
+        """Yield each episode by itself."""
         for start, end in self.bounds:
             yield Trajectories(*(getattr(self, key)[start:end] for key in KEYS))
 
 
 def join(parts: list[Trajectories]) -> Trajectories:
-    """Lay several sets of whole episodes end to end."""
+    """Return several sets of whole episodes as one."""
     return Trajectories(*(np.concatenate([getattr(p, key) for p in parts]) for key in KEYS))
 
 
@@ -101,12 +101,12 @@ def read_dataset(
     action_dim: int | None = None,
     time_limit: int = TIME_LIMIT,
 ) -> Trajectories:
-    """Read a file in D4RL's layout: one of D4RL's, or one of ours.
+    """Return the trajectories of a file in D4RL's layout.
 
     Parameters
     ----------
     state_dim, action_dim
-        What the data must have; None takes what is there.
+        Dimensions that the data must have; None takes any.
     time_limit
         Steps after which the environment ends an episode. It cuts files of version 0, which have
         no ``timeouts``, as D4RL's own reader does.
@@ -161,7 +161,7 @@ def cut(terminals: NDArray[np.bool_], time_limit: int) -> NDArray[np.bool_]:
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Attributes of a file that :func:`write_dataset` wrote."""
+    """Return the attributes of a file that :func:`write_dataset` wrote."""
     with hdf5.opened(path) as file:
         return dict(file.attrs)
 

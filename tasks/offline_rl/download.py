@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def default_folder() -> Path:
-    """Where D4RL itself keeps its files: ``$D4RL_DATASET_DIR``, else ``~/.d4rl/datasets``."""
+    """Return the folder of D4RL itself: ``$D4RL_DATASET_DIR``, else ``~/.d4rl/datasets``."""
     return Path(os.environ.get("D4RL_DATASET_DIR") or Path.home() / ".d4rl" / "datasets")
 
 
@@ -30,24 +30,23 @@ def fetch(
 ) -> Path:
     """Return the local file of a D4RL data set, downloading it if it is not there.
 
-    A download that was stopped goes on where it was: see
-    :mod:`namm_mm.tasks.offline_rl.resumable`.
+    A download that was stopped is resumed: see :mod:`namm_mm.tasks.offline_rl.resumable`.
 
     Parameters
     ----------
     name
-        ``hopper-medium-v2`` and the like.
+        Name of the data set, such as ``hopper-medium-v2``.
     folder
         Where to keep it; None is :func:`default_folder`.
     on_block
-        Told the bytes so far and in all (0 if unknown), for progress.
+        Called with the bytes so far and in all (0 if unknown), for progress.
 
     Raises
     ------
     UsageError
         The name is unknown.
     RunError
-        The host does not answer, or what came does not have the published SHA-256.
+        The host does not answer, or the file does not have the published SHA-256.
     """
     remote = remote_dataset(name)
     folder = folder or default_folder()
@@ -59,7 +58,7 @@ def fetch(
 
 
 def from_d4rl_package(name: str) -> Trajectories:
-    """Load a data set through the ``d4rl`` package itself (extra ``d4rl``), where that works.
+    """Return a data set that the ``d4rl`` package loads (extra ``d4rl``).
 
     It needs mujoco-py and the binaries of MuJoCo 2.1.0; :func:`fetch` needs neither and gives the
     same arrays.

@@ -1,4 +1,4 @@
-"""The Gymnasium MuJoCo environments, and a version of them in which velocities are hidden."""
+"""The Gymnasium MuJoCo environments, with or without velocities in what the agent sees."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EnvironmentFacts:
     state, action
         Dimensions of the full observation and of the action.
     positions
-        The first so many observations are positions and angles; velocities follow.
+        Number of positions and angles, which come first in an observation; velocities follow.
     """
 
     state: int
@@ -43,7 +43,7 @@ ENVIRONMENTS = tuple(f"{body}-{version}" for body in BODIES for version in ("v5"
 
 
 def body(environment: str) -> str:
-    """``"Hopper"`` of ``"Hopper-v5"``; a `UsageError` with the nearest name if it is unknown."""
+    """Return ``"Hopper"`` for ``"Hopper-v5"``; raise `UsageError` for an unknown environment."""
     if environment not in ENVIRONMENTS:
         raise UsageError(
             message(
@@ -59,7 +59,7 @@ def body(environment: str) -> str:
 def dimensions(
     environment: str, *, hidden_velocities: bool = False, orders: bool = False
 ) -> tuple[int, int]:
-    """State and action dimension, without making the environment."""
+    """Return state and action dimension, without making the environment."""
     facts = BODIES[body(environment)]
     state = facts.positions if hidden_velocities else facts.state
     return state + 2 * ORDERS * orders, facts.action
@@ -68,7 +68,7 @@ def dimensions(
 def visible(
     observations: NDArray[np.floating], environment: str, *, hidden_velocities: bool
 ) -> NDArray[np.float32]:
-    """Part of (..., state) observations that the agent may see, as float32."""
+    """Return the part of (..., state) observations that the agent may see, as float32."""
     if not hidden_velocities:
         return observations.astype("float32")
     state, _ = dimensions(environment, hidden_velocities=True)
@@ -82,10 +82,10 @@ def make_environment(
     orders: bool = False,
     remind: bool = False,
 ) -> gymnasium.Env:
-    """Make one environment, quietly: Gymnasium warns that v4, which D4RL needs, is old.
+    """Return one environment, without Gymnasium's warning that v4, which D4RL needs, is old.
 
-    `orders` wraps it in an ``Orders`` of :mod:`namm_mm.tasks.offline_rl.orders_environment`, whose
-    option `remind` is.
+    `orders` wraps it in :class:`~namm_mm.tasks.offline_rl.orders_environment.Orders`, which has the
+    option `remind`.
     """
     import gymnasium
 
@@ -98,7 +98,7 @@ def make_environment(
 
 
 def _log_mujoco_warnings() -> None:
-    """Send MuJoCo's warnings to logging: by itself it writes a file where the user works."""
+    """Send MuJoCo's warnings to logging; its default writes a file into the working folder."""
     import mujoco  # type: ignore[import-untyped]
 
     if mujoco.get_mju_user_warning() is None:

@@ -44,7 +44,7 @@ _FILTERS = {
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """Open a file for reading.
+    """Return a file that is open for reading.
 
     Raises
     ------

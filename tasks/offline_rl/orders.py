@@ -1,14 +1,14 @@
-"""Orders that are shown once: control in which the oldest tokens are worth most.
+"""Orders that are shown once: control in which the oldest tokens matter most.
 
-An agent is told early in an episode what holds in each of its parts, and never again: all other
-observations hold zeros where the orders were. They do tell which part it is, so that all an agent
-has to do is to remember; whoever forgets has to guess at every part. The orders do not come with
-the very first step, whose tokens many policies keep whatever they hold.
+Early in an episode an agent sees the orders of all parts of the episode, and never again: all other
+observations have zeros in their place. Every observation tells the current part, so that an agent
+only has to remember; without memory it has to guess in each part. The orders do not come with the
+very first step, because many policies always keep its tokens.
 
 A HalfCheetah is told in which direction to run: the HalfCheetah-Dir of meta reinforcement learning
 (Finn et al., 2017, arXiv:1703.03400), whose goal changes at known times and is hidden instead of
 learned. A Hopper and a Walker2d, which fall when they run backwards, are told in which parts their
-motors turn the other way round; whoever forgets it falls.
+motors turn the other way round; without that knowledge they fall.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ PART = 50
 """Steps of each part."""
 FIRST = 1
 SHOWN = 3
-"""All orders can be seen in so many steps, from step `FIRST` on."""
+"""Number of steps in which all orders are shown, from step `FIRST` on."""
 STEPS = ORDERS * PART
 """Steps of an episode, unless it falls."""
 
 
-def once(reminded: NDArray[np.float32], bounds: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
-    """Turn what a reminded policy saw into what an agent with a memory sees.
+def shown_once(
+    reminded: NDArray[np.float32], bounds: Sequence[tuple[int, int]]
+) -> NDArray[np.float32]:
+    """Return observations with orders shown once, from those of a policy that is always reminded.
 
-    Of an episode that ended early, the orders of parts that it did not reach are unknown here, and
-    drawn: nothing in it depends on them.
+    The orders of parts that an episode did not reach are unknown and drawn at random: nothing in
+    the episode depends on them.
 
     Parameters
     ----------
@@ -68,10 +70,10 @@ def once(reminded: NDArray[np.float32], bounds: Sequence[tuple[int, int]]) -> ND
     return seen
 
 
-def given(seen: NDArray[np.float32], bounds: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
-    """(transition, ORDERS + 1) all orders of each transition's episode, and that of its part.
+def orders_of(seen: NDArray[np.float32], bounds: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    """Return (transition, ORDERS + 1): all orders of its episode, and the order of its part.
 
-    `seen` is (transition, state + 2 * ORDERS), as :func:`once` gives it.
+    `seen` is (transition, state + 2 * ORDERS), as :func:`shown_once` gives it.
     """
     orders = np.empty((len(seen), ORDERS + 1), dtype=np.float32)
     for start, end in bounds:

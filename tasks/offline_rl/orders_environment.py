@@ -59,7 +59,7 @@ class Orders(gymnasium.Wrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.floating], dict[str, Any]]:
-        """Draw new orders; the same `seed` draws the same ones."""
+        """Draw new orders and return the first observation; `seed` draws the same ones."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._orders = self.env.unwrapped.np_random.choice([-1.0, 1.0], ORDERS)
         self._step = 0
@@ -68,7 +68,7 @@ class Orders(gymnasium.Wrapper):
     def step(
         self, action: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], float, bool, bool, dict[str, Any]]:
-        """Step; the speed counts in the direction that was ordered, or actions have its sign."""
+        """Take a step: speed counts in the ordered direction, or actions get the ordered sign."""
         turned = action if self._directed else np.float32(self.order) * action
         observation, reward, terminal, cut, info = self.env.step(turned)
         if self._directed:

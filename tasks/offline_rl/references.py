@@ -30,7 +30,7 @@ bundled experts as ``Reminded`` of :mod:`research.builders.pocket_rl_data`, with
 """
 
 ORDERS_TARGETS = {"Hopper": 740.0, "HalfCheetah": 400.0, "Walker2d": 850.0}
-"""The return to ask for with orders."""
+"""Target returns with orders."""
 
 PUBLISHED_TARGETS = {"Hopper": 3600.0, "HalfCheetah": 12000.0, "Walker2d": 5000.0}
 """The higher target return that the Decision Transformer is asked for on each body."""
@@ -62,9 +62,9 @@ class RemoteDataset:
     Attributes
     ----------
     name
-        As D4RL writes it: ``hopper-medium-v2``.
+        Name of D4RL, such as ``hopper-medium-v2``.
     url, sha256
-        Where it is, and what it must hash to.
+        Address and published hash.
     body
         ``Hopper``, ``HalfCheetah`` or ``Walker2d``.
     """
@@ -76,7 +76,7 @@ class RemoteDataset:
 
 
 def remote_dataset(name: str) -> RemoteDataset:
-    """Look a D4RL data set up by its name; a `UsageError` with the nearest one if unknown."""
+    """Return the file of a D4RL data set; raise `UsageError` with the nearest name if unknown."""
     if name not in DATASETS:
         raise UsageError(
             message("unknown D4RL data set", given=name, expected="a v2 data set", valid=DATASETS)
@@ -92,6 +92,6 @@ def remote_dataset(name: str) -> RemoteDataset:
 
 
 def normalized_score(body: str, episode_return: float) -> float:
-    """D4RL's score: 0 is its random policy, 100 its expert (Fu et al., 2020, section 4)."""
+    """Return D4RL's score: 0 is its random policy, 100 its expert (Fu et al., 2020, section 4)."""
     low, high = REFERENCE_RETURNS[body]
     return 100.0 * (episode_return - low) / (high - low)

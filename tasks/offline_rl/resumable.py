@@ -1,7 +1,7 @@
-"""Download one file by HTTP, going on where an earlier attempt stopped, checked by its SHA-256.
+"""Download one file by HTTP; an interrupted download is resumed, and the SHA-256 is checked.
 
-What has arrived is kept in ``NAME.part`` beside the file; the file appears under its name only when
-it is whole and hashes to what was promised. A host that knows no ranges sends all of it again.
+Received bytes are kept in ``NAME.part`` beside the file. The file gets its name when it is whole
+and has the expected hash. A host without support for ranges sends all of it again.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ def download(
     timeout: float = 60.0,
     on_block: OnBlock | None = None,
 ) -> Path:
-    """Fetch `url` into `path`.
+    """Fetch `url` into `path` and return `path`.
 
     Parameters
     ----------
     sha256
-        What the whole file must hash to.
+        Expected hash of the whole file.
     attempts
-        How often a connection may break before the call gives up; what arrived stays on disk.
+        How many connections are tried; received bytes stay on disk.
     timeout
         Seconds without an answer after which a connection counts as broken.
     on_block
-        Told the bytes so far and in all (0 if unknown).
+        Called with the bytes so far and in all (0 if unknown).
 
     Raises
     ------
     RunError
-        The host does not answer, the folder cannot be written, or what came is another file.
+        The host does not answer, the folder cannot be written, or the hash is another one.
     """
     part = path.with_name(path.name + ".part")
     try:
@@ -53,7 +53,7 @@ def download(
         _complete(url, part, attempts, timeout, on_block)
     except OSError as error:
         held = part.stat().st_size if part.is_file() else 0
-        kept = f" {held:,} bytes are kept in {part} and gone on with." if held else ""
+        kept = f" {held:,} bytes are kept in {part} and will be resumed." if held else ""
         raise RunError(
             message(
                 f"cannot download {path.name} ({error})",
@@ -66,7 +66,7 @@ def download(
     try:
         check(part, sha256)
     except RunError:
-        part.unlink()  # nothing in it can be trusted
+        part.unlink()  # a resumed download would have the wrong hash again
         raise
     part.replace(path)
     return path
@@ -75,7 +75,7 @@ def download(
 def _complete(
     url: str, part: Path, attempts: int, timeout: float, on_block: OnBlock | None
 ) -> None:
-    """Ask for what is missing until the file is whole, `attempts` times at most."""
+    """Request missing bytes until the file is whole, `attempts` times at most."""
     reason: Exception | None = None
     for _ in range(attempts):
         try:
@@ -90,7 +90,7 @@ def _complete(
 
 
 def _continue(url: str, part: Path, timeout: float, on_block: OnBlock | None) -> bool:
-    """Ask for what is missing, append it, and say whether the file is whole."""
+    """Request missing bytes and append them; return whether the file is whole."""
     held = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url)
     if held:
@@ -98,7 +98,7 @@ def _continue(url: str, part: Path, timeout: float, on_block: OnBlock | None) ->
     try:
         answer: Any = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # nothing lies behind what is held: it is whole, or not this file
+        if error.code != 416:  # no byte follows those on disk: the file is whole, or another one
             raise
         error.close()
         return True
@@ -115,13 +115,13 @@ def _continue(url: str, part: Path, timeout: float, on_block: OnBlock | None) ->
 
 
 def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check(path: Path, sha256: str) -> None:
-    """Raise `RunError` unless `path` hashes to `sha256`."""
+    """Raise `RunError` unless `path` has the hash `sha256`."""
     found = file_sha256(path)
     if found != sha256:
         raise RunError(

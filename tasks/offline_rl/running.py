@@ -1,4 +1,4 @@
-"""One environment while it is played: it starts, steps, and keeps what happened."""
+"""An episode that is being played: its environment, and what happened in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class RunningEpisode:
-    """One sample's environment. Whatever a simulator raises is this sample's failure alone.
+    """The running environment of one sample. Exceptions of the simulator fail this sample alone.
 
     Attributes
     ----------

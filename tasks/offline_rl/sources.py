@@ -45,7 +45,7 @@ def read_trajectories(
     action_dim: int | None = None,
     on_block: Callable[[int, int], None] | None = None,
 ) -> Trajectories:
-    """Read whole episodes from wherever `source` says.
+    """Return whole episodes from `source`.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def read_trajectories(
 
 
 def read_parquet(path: Path) -> Trajectories:
-    """Read one episode a row: lists ``observations``, ``actions``, ``rewards`` and ``dones``.
+    """Return the episodes of a parquet file, one a row.
 
     An episode whose last ``done`` is false was cut. Needs pyarrow (extra ``benchmarks``).
 
@@ -152,7 +152,7 @@ def is_minari(path: Path) -> bool:
 
 
 def read_minari(path: Path) -> Trajectories:
-    """Read ``main_data.hdf5`` of Minari: groups ``episode_N`` with one more observation than steps.
+    """Return the episodes of ``main_data.hdf5`` of Minari, one a group ``episode_N``.
 
     The Minari package is not needed.
 
@@ -255,7 +255,7 @@ def _shape(where: str, key: str, given: object, expected: str) -> RunError:
 
 
 def _gym_replay(name: str) -> Path:
-    """The parquet file of one configuration, from the hub or its cache."""
+    """Return the parquet file of one configuration, from the hub or its cache."""
     file = f"{name}/train/0000.parquet"
     command = hub.command(GYM_REPLAY, file, revision=_PARQUET_REVISION)
     return hub.fetch(

@@ -1,4 +1,4 @@
-"""The task: play episodes side by side and score their returns on D4RL's scale."""
+"""The offline RL task: play episodes side by side and score their returns on D4RL's scale."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 METRIC = "normalized_score"
 POCKET = "pocket"
 POCKET_TARGETS = {"Hopper": 3300.0, "HalfCheetah": 4900.0, "Walker2d": 3500.0}
-"""Target returns for models of locally generated data: about the best episodes that it holds."""
+"""Target returns for models of locally generated data: about its best episodes."""
 
 _FIRST_SEED = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}
 _SEEDS_PER_DRAW = 10_000
-_DRAWS = 100  # until the seeds of one split would reach those of the next
-_BLOCK = 3_000_000  # and so the hundred draws after them begin behind all three
+_DRAWS = 100  # draws of one split before its seeds reach those of the next
+_BLOCK = 3_000_000  # later draws begin after the seeds of all three splits
 
 
 class OfflineRlTask(ActingTask):
@@ -55,12 +55,12 @@ class OfflineRlTask(ActingTask):
     max_steps
         Steps after which an episode is cut, 1 to 1000.
     hidden_velocities
-        Show positions and angles only, so that a good action needs what was seen before.
+        Show positions and angles only, so that a good action needs earlier observations.
     orders
-        Show once, early, what holds in each part of the episode: see
+        Show orders for each part of the episode once, early: see
         :mod:`namm_mm.tasks.offline_rl.orders`.
     episodes
-        Size of a split where the caller sets no limit.
+        Size of a split without a limit.
 
     Notes
     -----
@@ -111,7 +111,7 @@ class OfflineRlTask(ActingTask):
         return f"{self.environment}{' with orders' if self.orders else shown}"
 
     def samples(self, split: str, limit: int | None, seed: int) -> Sequence[Sample]:
-        """Environment seeds of `split`; the seeds of the three splits never meet."""
+        """Return environment seeds of `split`; no seed belongs to two splits."""
         if split not in _FIRST_SEED:
             raise UsageError(
                 message("unknown split", given=split, expected="a split", valid=_FIRST_SEED)
@@ -138,7 +138,7 @@ class OfflineRlTask(ActingTask):
         )
 
     def fingerprint(self) -> str:
-        """Hash of the environment, its settings and the simulator that runs it."""
+        """Return a hash of the environment, its settings and the version of the simulator."""
         facts: dict[str, Any] = {
             "environment": self.environment,
             "dataset": self.dataset,
@@ -158,13 +158,13 @@ class OfflineRlTask(ActingTask):
         return Outlook(samples=count, steps=self.max_steps, environment=self._body)
 
     def dimensions(self) -> tuple[int, int]:
-        """State and action dimension that an agent meets."""
+        """Return the dimensions of what an agent sees and does."""
         return dimensions(
             self.environment, hidden_velocities=self.hidden_velocities, orders=self.orders
         )
 
     def target_return(self) -> float:
-        """The return to ask the agent for."""
+        """Return the return that the agent is asked for."""
         if self._target is not None:
             return self._target
         targets = POCKET_TARGETS if self.dataset == POCKET else PUBLISHED_TARGETS
@@ -179,8 +179,8 @@ class OfflineRlTask(ActingTask):
     ) -> Iterator[Episode]:
         """Play all `samples` side by side and yield each episode as it ends.
 
-        An environment that raises ends its own episode, with the reason in ``Episode.error``, and
-        disturbs no other.
+        An exception in an environment ends its episode alone, with the reason in
+        ``Episode.error``.
         """
         state_dim, action_dim = self.dimensions()
         observations = np.zeros((len(samples), state_dim), dtype=np.float32)
@@ -213,7 +213,7 @@ class OfflineRlTask(ActingTask):
                         rewards[row] = episode.rewards[-1]
                     if not alive[row]:
                         yield self._episode(episode)
-                while never:  # only now, so that the agent has a row to show for each of them
+                while never:  # after the first step, when the agent has tokens for each row
                     yield never.pop(0)
                 if on_step:
                     on_step(step, int(alive.sum()))

@@ -84,19 +84,19 @@ class TextBenchmark(AnsweringTask):
 
     @abstractmethod
     def prompt(self, subset: str, row: Row) -> str:
-        """The published prompt, filled in."""
+        """Return the published prompt, filled in."""
 
     @abstractmethod
     def references(self, subset: str, row: Row) -> Any:
-        """What the metric of the subset compares a reply with (JSON values)."""
+        """Return what the metric of the subset compares a reply with (JSON values)."""
 
     def right(self, subset: str, row: Row) -> str:
-        """One right reply, for likelihood and for reports."""
+        """Return one right reply, for likelihood and for reports."""
         reference = self.references(subset, row)
         return str(reference[0] if isinstance(reference, list) else reference)
 
     def samples(self, split: str, limit: int | None, seed: int) -> Sequence[Sample]:
-        """Rows in their published order, or `limit` of them drawn by `seed`, subsets balanced."""
+        """Return rows in their published order, or `limit` of them drawn by `seed`, balanced."""
         if split != "test":
             return ()
         chosen: list[tuple[str, int]] = []
@@ -144,7 +144,7 @@ class TextBenchmark(AnsweringTask):
         return self._rows[subset]
 
     def fingerprint(self) -> str:
-        """Hash of the rows."""
+        """Return a hash of the rows."""
         digest = hashlib.sha256()
         for subset in self.subsets:
             text = json.dumps(self._read(subset), sort_keys=True, ensure_ascii=False, default=str)
@@ -152,7 +152,7 @@ class TextBenchmark(AnsweringTask):
         return digest.hexdigest()[:16]
 
     def score(self, sample: Sample, answer: Answer) -> Score:
-        """Judge a reply by the metric of its subset, 0 to 1."""
+        """Return the score of a reply by the metric of its subset, 0 to 1."""
         subset = self.tasks[sample.family]
         value = subset.score(answer.text, sample.metadata["references"])
         return Score(float(value), subset.metric)

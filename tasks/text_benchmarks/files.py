@@ -41,7 +41,7 @@ class Published:
         return hub.command(self.repository)
 
     def outlook(self, source: str, subsets: Sequence[str]) -> tuple[Download, ...]:
-        """What a plan says of it."""
+        """Return what a plan shows of its downloads."""
         from huggingface_hub.constants import HF_HUB_CACHE
 
         cache = Path(HF_HUB_CACHE) / f"datasets--{self.repository.replace('/', '--')}"
@@ -58,7 +58,7 @@ class Published:
 
 
 def locate(published: Published, source: str, subset: str, *, download: bool) -> Path:
-    """Find the file of a subset.
+    """Return the file of a subset.
 
     Parameters
     ----------

@@ -16,18 +16,18 @@ WIDE_PUNCTUATION = frozenset(string.punctuation + _WIDE)
 
 
 def english_words(text: str) -> list[str]:
-    """Lower-case words without punctuation and articles."""
+    """Return lower-case words without punctuation and articles."""
     plain = "".join(c for c in text.lower() if c not in _PUNCTUATION)
     return re.sub(r"\b(a|an|the)\b", " ", plain).split()
 
 
 def characters(text: str) -> list[str]:
-    """Characters, lower case, without white space and punctuation, wide or narrow."""
+    """Return characters in lower case, without white space and punctuation, wide or narrow."""
     return [c for c in "".join(text.split()).lower() if c not in WIDE_PUNCTUATION]
 
 
 def f1(found: Sequence[str], right: Sequence[str]) -> float:
-    """Harmonic mean of precision and recall, counting repetitions."""
+    """Return the harmonic mean of precision and recall, counting repetitions."""
     shared = sum((Counter(found) & Counter(right)).values())
     if not shared:
         return 0.0
@@ -36,7 +36,7 @@ def f1(found: Sequence[str], right: Sequence[str]) -> float:
 
 
 def rouge_l_sum(found: str, right: str) -> float:
-    """F1 of the union of longest common subsequences over lines, without stemming."""
+    """Return the F1 of the union of longest common subsequences over lines, without stemming."""
     lines = [_rouge_words(line) for line in right.split("\n")]
     other = [_rouge_words(line) for line in found.split("\n")]
     wanted = Counter(word for line in lines for word in line)
@@ -63,7 +63,7 @@ def _rouge_words(text: str) -> list[str]:
 
 
 def _common(line: Sequence[str], other: Sequence[str]) -> set[int]:
-    """Indices in `line` of one longest common subsequence with `other`."""
+    """Return the indices in `line` of one longest common subsequence with `other`."""
     table = [[0] * (len(other) + 1) for _ in range(len(line) + 1)]
     for i, word in enumerate(line, start=1):
         for j, candidate in enumerate(other, start=1):

@@ -91,19 +91,19 @@ class VideoBenchmark(AnsweringTask):
     # -- what each benchmark says ----------------------------------------------------------------
 
     def published(self, split: str) -> Published:
-        """How the benchmark is published; for some it depends on the split."""
+        """Return how the benchmark is published; for some it depends on the split."""
         raise NotImplementedError
 
     def read(self, path: Path, roots: Sequence[Path], split: str) -> list[Sample]:
-        """All samples of an annotation file, their prompts without subtitles."""
+        """Return all samples of an annotation file, their prompts without subtitles."""
         raise NotImplementedError
 
     def worded(self, sample: Sample, roots: Sequence[Path]) -> Sample:
-        """A sample with its whole prompt; called for those that are asked only."""
+        """Return the sample with its whole prompt; called for samples that are asked only."""
         return sample
 
     def letter(self, reply: str, sample: Sample) -> str | None:
-        """The letter that a reply means."""
+        """Return the letter that a reply means."""
         raise NotImplementedError
 
     # -- the door --------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class VideoBenchmark(AnsweringTask):
         return [self._worded(sample, roots) for sample in _balanced(samples, limit, seed)]
 
     def score(self, sample: Sample, answer: Answer) -> Score:
-        """1 for the right letter, else 0; where none is known, 1 for a reply that parses."""
+        """Return 1 for the right letter, else 0; without one, 1 for a reply that parses."""
         chosen, drawn = self._chosen(sample, answer)
         told = (*self.groupings, *summaries.FLAGS)
         details = {
@@ -143,7 +143,7 @@ class VideoBenchmark(AnsweringTask):
         return Score(float(chosen == sample.metadata["letter"]), "accuracy", details)
 
     def fingerprint(self) -> str:
-        """Short hash of the annotation files that are here, and of the options that matter."""
+        """Return a hash of the annotation files that are here, and of the options that matter."""
         hasher = hashlib.sha256(repr((type(self).__name__, self._variant())).encode())
         for split in self.sizes:
             path = files.questions_file(self.published(split), self.source)
@@ -154,7 +154,7 @@ class VideoBenchmark(AnsweringTask):
     # -- what a run is told ------------------------------------------------------------------------
 
     def notices(self, samples: Sequence[Sample]) -> list[str]:
-        """What somebody who runs these samples should know before: the videos that are missing."""
+        """Return which videos are missing, and how many questions have no subtitles."""
         found = []
         wanted = {str(sample.video): sample for sample in samples if sample.video is not None}
         missing = [path for path in wanted if not is_there(Path(path))]
@@ -209,7 +209,7 @@ class VideoBenchmark(AnsweringTask):
         )
 
     def _worded(self, sample: Sample, roots: Sequence[Path]) -> Sample:
-        """A sample with its whole prompt, or with what keeps it from having one."""
+        """Return the sample with its whole prompt, or with what keeps it from having one."""
         if sample.fault:
             return sample
         try:
@@ -218,11 +218,11 @@ class VideoBenchmark(AnsweringTask):
             return replace(sample, fault=in_words(error, f"question {sample.id}"))
 
     def _variant(self) -> tuple[Any, ...]:
-        """Options that change samples or scores, for the fingerprint."""
+        """Return the options that change samples or scores, for the fingerprint."""
         return (self.unparsable, tuple(self.families or ()))
 
     def _chosen(self, sample: Sample, answer: Answer) -> tuple[str | None, bool]:
-        """The letter, and whether it was drawn."""
+        """Return the letter, and whether it was drawn."""
         if answer.log_probabilities and answer.option is not None:
             return LETTERS[answer.option], False
         found = self.letter(answer.text, sample)
@@ -262,7 +262,7 @@ def _balanced(samples: list[Sample], limit: int | None, seed: int) -> list[Sampl
 
 
 def unique(samples: Iterable[Sample]) -> list[Sample]:
-    """Number the later ones of samples with the same id."""
+    """Return the samples; later ones of the same id get a number."""
     seen: Counter[str] = Counter()
     found = []
     for sample in samples:

@@ -54,7 +54,7 @@ class Published:
 
 
 def locate(published: Published, source: str, *, download: bool) -> tuple[Path, tuple[Path, ...]]:
-    """Find the annotations, and the folders in which files may be.
+    """Return the annotations, and the folders in which files may be.
 
     Parameters
     ----------
@@ -108,13 +108,13 @@ def locate(published: Published, source: str, *, download: bool) -> tuple[Path, 
 
 
 def questions_file(published: Published, source: str) -> Path | None:
-    """The file with the questions, if it is on this machine."""
+    """Return the file with the questions; None if it is not on this machine."""
     roots = _roots(published) if source == HUB else [Path(source).expanduser()]
     return _annotations(published, roots)
 
 
 def find_file(roots: Iterable[Path], names: Sequence[str], within: Sequence[str]) -> Path:
-    """The first of `names` in one of the folders `within` the roots; the likeliest if none is."""
+    """Return the first of `names` in the folders `within` the roots; the most likely if none is."""
     places = [root / folder / name for name in names for root in roots for folder in within]
     return next((place for place in places if is_there(place)), places[0])
 
@@ -173,7 +173,7 @@ def _unpack(parts: Sequence[Path], target: Path) -> None:
 
 
 def _archives(root: Path) -> Iterator[tuple[str, list[Path]]]:
-    """Name and parts of each archive: ``x.zip``, ``x.tar``, or ``x.tar.part.aa`` and so on."""
+    """Return name and parts of each archive: ``x.zip``, ``x.tar``, or ``x.tar.part.aa`` and on."""
     whole = sorted([*root.glob("*.zip"), *root.glob("*.tar"), *root.glob("*.tar.gz")])
     yield from ((path.name, [path]) for path in whole)
     parts: dict[str, list[Path]] = {}

@@ -53,7 +53,7 @@ _START, _END, _PHRASE, _ANYWHERE = 10, 9, 7, 0
 
 
 def first_letter(reply: str) -> str | None:
-    """The first of A to E anywhere in a reply, after the usual openings (LongVideoBench)."""
+    """Return the first of A to E anywhere in a reply, after the usual openings (LongVideoBench)."""
     for opening in _OPENINGS:
         reply = reply.replace(opening, "")
     found = re.search("[ABCDE]", reply)
@@ -61,7 +61,7 @@ def first_letter(reply: str) -> str | None:
 
 
 def ranked_letter(reply: str, letters: Sequence[str] = "ABCD") -> str | None:
-    """The letter in the most telling place, the last of equals (MLVU and Video-MME).
+    """Return the letter in the most telling place, the last of equals (MLVU and Video-MME).
 
     Telling are, in this order: a letter that begins the reply, one that ends it, one after a phrase
     such as "the answer is", ``(A)``, ``A.``, ``A:``, ``A)``, ``A`` before a space; and any at all

@@ -51,7 +51,7 @@ def summarise(
 
 
 def lines(summary: Mapping[str, Any], title: str) -> Iterable[str]:
-    """Word a summary, one line for each policy."""
+    """Yield a summary in words, one line for each policy."""
     for policy, table in summary.items():
         if table["overall"] is None:
             yield f"{title}, {policy}: no sample could be scored, {table['errors']} errors"

@@ -15,7 +15,7 @@ Rows = list[dict[str, Any] | str]
 
 
 def read_rows(path: Path) -> Rows:
-    """Read all rows, in order; a string stands for one that is no object, and says what it is.
+    """Return all rows, in order; a string stands for a row that is no object, and says why.
 
     Raises
     ------

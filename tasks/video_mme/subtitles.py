@@ -71,7 +71,7 @@ def _times(line: str) -> tuple[float | None, float | None]:
 def shown(
     subtitles: Sequence[Subtitle], *, frames: int, total: int, rate: float, in_order: bool
 ) -> str:
-    """The texts that are shown at `frames` of a video's `total` frames, one a line.
+    """Return the texts that are shown at `frames` of a video's `total` frames, one a line.
 
     Only texts in the white font of the benchmark's files count.
 

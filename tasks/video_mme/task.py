@@ -29,7 +29,7 @@ ORDERS = ("lmms_eval", "time")
 
 @dataclass(frozen=True)
 class VideoMmeTask(VideoBenchmark):
-    """2700 questions about 900 videos; all are the split ``test``.
+    """Video-MME: 2700 questions about 900 videos; all are the split ``test``.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class VideoMmeTask(VideoBenchmark):
             raise UsageError(message("wrong frames", given=self.frames, expected="1 or more"))
 
     def published(self, split: str) -> Published:
-        """One table, in a folder of its own."""
+        """Return the benchmark on the hub: one table, in a folder of its own."""
         return Published(
             "lmms-eval/Video-MME",
             ("videomme/test-*.parquet", "test-*.parquet", "*/test-*.parquet", "videomme*.json"),
@@ -86,7 +86,7 @@ class VideoMmeTask(VideoBenchmark):
         )
 
     def worded(self, sample: Sample, roots: Sequence[Path]) -> Sample:
-        """Put the subtitles in front, if they are wanted."""
+        """Return the sample with subtitles before the question, where they are wanted."""
         if not self.subtitles:
             return sample
         path = find_file(roots, [f"{sample.metadata['videoID']}.srt"], ("subtitle", "subtitles"))
@@ -109,7 +109,7 @@ class VideoMmeTask(VideoBenchmark):
         return replace(sample, prompt=prompt, metadata={**sample.metadata, **flags})
 
     def letter(self, reply: str, sample: Sample) -> str | None:
-        """The letter in the most telling place."""
+        """Return the letter in the most telling place."""
         return ranked_letter(reply, LETTERS[:4])
 
     def _variant(self) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def questions_file(folder: Path) -> Path:
-    """The questions file in `folder`; raise `UsageError` if there is none."""
+    """Return the questions file in `folder`; raise `UsageError` if there is none."""
     path = folder / QUESTIONS
     if not is_there(path):
         raise UsageError(
@@ -38,7 +38,7 @@ def questions_file(folder: Path) -> Path:
 
 
 def read_questions(folder: Path) -> list[Sample]:
-    """Read all questions, in order.
+    """Return all questions, in order.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def read_questions(folder: Path) -> list[Sample]:
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """Short hash of the questions file and of the size of every video that it names."""
+    """Return a short hash of the questions file and of the sizes of its videos."""
     hasher = hashlib.sha256(read_bytes(questions_file(folder)))
     for sample in read_questions(folder):
         there = is_there(sample.video)
@@ -140,7 +140,7 @@ def _check_given(fields: dict[str, Any], name: str, expected: str, where: str) -
 
 
 def _answer(fields: dict[str, Any], options: list[str], where: str) -> str:
-    """The text of the right option, however the line names it; a text wins over a letter."""
+    """Return the text of the right option, however the line names it; a text wins over a letter."""
     if not options:
         return _text(fields, "answer", where)
     expected = (

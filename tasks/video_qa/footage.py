@@ -75,7 +75,7 @@ class Cut:
     split: str
 
     def source_frame(self, step: int) -> int:
-        """Frame of the file that is shown `step` frames after the beginning."""
+        """Return the frame of the file that is shown `step` frames after the beginning."""
         length = self.high - self.low
         if length == 1:
             return self.low
@@ -84,7 +84,7 @@ class Cut:
 
 
 def draw_cut(shot: str, start: int, split: str, rng: Generator) -> Cut:
-    """Draw how a shot is shown from slot `start` on, out of the frames that `split` owns."""
+    """Return a random cut of a shot from slot `start` on, of the frames that `split` owns."""
     _, first, end = SHOTS[shot]
     fifth = int(rng.choice(_FIFTHS[split]))
     low, high = (first + (end - first) * part // 5 for part in (fifth, fifth + 1))
@@ -102,7 +102,7 @@ def available() -> bool:
 
 @lru_cache(maxsize=8)
 def read_file(name: str, size: int) -> NDArray[np.uint8]:
-    """All frames of a packaged clip, cut to the central square: (frame, size, size, 3) RGB.
+    """Return all frames of a packaged clip, cut to the central square: (frame, size, size, 3) RGB.
 
     Raises
     ------
@@ -152,6 +152,6 @@ def _square(width: int, height: int) -> tuple[int, int, int]:
 
 
 def frame_of(cut: Cut, step: int, size: int) -> NDArray[np.uint8]:
-    """The picture that `cut` shows `step` frames after its beginning: (size, size, 3) RGB."""
+    """Return the picture of `cut`, `step` frames after its beginning: (size, size, 3) RGB."""
     picture: NDArray[np.uint8] = read_file(SHOTS[cut.shot][0], size)[cut.source_frame(step)]
     return picture[:, ::-1] if cut.mirrored else picture

@@ -36,7 +36,7 @@ VERSION = 4
 
 
 def scene_of(family: str, split: str, seed: int, number: int) -> tuple[Scene, np.random.Generator]:
-    """The scene of one sample, and the generator that goes on to ask about it."""
+    """Return the scene of a sample, and the random generator that then draws the question."""
     key = (VERSION, list(FAMILIES).index(family), SPLITS.index(split), seed, number)
     rng = np.random.default_rng(key)
     events = None
@@ -48,7 +48,7 @@ def scene_of(family: str, split: str, seed: int, number: int) -> tuple[Scene, np
 
 
 def make_sample(family: str, split: str, seed: int, number: int, cache: Path) -> Sample:
-    """One question with its video; right letters are balanced over every four numbers."""
+    """Return one question with its video; right letters are balanced over every four numbers."""
     scene, rng = scene_of(family, split, seed, number)
     turn = np.random.default_rng((VERSION, seed, list(FAMILIES).index(family), number // OPTIONS))
     place = int(turn.permutation(OPTIONS)[number % OPTIONS])
@@ -84,7 +84,7 @@ def make_sample(family: str, split: str, seed: int, number: int, cache: Path) ->
 
 
 def slots_of_frames(facts: Mapping[str, Any], frames: int) -> NDArray[np.int64]:
-    """(frame,): the slot of the scene that each of `frames` evenly sampled frames shows.
+    """Return (frame,): the slot of the scene that each of `frames` evenly sampled frames shows.
 
     `facts` are a sample's metadata, which count evidence, events and cuts in slots.
     """
@@ -93,7 +93,7 @@ def slots_of_frames(facts: Mapping[str, Any], frames: int) -> NDArray[np.int64]:
 
 
 def fingerprint(families: tuple[str, ...]) -> str:
-    """Short hash of the questions that the generator makes: of the first of every family."""
+    """Return a short hash of the first question of each family."""
     hasher = hashlib.sha256(f"generated video questions v{VERSION}".encode())
     for family in families:
         for split in SPLITS:
@@ -119,5 +119,5 @@ def _render(scene: Scene, path: Path) -> None:
 
 
 def default_cache() -> Path:
-    """``$NAMM_MM_CACHE``, or ``~/.cache/namm-mm``, and in it ``video_qa``."""
+    """Return ``video_qa`` below ``$NAMM_MM_CACHE``, or below ``~/.cache/namm-mm``."""
     return cache_root() / "video_qa"

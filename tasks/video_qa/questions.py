@@ -55,7 +55,7 @@ class Question:
 
 
 def families_of(scene: Scene) -> list[str]:
-    """The families that can be asked about `scene`."""
+    """Return the families that can be asked about `scene`."""
     return [
         family
         for family, world in FAMILIES.items()
@@ -64,7 +64,7 @@ def families_of(scene: Scene) -> list[str]:
 
 
 def ask(scene: Scene, family: str, rng: Generator, *, place: int | None = None) -> Question:
-    """Ask about `scene`; the right option is put at `place`, or anywhere.
+    """Return a question about `scene`; the right option is put at `place`, or anywhere.
 
     Wrong options come first from what the clip shows elsewhere, so that seeing it is not enough.
     """
@@ -129,7 +129,7 @@ def _unseen(scene: Scene, rng: Generator) -> _Form:
 
 
 def _either(scene: Scene, rng: Generator) -> tuple[str, list[str], list[str]]:
-    """Colour or shape, those of the events, and all there are."""
+    """Return colour or shape, those of the events, and all there are."""
     kind, pool = ("color", list(COLORS)) if rng.random() < 0.5 else ("shape", list(SHAPES))
     return kind, [getattr(event, kind) for event in scene.events], pool
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _distance(shape: str, x: Pixels, y: Pixels, r: float) -> Pixels:
-    """Signed distance to the outline in pixels, negative inside."""
+    """Return the signed distance to the outline in pixels, negative inside."""
     ax, ay = np.abs(x), np.abs(y)
     around: Pixels = np.hypot(x, y)
     if shape == "circle":
@@ -61,7 +61,7 @@ class Renderer:
         self._x, self._y = axis[None, :], axis[:, None]
 
     def frame(self, index: int) -> NDArray[np.uint8]:
-        """Frame `index` as (height, width, 3) RGB."""
+        """Return frame `index` as (height, width, 3) RGB."""
         slot = index // FRAMES_PER_SLOT
         picture = self._behind(index, slot)
         found = self.scene.event_at(slot)

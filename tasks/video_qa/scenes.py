@@ -88,23 +88,23 @@ class Scene:
         return self.slots * FRAMES_PER_SLOT
 
     def event_at(self, slot: int) -> int | None:
-        """Index of the event that is visible in `slot`, if any."""
+        """Return the index of the event that is visible in `slot`, if any."""
         for index, event in enumerate(self.events):
             if event.start <= slot < event.start + event.length:
                 return index
         return None
 
     def wall_at(self, slot: int) -> str:
-        """Colour of the wall in `slot`; empty in front of footage."""
+        """Return the colour of the wall in `slot`; empty in front of footage."""
         return ([""] + [color for start, color in self.walls if start <= slot])[-1]
 
     def cut_at(self, slot: int) -> int | None:
-        """Index of the stretch of footage in `slot`, if any."""
+        """Return the index of the stretch of footage in `slot`, if any."""
         started = [index for index, cut in enumerate(self.cuts) if cut.start <= slot]
         return started[-1] if started else None
 
     def changed(self) -> str:
-        """What is different at the second appearance of a pair."""
+        """Return what differs at the second appearance of a pair."""
         one, other = self.events
         if one.color != other.color:
             return "color"
@@ -114,7 +114,7 @@ class Scene:
 
 
 def combination(scene: Scene) -> str:
-    """What a scene shows, in words that leave out time, light and noise.
+    """Return what a scene shows, in words that leave out time, light and noise.
 
     The objects of a scene with their colours; for a needle also its place; for a wall its colours
     in order; for a pair both appearances, in order.
@@ -130,7 +130,7 @@ def combination(scene: Scene) -> str:
 
 
 def split_of(scene: Scene) -> str:
-    """The split that owns a scene.
+    """Return the split that owns a scene.
 
     That is a stable hash of its combination, 70 : 15 : 15; where there is footage and nothing else,
     the split that owns the footage.
@@ -144,7 +144,7 @@ def split_of(scene: Scene) -> str:
 def make_scene(
     world: str, split: str, rng: Generator, *, events: int | None = None, slots: int | None = None
 ) -> Scene:
-    """Draw a scene of `split`.
+    """Return a random scene of `split`.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def _event(rng: Generator, start: int, length: int, radius: float) -> Event:
 
 
 def _starts(rng: Generator, lengths: np.ndarray, slots: int) -> np.ndarray:
-    """First slots with gaps of at least one, the rest spread at random before, between, after."""
+    """Return first slots with gaps of at least one; the rest is spread at random."""
     count = len(lengths)
     spare = slots - int(lengths.sum()) - (count + 1)
     cuts = np.sort(rng.integers(0, spare + 1, count))
@@ -211,13 +211,13 @@ def _starts(rng: Generator, lengths: np.ndarray, slots: int) -> np.ndarray:
 
 
 def _place(rng: Generator) -> tuple[float, float]:
-    """A point near one of nine places: a three by three grid, give or take two pixels."""
+    """Return a point near one of nine places: a three by three grid, within two pixels."""
     x, y = SIZE / 4 * rng.integers(1, 4, 2) + rng.uniform(-2, 2, 2)
     return float(x), float(y)
 
 
 def _pair(rng: Generator, slots: int) -> tuple[Event, Event]:
-    """One object that comes twice, the second time with one attribute changed."""
+    """Return one object that comes twice, the second time with one attribute changed."""
     lengths = rng.choice([1, 1, 2], 2)
     starts = _starts(rng, lengths, slots)
     large = bool(rng.integers(2))
@@ -238,7 +238,7 @@ def _pair(rng: Generator, slots: int) -> tuple[Event, Event]:
 
 
 def _walls(rng: Generator, slots: int) -> tuple[tuple[int, str], ...]:
-    """Two or three wall colours; the last one lasts longest."""
+    """Return two or three wall colours; the last one lasts longest."""
     count = int(rng.integers(2, 4))
     colors = [str(c) for c in rng.permutation(list(COLORS))[:count]]
     starts = [0, int(rng.integers(1, slots // 3 + 1))]
@@ -248,7 +248,7 @@ def _walls(rng: Generator, slots: int) -> tuple[tuple[int, str], ...]:
 
 
 def _reel(split: str, rng: Generator, count: int, slots: int) -> tuple[Cut, ...]:
-    """Shots one after the other; all but one last a few slots only."""
+    """Return shots one after the other; all but one last only a few slots."""
     names = [str(name) for name in rng.permutation(list(SHOTS))[:count]]
     lengths = rng.integers(1, 4, count)
     lengths[rng.integers(count)] += slots - int(lengths.sum())

@@ -94,7 +94,7 @@ class VideoQaTask(AnsweringTask):
         ]
 
     def score(self, sample: Sample, answer: Answer) -> Score:
-        """1 for the right option, else 0; without options, 1 for the same words."""
+        """Return 1 for the right option, else 0; without options, 1 for the same words."""
         if sample.options:
             chosen = sample.options[answer.option] if answer.option is not None else ""
             value = float(chosen == sample.answer)
@@ -137,7 +137,7 @@ class VideoQaTask(AnsweringTask):
         return len(named), said
 
     def fingerprint(self) -> str:
-        """Short hash of the generator's output, or of a folder's questions and video sizes."""
+        """Return a hash of the generator's output, or of a folder's questions and video sizes."""
         if self.source == GENERATED:
             return generated.fingerprint(tuple(self.families or COVERED))
         return own.folder_fingerprint(self._folder)

@@ -11,7 +11,7 @@ from namm_mm.errors import UsageError
 from namm_mm.models.cards import BUNDLED
 from namm_mm.tasks.offline_rl import OfflineRlTask, Trajectories
 from namm_mm.tasks.offline_rl.environments import make_environment
-from namm_mm.tasks.offline_rl.orders import FIRST, ORDERS, PART, SHOWN, STEPS, given, once
+from namm_mm.tasks.offline_rl.orders import FIRST, ORDERS, PART, SHOWN, STEPS, orders_of, shown_once
 from research.builders.pocket_rl_data import BehaviourPolicy, Reminded, evaluate
 from research.builders.pocket_rl_train import Windows
 
@@ -101,13 +101,13 @@ def test_orders_of_parts_that_an_episode_did_not_reach_are_drawn() -> None:
     reminded[:, -1] = 1.0
     reminded[PART : PART + 10, -1] = -1.0
     bounds = ((0, PART + 10), (PART + 10, len(reminded)))  # the second is over while orders show
-    seen = once(reminded, bounds)
-    orders = given(seen, bounds)
+    seen = shown_once(reminded, bounds)
+    orders = orders_of(seen, bounds)
     np.testing.assert_array_equal(orders[:, -1], reminded[:, -1])
     np.testing.assert_array_equal(seen[FIRST : FIRST + SHOWN, SHOW], orders[:SHOWN, :-1])
     assert set(np.abs(orders.ravel())) == {1.0}
     assert not seen[FIRST + SHOWN : PART + 10, SHOW].any()
-    np.testing.assert_array_equal(seen, once(reminded, bounds))
+    np.testing.assert_array_equal(seen, shown_once(reminded, bounds))
 
 
 def test_data_of_a_reminded_policy_becomes_what_an_agent_sees() -> None:
@@ -116,9 +116,9 @@ def test_data_of_a_reminded_policy_becomes_what_an_agent_sees() -> None:
     np.testing.assert_array_equal(reminded[:, -1], np.repeat(shown[FIRST, SHOW], PART))
     two = np.concatenate([reminded, reminded])
     bounds = ((0, STEPS), (STEPS, 2 * STEPS))
-    seen = once(two, bounds)
+    seen = shown_once(two, bounds)
     np.testing.assert_array_equal(seen, np.concatenate([shown, shown]))
-    orders = given(seen, bounds)
+    orders = orders_of(seen, bounds)
     np.testing.assert_array_equal(orders[:, :-1], np.tile(shown[FIRST, SHOW], (2 * STEPS, 1)))
     np.testing.assert_array_equal(orders[:, -1], two[:, -1])
 
