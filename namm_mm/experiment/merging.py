@@ -54,8 +54,13 @@ def merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
         raise UsageError("the shards hold no record at all: there is nothing to join.")
     of_parts = ("shard", "folder", "execution")
     config = {name: value for name, value in states[0].config.items() if name not in of_parts}
-    provenance = dataclasses.replace(records[0].provenance, run=target.name)
-    joined = tuple(dataclasses.replace(record, provenance=provenance) for record in records)
+    provenance = dataclasses.replace(records[0].provenance, run=target.name, dtype="")
+    joined = tuple(
+        dataclasses.replace(
+            record, provenance=dataclasses.replace(provenance, dtype=record.provenance.dtype)
+        )
+        for record in records
+    )
     notes = dict.fromkeys(note for state in states for note in state.notes)
     info = RunInfo(
         experiment=states[0].experiment,

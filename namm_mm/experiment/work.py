@@ -23,7 +23,7 @@ from namm_mm.experiment.settings import CellSettings, ExperimentSettings
 from namm_mm.records import Provenance, Record
 from namm_mm.runs.history import FOLDER as HISTORIES
 from namm_mm.runs.pictures import FOLDER as PICTURES
-from namm_mm.runs.provenance import device_name
+from namm_mm.runs.provenance import device_name, processor
 from namm_mm.tasks.base import Task, is_acting
 
 Keep = Callable[[Batch, Record], None]
@@ -62,7 +62,7 @@ class Work:
             task=task,
             dataset=batch.dataset,
             seed=batch.seed,
-            provenance=self.provenance,
+            provenance=dataclasses.replace(self.provenance, dtype=dtype_of(adapter)),
             folder=folder,
         )
         if not is_acting(task):
@@ -150,7 +150,14 @@ class MakeWork:
     def __call__(self) -> WorkerWork:
         """In the worker, whose device the records name."""
         device = device_name(device_of(self.settings))
-        return WorkerWork(self.settings.name, dataclasses.replace(self.provenance, device=device))
+        here = dataclasses.replace(self.provenance, device=device, processor=processor())
+        return WorkerWork(self.settings.name, here)
+
+
+def dtype_of(adapter: Adapter) -> str:
+    """Return the dtype that a loaded model computes in: ``float32``, ``bfloat16``, ``float16``."""
+    found = (p.dtype for p in adapter.backbone.parameters() if p.is_floating_point())
+    return str(next(found, "")).removeprefix("torch.")
 
 
 @contextmanager

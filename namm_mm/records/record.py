@@ -14,7 +14,7 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a number comes from; the same for all records of a run.
+    """Where a number comes from; all but the dtype is the same for all records of a run.
 
     Attributes
     ----------
@@ -30,6 +30,10 @@ class Provenance:
         Processor or GPU.
     started
         When the run began, UTC, ISO 8601.
+    processor
+        The machine's processor, also where a GPU computes; empty where an older version wrote it.
+    dtype
+        Of the model's weights, or of what quantised weights are computed in; empty as above.
     """
 
     run: str
@@ -38,6 +42,8 @@ class Provenance:
     versions: Mapping[str, str]
     device: str
     started: str
+    processor: str = ""
+    dtype: str = ""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,9 @@ def _notes(runs: Sequence[Run]) -> list[Block]:
 
 def _provenance(run: Run) -> Block:
     first = run.records[0].provenance
+    dtypes = dict.fromkeys(
+        f"{r.task}: {r.provenance.dtype}" for r in run.records if r.provenance.dtype
+    )
     datasets = dict.fromkeys(f"{r.task}: {r.dataset}" for r in run.records)
     seeds = sorted({record.seed for record in run.records})
     pairs = (
@@ -104,6 +107,8 @@ def _provenance(run: Run) -> Block:
         ("commit", first.commit or "unknown"),
         ("config hash", first.config_hash),
         ("device", first.device),
+        ("processor", first.processor or "not recorded"),
+        ("dtype", ", ".join(dtypes) or "not recorded"),
         ("seeds", ", ".join(map(str, seeds[:10])) + (" ..." if len(seeds) > 10 else "")),
         ("models", ", ".join(dict.fromkeys(record.model for record in run.records))),
         ("dataset fingerprints", ", ".join(datasets)),

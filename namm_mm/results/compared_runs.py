@@ -57,7 +57,14 @@ def told(runs: Sequence[Run]) -> list[str]:
 def _provenance(run: Run) -> dict[str, str]:
     first = run.records[0].provenance
     versions = {f"version of {name}": version for name, version in first.versions.items()}
-    return {"commit": first.commit, "device": first.device, **versions}
+    dtypes = dict.fromkeys(r.provenance.dtype for r in run.records if r.provenance.dtype)
+    return {
+        "commit": first.commit,
+        "device": first.device,
+        "processor": first.processor,
+        "dtype": ", ".join(dtypes),
+        **versions,
+    }
 
 
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Records made small enough to be committed: what tables and curves need, and nothing else.
 
-A line of the file is one method in one cell: what all its records share, and a short row of numbers
-for each sample. Answers, frames and what was kept of each token are left out.
+A line of the file is one method and one metric in one cell: what all its records share, and a short
+row of numbers for each sample. Answers, frames and what was kept of each token are left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from namm_mm.errors import UsageError, message
 from namm_mm.records import MemoryUse, Provenance, Record
-from namm_mm.results.cells import failed, group
+from namm_mm.results.cells import by_metric, failed, group
 from namm_mm.runs.jsonl import dumps
 
 COLUMNS = (
@@ -33,13 +33,13 @@ def write_slim(path: Path, records: Iterable[Record]) -> int:
     """Write `records` to `path` and return the size of the file in bytes."""
     lines = []
     for methods in group(records).values():
-        for found in methods.values():
-            best = next((record for record in found if not failed(record)), found[0])
-            shared = {name: getattr(best, name) for name in SHARED}
-            shared["provenance"] = asdict(best.provenance)
-            lines.append(
-                dumps({**shared, "columns": COLUMNS, "rows": [_row(record) for record in found]})
-            )
+        for metric, measured in by_metric(methods).items():
+            for found in measured.values():
+                best = next((record for record in found if not failed(record)), found[0])
+                shared = {name: getattr(best, name) for name in SHARED}
+                shared |= {"metric": metric, "provenance": asdict(best.provenance)}
+                rows = [_row(record) for record in found]
+                lines.append(dumps({**shared, "columns": COLUMNS, "rows": rows}))
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

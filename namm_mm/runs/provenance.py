@@ -45,6 +45,7 @@ def collect(config_hash: str, device: str, *, run: str = "") -> Provenance:
         versions=versions(),
         device=device_name(device),
         started=started.isoformat(timespec="seconds"),
+        processor=processor(),
     )
 
 
@@ -95,10 +96,11 @@ def device_name(device: str) -> str:
         if torch.cuda.is_available():
             return f"{device} ({torch.cuda.get_device_name(device)})"
         return device
-    return f"{device} ({_processor()})" if _processor() else device
+    return f"{device} ({processor()})" if processor() else device
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the machine's processor, as its maker writes it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -23,13 +23,14 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from namm_mm.records import Record
 from namm_mm.results import words
-from namm_mm.results.cells import FULL, NAMM, Cell, cell_of
+from namm_mm.results.cells import FULL, NAMM, by_metric, cell_of, group
+from namm_mm.results.comparisons import significant
 from namm_mm.results.rows import Row, result_rows
 from namm_mm.results.slim import read_slim, write_slim
+from namm_mm.results.statistics import Interval
 from namm_mm.runs import read_records, read_state
 from namm_mm.runs.keys import key_of
 
@@ -39,12 +40,13 @@ COLORS = {
     "random": "#ff7f0e", "attention_max": "#8c564b", "attention_ema": "#e377c2",
 }  # fmt: skip
 LEGEND = (
-    "Means with 95 % intervals: Wilson's for right-or-wrong scores, else bootstrap over samples. "
-    "*NAMM - this* is paired by sample (or environment seed); it is **bold** where its interval "
-    "leaves out zero. `match:namm` holds as many tokens as the NAMM did on that sample, in every "
-    "layer after every update, the same for all heads; `match_heads:namm` as many in every head, "
-    "`match_total:namm` as many in all, the same for all layers and heads. Tokens are per head at "
-    "the end, bytes are those of the whole cache, "
+    "Means with 95 % intervals: Wilson's for right-or-wrong scores, else bootstrap over samples "
+    "(BCa below 30). "
+    "*NAMM - this* is paired by sample (or environment seed); it is **bold** where it holds at 5 % "
+    "after Holm's correction over the table (paired sign-flip test). `match:namm` holds as many "
+    "tokens as the NAMM did on that sample, in every layer after every update, the same for all "
+    "heads; `match_heads:namm` as many in every head, `match_total:namm` as many in all, the same "
+    "for all layers and heads. Tokens are per head at the end, bytes are those of the whole cache, "
     "time is to the first token (control: of each step). Failed samples are counted and are in no "
     "mean. Everything here was generated and trained locally, and compares with no published score."
 )
@@ -98,7 +100,14 @@ def write(kept: Path) -> str:
             parts += [f"> {line}" for line in notes.read_text(encoding="utf-8").splitlines()]
         for number, cell in enumerate(dict.fromkeys(map(cell_of, records)), start=1):
             own = [_of_one_run(record) for record in records if cell_of(record) == cell]
-            parts += section(cell, own, kept / f"{file.stem}-{number}")
+            metrics = by_metric(group(own)[cell])
+            for metric, methods in metrics.items():
+                title, picture = cell.title, f"{file.stem}-{number}"
+                if len(metrics) > 1:
+                    title += f": {metric.replace('_', ' ')}"
+                    picture += f"-{metric}"
+                measured = [record for found in methods.values() for record in found]
+                parts += section(title, measured, kept / picture)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -111,8 +120,8 @@ CURVE = ("fraction", "tokens", "pool")
 SPREAD = ("match_heads", "match_total")
 
 
-def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
-    """Tables and plots of one cell: at the NAMM's own sizes, by family, and along the curve."""
+def section(title: str, records: Sequence[Record], picture: Path) -> list[str]:
+    """Tables and plots of one cell and metric: at the NAMM's sizes, by family, along the curve."""
     kinds = {r.budget: r.budget.partition(":")[0] for r in records}
     matched = _matched(records)
     spread = [r for r in records if kinds[r.budget] in SPREAD]
@@ -126,7 +135,7 @@ def section(cell: Cell, records: Sequence[Record], picture: Path) -> list[str]:
     limited = {id(record) for record in (*spread, *curve)}
     own = [r for r in records if id(r) not in limited]
     rows, families = result_rows(own), result_rows(own, by_family=True)
-    parts = [f"### {cell.title}", main_table(rows)]
+    parts = [f"### {title}", main_table(rows)]
     if len({row.family for row in families}) > 1:
         parts += ["By family:", family_table(families)]
         parts.append(image(picture, "by-family", draw_families(families, picture, "by-family")))
@@ -181,7 +190,7 @@ def main_table(rows: Sequence[Row]) -> str:
     places = words.decimals(rows)
     head = ["policy", "n", rows[0].metric.replace("_", " "), "to full", "NAMM - this", "kept"]
     lines = []
-    for row in rows:
+    for row, (to_full, from_namm) in zip(rows, differences(rows, places), strict=True):
         budget = "" if row.method.budget == FULL else f" {row.method.budget}"
         later = words.duration(row.token_seconds or row.first_token_seconds)
         lines.append(
@@ -189,8 +198,8 @@ def main_table(rows: Sequence[Row]) -> str:
                 f"{row.method.policy}{budget}",
                 f"{row.n}" + (f" ({row.errors} failed)" if row.errors else ""),
                 words.with_ends(row.score, places),
-                difference(row.to_full, places),
-                difference(row.from_namm, places),
+                to_full,
+                from_namm,
                 words.percent(row.kept_fraction),
                 words.tokens(row.tokens_final),
                 words.size(row.bytes_final),
@@ -205,6 +214,8 @@ def family_table(rows: Sequence[Row]) -> str:
     places = words.decimals(rows)
     policies = list(dict.fromkeys(row.method.policy for row in rows))
     cells = {(row.family, row.method.policy): row for row in rows}
+    pairs = zip(cells, differences(rows, places), strict=True)
+    from_namm = {key: word for key, (_, word) in pairs}
     lines = []
     for family in dict.fromkeys(row.family for row in rows):
         line = [family, str(max(row.n for row in rows if row.family == family))]
@@ -214,8 +225,8 @@ def family_table(rows: Sequence[Row]) -> str:
         lines.append(line)
     paired = []
     for family in dict.fromkeys(row.family for row in rows):
-        found = [cells.get((family, name)) for name in policies if name != NAMM]
-        paired.append([family, *(difference(r and r.from_namm, places) for r in found)])
+        found = [from_namm.get((family, name), "-") for name in policies if name != NAMM]
+        paired.append([family, *found])
     others = [f"NAMM - {name}" for name in policies if name != NAMM]
     return (
         markdown(["family", "n", *policies], lines) + "\n\n" + markdown(["family", *others], paired)
@@ -228,6 +239,7 @@ def curve_table(rows: Sequence[Row]) -> str:
     limited = [row for row in rows if row.method.policy != FULL]
     labels = [label for label in dict.fromkeys(map(_label, limited)) if label != NAMM]
     cells = {(_size(row), _label(row)): row for row in limited}
+    of_row = {id(row): word for row, (_, word) in zip(rows, differences(rows, places), strict=True)}
     lines, paired = [], []
     for size in sorted({_size(row) for row in limited}):
         found = [cells.get((size, label)) for label in (NAMM, *labels)]
@@ -235,7 +247,7 @@ def curve_table(rows: Sequence[Row]) -> str:
         lines.append(
             [shown, *("-" if r is None else words.with_ends(r.score, places) for r in found)]
         )
-        paired.append([shown, *(difference(r and r.from_namm, places) for r in found[1:])])
+        paired.append([shown, *("-" if r is None else of_row[id(r)] for r in found[1:])])
     full = next((row for row in rows if row.method.policy == FULL), None)
     note = (
         f"\n\nThe full cache: {words.with_ends(full.score, places)} (n = {full.n})." if full else ""
@@ -260,13 +272,21 @@ def _label(row: Row) -> str:
     return f"{row.method.policy} (pool)" if shared else row.method.policy
 
 
-def difference(interval: Any, places: int) -> str:
-    """A paired difference, bold where its interval leaves out zero."""
-    if interval is None:
-        return "-"
-    text = words.with_ends(interval, places, signed=True)
-    sure = interval.known and (interval.low > 0 or interval.high < 0)
-    return f"**{text}**" if sure else text
+def differences(rows: Sequence[Row], places: int) -> list[tuple[str, str]]:
+    """The paired differences of a table, bold where they hold after Holm's correction over it."""
+    held = significant(rows)
+
+    def word(interval: Interval | None, *, holds: bool) -> str:
+        text = words.with_ends(interval, places, signed=True)
+        return f"**{text}**" if holds else text
+
+    return [
+        (
+            word(row.to_full, holds=place in held.to_full),
+            word(row.from_namm, holds=place in held.from_namm),
+        )
+        for place, row in enumerate(rows)
+    ]
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -43,6 +43,16 @@ def test_slim_records_give_the_same_tables(tmp_path: Path, by_family: bool) -> N
     assert len((tmp_path / "kept" / "slim.jsonl").read_text().splitlines()) == 5
 
 
+def test_each_sample_keeps_its_metric(tmp_path: Path) -> None:
+    whole = [
+        make_record(sample=f"s{number}", metric=("accuracy", "exact_match")[number % 2])
+        for number in range(4)
+    ]
+    write_slim(tmp_path / "slim.jsonl", whole)
+    found = {record.sample: record.metric for record in read_slim(tmp_path / "slim.jsonl")}
+    assert found == {record.sample: record.metric for record in whole}
+
+
 def test_a_difference_is_taken_at_the_same_budget() -> None:
     row = next(
         row
