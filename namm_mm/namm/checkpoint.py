@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +21,8 @@ from torch import Tensor
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.namm import hub
 from namm_mm.namm.official import read_official
-from namm_mm.namm.params import LAYOUTS, Layout
+from namm_mm.namm.params import LAYOUTS
+from namm_mm.namm.saved import Saved
 
 ASSETS = Path(__file__).parent.parent / "assets"
 PREFIX = "namm_"
@@ -65,34 +65,6 @@ def read(
             )
         ) from error
     return path, _fields(path, tensors, card)
-
-
-class Saved(Protocol):
-    """What is saved of a NAMM; see :class:`namm_mm.namm.network.Namm` for its attributes."""
-
-    @property
-    def parameters(self) -> Tensor:
-        """Flat vector."""
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean of the features."""
-
-    @property
-    def variance(self) -> Tensor:
-        """Variance of the features."""
-
-    @property
-    def relative(self) -> bool:
-        """Whether it sees attention relative to an equal share."""
-
-    @property
-    def card(self) -> Mapping[str, Any]:
-        """How it was made."""
-
-    @property
-    def layout(self) -> Layout:
-        """Layout of the vector."""
 
 
 def save(namm: Saved, path: str | Path) -> Path:

@@ -22,7 +22,7 @@ from namm_mm.errors import UsageError, message
 from namm_mm.namm.params import BINS, layout_of
 
 if TYPE_CHECKING:
-    from namm_mm.namm.network import Namm
+    from namm_mm.namm.saved import Saved
 
 VECTORS = ("mean", "best_member")
 PUBLISHED = {"gamma": 0.99, "n_fft": 32, "hop": 16, "interval": 512}
@@ -92,7 +92,7 @@ def read_official(path: Path, *, vector: str = "mean") -> dict[str, Any]:
 
 
 def export_official(
-    namm: Namm,
+    namm: Saved,
     path: str | Path,
     *,
     evolution: Mapping[str, Tensor] | None = None,
