@@ -155,7 +155,9 @@ def attach(
         warnings.warn(wrong, NammWarning, stacklevel=2)
     config = carriers.decoder_config(model)
     carriers.check_residual(policy, config)
-    rules = Rules(policy, interval, storage == "per_head", protocol == "streaming", watcher)
+    per_head, streaming = storage == "per_head", protocol == "streaming"
+    observation = None if policy.needs is None else policy.needs.for_model(model)
+    rules = Rules(policy, interval, per_head, streaming, watcher, observation)
     return _attached(model, config, Memory(config.num_hidden_layers, rules))
 
 

@@ -19,7 +19,7 @@ from namm_mm.memory.residual import Residual
 from namm_mm.memory.select import limits, select
 from namm_mm.memory.store import SharedStore, Store
 from namm_mm.memory.watch import Update, Watcher
-from namm_mm.observations.base import Cached
+from namm_mm.observations.base import Cached, Observation
 from namm_mm.policies.base import KeepAll, LayerView, Policy
 
 
@@ -39,6 +39,8 @@ class Rules:
         Evict at every interval, in the prompt too; else once, after the first call.
     watcher
         Is told of every update; None for nobody.
+    observation
+        What is observed; None for what the policy needs, as it is.
     """
 
     policy: Policy
@@ -46,6 +48,7 @@ class Rules:
     per_head: bool
     streaming: bool
     watcher: Watcher | None = None
+    observation: Observation | None = None
 
     def __deepcopy__(self, memo: object) -> Rules:
         """Return itself: copies of a cache share the policy, which may hold a network."""
@@ -181,7 +184,11 @@ class LayerMemory:
         kind = PerHeadStore if self.rules.per_head else SharedStore
         maps = self.rules.policy.residual
         residual = None if maps is None else Residual(maps, self.layer)
-        return CohortMemory(kind(keys, values), observer_for(self.rules.policy.needs), residual)
+        return CohortMemory(
+            kind(keys, values),
+            observer_for(self.rules.observation or self.rules.policy.needs),
+            residual,
+        )
 
     def attend(
         self,

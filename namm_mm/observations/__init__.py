@@ -16,6 +16,7 @@ from namm_mm.observations.column_maxima import ColumnMaxima
 from namm_mm.observations.column_sums import ColumnSums
 from namm_mm.observations.decayed_sums import DecayedSums
 from namm_mm.observations.last_queries import LastQueries, attention_weights
+from namm_mm.observations.query_moments import QueryMoments
 
 __all__ = [
     "Cached",
@@ -25,6 +26,7 @@ __all__ = [
     "DecayedSums",
     "LastQueries",
     "Observation",
+    "QueryMoments",
     "QueryObservation",
     "State",
     "WeightsObservation",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
 State = Mapping[str, "Tensor"]
 """The named tensors that an observation keeps; replaced by every fold, never changed in place."""
@@ -61,6 +61,16 @@ class Observation(ABC):
     def batch(self) -> int:
         """Queries that are folded at a time; while decoding, so many wait for each other."""
         return 16
+
+    def for_model(self, model: nn.Module) -> Observation:
+        """Return the observation fitted to `model`, which a memory is attached to; itself if none.
+
+        Raises
+        ------
+        UnsupportedError
+            The model cannot be observed so.
+        """
+        return self
 
     def check_interval(self, interval: int) -> None:  # noqa: B027  (optional)
         """Raise `UsageError` where evictions every `interval` tokens cannot be observed."""
