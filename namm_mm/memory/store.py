@@ -34,7 +34,7 @@ def room_behind(held: int, left: int | None) -> int:
     Returns
     -------
     int
-        A power of two, so that rows of unlike sizes grow at the same time, or `left` if it is less.
+        A power of two, so that rows of different sizes grow together, or `left` if it is less.
     """
     eighth = held // 8
     wanted = max(LEAST_ROOM, 1 << (eighth.bit_length() - 1) if eighth else 0)

@@ -215,8 +215,8 @@ class Namm:
 
     def features(self, spectrum: Tensor, age: Tensor) -> Tensor:
         """Features (..., slot, 25) of means (..., slot, 17) of tokens of an `age` (..., slot)."""
-        shown = self.spectrogram.read(spectrum, age)
-        return features(shown, age, self.mean, self.variance)
+        means = self.spectrogram.read(spectrum, age)
+        return features(means, age, self.mean, self.variance)
 
     def score(self, spectrum: Tensor, age: Tensor, lengths: Tensor) -> Tensor:
         """Score every token of a layer's cache.

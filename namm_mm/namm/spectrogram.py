@@ -149,7 +149,7 @@ class Spectrogram:
         )
 
     def read(self, ema: Tensor, age: Tensor) -> Tensor:
-        """What a scorer is shown of the means (..., slot, bins) of tokens of an `age` (..., slot).
+        """Return what a scorer reads: means (..., slot, bins) of tokens of an `age` (..., slot).
 
         The means themselves, as published: they begin at zero, so that a token needs about
         ``1 / (1 - gamma)`` queries to show what it receives. ``relative`` divides by what they

@@ -28,7 +28,7 @@ class QueryMoments(QueryObservation):
     Attributes
     ----------
     skip
-        First queries of a row that are left out: attention sinks are unlike the others.
+        First queries of a row that are left out: attention sinks differ from the others.
     future
         Positions to look ahead.
     rotary
@@ -76,11 +76,11 @@ class QueryMoments(QueryObservation):
         scatter = centred.transpose(-1, -2) @ centred
         before, count = held["count"][:, None, None], float(len(positions))
         total = before + count
-        apart = mean - held["mean"]
-        outer = apart[..., :, None] * apart[..., None, :]
+        difference = mean - held["mean"]
+        outer = difference[..., :, None] * difference[..., None, :]
         return {
             "count": held["count"] + count,
-            "mean": held["mean"] + apart * (count / total),
+            "mean": held["mean"] + difference * (count / total),
             "scatter": held["scatter"] + scatter + outer * (before * count / total)[..., None],
         }
 
