@@ -117,9 +117,10 @@ def problems(settings: ExecutionSettings) -> Iterator[str]:
 
 def cpus() -> int:
     """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
+    try:
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
 
 
 def gpus() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,9 @@ REASONS = {
     errno.ESTALE: "the folder is gone: it was moved or removed",
     errno.EIO: "the disk has an input/output error",
 }
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""A disk that takes nothing more, wherever an error of it comes from."""
 
 MENDS = {
     errno.ENOSPC: "Free some space",
@@ -122,10 +126,12 @@ def _why(folder: Path, error: Exception) -> str:
     if not folder.is_dir():
         return REASONS[errno.ENOENT]
     if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+        if error.errno in FULL:
             return reason(error)
         below = str(error.filename or "").startswith(str(folder))
         if below and error.errno in (errno.EACCES, errno.EPERM, errno.ESTALE, errno.EIO):
             return reason(error)
-    free = os.statvfs(folder).f_bavail
-    return REASONS[errno.ENOSPC] if not free or "No space left" in str(error) else ""
+    if number := re.search(r"os error (\d+)", str(error)):  # safetensors
+        return REASONS[int(number[1])] if int(number[1]) in FULL else ""
+    full = not os.statvfs(folder).f_bavail or "No space left" in str(error)
+    return REASONS[errno.ENOSPC] if full else ""

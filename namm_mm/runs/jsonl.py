@@ -167,6 +167,7 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, set | frozenset):
         return sorted(value)
-    if hasattr(value, "tolist"):
+    try:
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not a JSON value")
+    except AttributeError:
+        raise TypeError(f"{type(value).__name__} is not a JSON value") from None
