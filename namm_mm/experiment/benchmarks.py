@@ -42,8 +42,8 @@ def save_table(
     """
     if not task.has_summary:
         return
-    mark = task.fingerprint() if dataset is None else dataset
-    own = [record for record in records if (record.dataset, record.model) == (mark, model)]
+    dataset = task.fingerprint() if dataset is None else dataset
+    own = [record for record in records if (record.dataset, record.model) == (dataset, model)]
     summary = task.summary(own)
     path = folder / FILE
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

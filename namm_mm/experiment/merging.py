@@ -1,4 +1,4 @@
-"""Join the parts of a run: its records, what they name, and the tables of its benchmarks."""
+"""Join the shards of a run: records, the files that they name, and the tables of benchmarks."""
 
 from __future__ import annotations
 
@@ -16,44 +16,58 @@ from namm_mm.records import Record
 from namm_mm.registry.registry import build
 from namm_mm.runs import history, pictures
 from namm_mm.runs.config import write_config
+from namm_mm.runs.disk import explained
 from namm_mm.runs.jsonl import RECORDS, read_records
 from namm_mm.runs.keys import unique
 from namm_mm.runs.local import LocalTracker
+from namm_mm.runs.lock import locked
 from namm_mm.runs.state import read_state
 from namm_mm.runs.tracker import RunInfo
 from namm_mm.tasks import TASKS
 from namm_mm.tasks.base import Task
 
 BESIDE = (pictures.FOLDER, history.FOLDER, "artifacts")
-"""Folders of a run whose files its records and report name; no two parts have one of a name."""
+"""Folders of a run whose files its records and report name; no two shards have one of a name."""
 
 
 def merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
-    """Join the parts of one run into a run folder of its own, with all that a whole run has.
+    """Join the shards of one run into a run folder of its own, with all that a whole run has.
 
     Parameters
     ----------
     folders
-        One for each part, in any order.
+        One for each shard, in any order.
     target
         A folder that holds no run yet.
+
+    Returns
+    -------
+    tuple
+        All records, under the name and the provenance of the joined run.
 
     Raises
     ------
     UsageError
-        They are parts of different runs, a part is missing or not finished, or `target` is taken.
+        They are shards of different runs, one is missing or not finished, or `target` is taken.
+    RunError
+        The disk of `target` is full.
     """
     if (target / RECORDS).exists():
         raise UsageError(
             message("the folder holds a run", given=str(target), expected="a new folder")
         )
-    _check_parts(folders)
+    _check_shards(folders)
+    with locked(target), explained(target):
+        return _merge(folders, target)
+
+
+def _merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
     states = [read_state(folder) for folder in folders]
     records = unique(record for folder in folders for record in read_records(folder)[0])
     if not records:
         raise UsageError("the shards hold no record at all: there is nothing to join.")
-    of_parts = ("shard", "folder", "execution")
-    config = {name: value for name, value in states[0].config.items() if name not in of_parts}
+    of_shards = ("shard", "folder", "execution")
+    config = {name: value for name, value in states[0].config.items() if name not in of_shards}
     provenance = dataclasses.replace(records[0].provenance, run=target.name, dtype="")
     joined = tuple(
         dataclasses.replace(
@@ -82,7 +96,7 @@ def merge(folders: Sequence[Path], target: Path) -> tuple[Record, ...]:
 
 
 def tables(target: Path, records: Sequence[Record]) -> Iterator[str]:
-    """Write the tables of a joined run's benchmarks, and word their lines.
+    """Write the tables of a joined run's benchmarks, and yield them in words.
 
     Parameters
     ----------
@@ -94,9 +108,9 @@ def tables(target: Path, records: Sequence[Record]) -> Iterator[str]:
     for name, cell in read_state(target).config.get("cells", {}).items():
         task, model = _components(cell)
         kind = cell["task"]["name"]
-        marks = {r.dataset for r in records if (r.task, r.model) == (kind, model)}
-        mark = marks.pop() if len(marks) == 1 else None  # the data may be on another machine
-        yield from save_table(target, name, task, model, records, mark)
+        found = {r.dataset for r in records if (r.task, r.model) == (kind, model)}
+        dataset = found.pop() if len(found) == 1 else None  # data may be on another machine
+        yield from save_table(target, name, task, model, records, dataset)
 
 
 def _components(cell: Mapping[str, Any]) -> tuple[Task, str]:
@@ -106,7 +120,7 @@ def _components(cell: Mapping[str, Any]) -> tuple[Task, str]:
     return built, build(ADAPTERS, adapter.pop("name"), adapter).model_name
 
 
-def _check_parts(folders: Sequence[Path]) -> None:
+def _check_shards(folders: Sequence[Path]) -> None:
     found = [describe(folder) for folder in folders]
     hashes = {config_hash for config_hash, _ in found}
     if len(hashes) != 1 or None in hashes:
@@ -128,19 +142,19 @@ def _check_parts(folders: Sequence[Path]) -> None:
     if missing or len(words) != count:
         raise UsageError(
             message(
-                "the parts do not make a whole run",
+                "the shards do not make a whole run",
                 given=[shard or "no shard" for shard in words],
                 expected=f"each of {', '.join(wanted)} once",
             )
         )
-    open_parts = [f.name for f in folders if read_state(f).status != "ok"]
-    if open_parts:
+    unfinished = [f.name for f in folders if read_state(f).status != "ok"]
+    if unfinished:
         raise UsageError(
             message(
-                "a part is not finished",
-                given=open_parts,
-                expected="parts that came to their end",
-                then="Run its command again: it goes on where it stopped.",
+                "a shard is not finished",
+                given=unfinished,
+                expected="shards that came to their end",
+                then="Run its command again: it continues where it stopped.",
             )
         )
 
