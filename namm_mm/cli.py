@@ -21,7 +21,7 @@ from namm_mm.execution.signals import Stopped, stoppable
 
 VERBS = {
     "transfer": "run one NAMM and its baselines on every modality of an experiment",
-    "evolve": "evolve a NAMM on text, in stages; the same command goes on with a stopped run",
+    "evolve": "evolve a NAMM on text, in stages; the same command resumes a stopped run",
     "evaluate": "run one adapter on one task under one policy",
     "ask": "answer one question about a file under several policies, side by side",
     "report": "make a report from the records of runs",
@@ -34,7 +34,7 @@ VERBS = {
 USAGE = f"""\
 namm-mm {__version__}: one attention memory, evolved on text, plugged into other modalities.
 
-  namm-mm transfer  [experiment=pocket] [KEY=VALUE ...]
+  namm-mm transfer  [experiment=pocket] [cells=[NAME,...]] [KEY=VALUE ...]
   namm-mm evolve    [evolution=smollm2_pocket] [folder=FOLDER] [KEY=VALUE ...]
   namm-mm evaluate  [adapter=NAME] [task=NAME] [policy=NAME] [KEY=VALUE ...]
   namm-mm ask       MODEL QUESTION [--file FILE]

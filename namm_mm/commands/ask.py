@@ -55,7 +55,7 @@ SHADES = ("grey35", "grey58", "white", "bold white")
 
 
 def main(call: Call) -> int:
-    """Run the verb."""
+    """Run the verb and return its exit code."""
     if len(call.words) != 2:
         raise UsageError(
             message(

@@ -36,7 +36,7 @@ BUILDERS: Registry[Callable[..., Path]] = Registry("builder", "namm_mm.builders"
 
 
 def main(call: Call) -> int:
-    """Run the verb."""
+    """Run the verb and return its exit code."""
     out = Console(soft_wrap=True, highlight=False, markup=False)
     if not list(BUILDERS):
         raise UsageError(

@@ -22,7 +22,7 @@ STYLES = {"ok": "green", "missing": "yellow", "broken": "bold red"}
 
 
 def main(call: Call) -> int:
-    """Run the verb."""
+    """Run the verb and return its exit code."""
     if call.words:
         raise UsageError(message("too many words", given=call.words[0], expected="no argument"))
     console = Console()

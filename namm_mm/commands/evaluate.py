@@ -2,10 +2,13 @@
 
   namm-mm evaluate                                  SmolLM2 on long_text under the NAMM
   namm-mm evaluate adapter=llava_video task=video_qa policy=h2o budget=tokens:128
-  namm-mm evaluate policy=full limit=8 interval=64 task.length=2000
+  namm-mm evaluate policy=namm budget=fraction:0.3  the NAMM keeps 30 % of the tokens
+  namm-mm evaluate policy=full limit=8 task.words=600
+  namm-mm evaluate interval=64 storage=shared       by default those of the policy
 
-Budgets: full, threshold, tokens:64, fraction:0.25. A budget of match:POLICY needs that policy's run
-on the same samples: `namm-mm transfer` runs them together.
+Budgets: tokens:64, fraction:0.25, pool:0.25 (storage=per_head), threshold (the NAMM), and own, the
+policy's own rule, which is the default. A budget of match:POLICY needs that policy's run on the
+same samples: `namm-mm transfer` runs them together.
 
 Options:
   --configs FOLDER   search a folder of your own configurations too
@@ -31,7 +34,7 @@ OPTIONS = {"configs": True, "show": False, **PLAN_OPTIONS}
 
 
 def main(call: Call) -> int:
-    """Run the verb."""
+    """Run the verb and return its exit code."""
     settings = from_evaluation(compose("evaluate", call.words, call.configs))
     if "plan" in call.options:
         return print_plan(settings, call.options)

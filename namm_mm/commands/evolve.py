@@ -37,7 +37,7 @@ OPTIONS = {"configs": True, "show": False, "anyway": False}
 
 
 def main(call: Call) -> int:
-    """Run the verb."""
+    """Run the verb and return its exit code."""
     settings = from_mapping(compose("evolve", call.words, call.configs))
     if "show" in call.options:
         print_settings(settings)

@@ -25,7 +25,7 @@ WIDTH = 22
 
 
 def main(call: Call) -> int:
-    """Run the verb."""
+    """Run the verb and return its exit code."""
     for word in call.words:
         if word not in KINDS:
             raise UsageError(

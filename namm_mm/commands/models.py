@@ -24,7 +24,7 @@ OPTIONS: dict[str, bool] = {"accept": False}
 
 
 def main(call: Call) -> int:
-    """Run the verb."""
+    """Run the verb and return its exit code."""
     out = Console(soft_wrap=True, highlight=False, markup=False)
     if not call.words:
         for model in fetched.MODELS.values():

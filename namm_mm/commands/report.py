@@ -33,7 +33,7 @@ OPTIONS = {"output": True, "kind": True, "merge": True, "by-family": False}
 
 
 def main(call: Call) -> int:
-    """Run the verb."""
+    """Run the verb and return its exit code."""
     if not call.words:
         raise UsageError(
             message(

@@ -11,8 +11,10 @@ from typing import Any
 from namm_mm.adapters import ADAPTERS
 from namm_mm.errors import UsageError, message
 from namm_mm.experiment.benchmarks import save_table
+from namm_mm.experiment.reading import with_current_options
 from namm_mm.experiment.shards import changed_settings, describe
 from namm_mm.records import Record
+from namm_mm.registry.reader import Reader
 from namm_mm.registry.registry import build
 from namm_mm.runs import history, pictures
 from namm_mm.runs.config import write_config
@@ -115,9 +117,10 @@ def tables(target: Path, records: Sequence[Record]) -> Iterator[str]:
 
 def _components(cell: Mapping[str, Any]) -> tuple[Task, str]:
     """The task of a cell as its configuration says it, and the name of its model."""
-    task, adapter = dict(cell["task"]), dict(cell["adapter"])
-    built = build(TASKS, task.pop("name"), task)
-    return built, build(ADAPTERS, adapter.pop("name"), adapter).model_name
+    reader = Reader(cell, "")
+    task, adapter = (with_current_options(reader.choice(key)) for key in ("task", "adapter"))
+    model = build(ADAPTERS, adapter.name, adapter.options).model_name
+    return build(TASKS, task.name, task.options), model
 
 
 def _check_shards(folders: Sequence[Path]) -> None:

@@ -21,7 +21,7 @@ from namm_mm.policies import create
 from namm_mm.policies.base import KeepAll, Threshold
 from namm_mm.policies.preferences import INTERVAL, STORAGE
 from namm_mm.records import PROTOCOLS, STORAGES
-from namm_mm.registry.reader import Reader, listed
+from namm_mm.registry.reader import Choice, Reader, listed
 from namm_mm.tasks.base import SPLITS
 
 EXPERIMENT_KEYS = (
@@ -51,6 +51,13 @@ EVALUATION_KEYS = (
     "budget",
 )
 """What an evaluation takes: one cell with one policy."""
+
+WINDOW_POLICY = "the policy `window`: {name: window, budget: tokens:60} encodes 20 steps anew"
+
+GONE: Mapping[str, Mapping[str, str]] = {
+    "decision_transformer": {"history": WINDOW_POLICY, "window": WINDOW_POLICY},
+}
+"""Options that adapters and tasks had in earlier versions, and what takes their place."""
 
 
 def from_mapping(data: Mapping[str, Any]) -> ExperimentSettings:
@@ -150,8 +157,8 @@ def _cell(name: str, data: Any, parent: Reader) -> CellSettings:
     interval, storage = preferences(policies)
     return CellSettings(
         name=name,
-        adapter=reader.choice("adapter"),
-        task=reader.choice("task"),
+        adapter=_component(reader, "adapter"),
+        task=_component(reader, "task"),
         policies=policies,
         interval=reader.integer("interval", interval, minimum=1) or interval,
         storage=reader.one_of("storage", STORAGES, storage),
@@ -159,6 +166,21 @@ def _cell(name: str, data: Any, parent: Reader) -> CellSettings:
         split=reader.one_of("split", SPLITS, "test"),
         limit=min((limit for limit in limits if limit is not None), default=None),
     )
+
+
+def _component(reader: Reader, key: str) -> Choice:
+    """An adapter or a task; an option of an earlier version is a problem that names the new way."""
+    choice = reader.choice(key)
+    gone = GONE.get(choice.name, {})
+    for option in sorted(gone.keys() & choice.options.keys()):
+        reader.problem(f"{key}.{option}", choice.options[option], gone[option])
+    return with_current_options(choice)
+
+
+def with_current_options(choice: Choice) -> Choice:
+    """Return the choice without options of earlier versions, as a stored configuration needs it."""
+    gone = GONE.get(choice.name, {})
+    return Choice(choice.name, {k: v for k, v in choice.options.items() if k not in gone})
 
 
 def _policies(reader: Reader, checkpoint: Any) -> tuple[PolicySettings, ...]:

@@ -223,3 +223,12 @@ def test_a_budget_must_mean_something_for_its_policy() -> None:
     assert "needs a budget with a size: got KeepAll" in refused("adakv", "full")
     assert make(policies=[{"name": "full", "budget": "full"}])
     assert make(policies=[{"name": "namm", "budget": "threshold:60"}])
+
+
+def test_an_option_of_an_earlier_version_names_the_new_way() -> None:
+    adapter = {"name": "decision_transformer", "history": "window", "window": 20}
+    with pytest.raises(UsageError) as caught:
+        make(policies=["full"], cells={"control": {"adapter": adapter, "task": "offline_rl"}})
+    said = str(caught.value)
+    assert "control.adapter.history: got 'window', expected the policy `window`" in said
+    assert "control.adapter.window: got 20, expected the policy `window`" in said
