@@ -46,7 +46,7 @@ CELL_KEYS = ("adapter", "task", "limit", *CELL_DEFAULTS)
 
 EVALUATION_KEYS = (
     *(key for key in EXPERIMENT_KEYS if key != "cells"),
-    *(key for key in CELL_KEYS if key not in ("policies", "budgets")),
+    *(key for key in CELL_KEYS if key not in ("limit", "policies", "budgets")),
     "policy",
     "budget",
 )
