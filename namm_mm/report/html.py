@@ -8,21 +8,7 @@ import json
 from html import escape
 from importlib.resources import files
 
-from namm_mm.results.blocks import (
-    Block,
-    Column,
-    Entry,
-    Facts,
-    Figure,
-    Histories,
-    HistoryView,
-    Notice,
-    Report,
-    Samples,
-    Section,
-    Table,
-    Text,
-)
+from namm_mm.results import blocks
 from namm_mm.runs.history import History
 
 POLICY = (
@@ -34,12 +20,12 @@ PACKING = 6
 """Level of gzip: 9 saves 6 % of the bytes and takes eleven times as long."""
 
 
-def render(report: Report) -> str:
+def render(report: blocks.Report) -> str:
     """Return the page."""
-    has_figures = any(
-        isinstance(b, Figure | Samples | Histories) for s in report.sections for b in s.blocks
-    )
-    has_histories = any(isinstance(b, Histories) for s in report.sections for b in s.blocks)
+    found = [block for section in report.sections for block in section.blocks]
+    drawn = blocks.Figure | blocks.Samples | blocks.Histories
+    has_figures = any(isinstance(block, drawn) for block in found)
+    has_histories = any(isinstance(block, blocks.Histories) for block in found)
     navigation = "".join(
         f'<li><a href="#{escape(s.anchor)}">{escape(s.title)}</a></li>' for s in report.sections
     )
@@ -62,7 +48,7 @@ def render(report: Report) -> str:
         f'<nav aria-label="Sections"><ul>{navigation}</ul></nav>',
         "</header>",
         "<main>",
-        *(_section(section, number) for number, section in enumerate(report.sections)),
+        *map(_section, report.sections),
         "</main>",
         f"<script>{_plotly() if has_figures else ''}</script>",
         f"<script>{_asset('page.js')}{_asset('histories.js') if has_histories else ''}</script>",
@@ -72,41 +58,41 @@ def render(report: Report) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _section(section: Section, number: int) -> str:
-    blocks = "\n".join(
+def _section(section: blocks.Section) -> str:
+    body = "\n".join(
         _block(block, f"{section.anchor}-{index}") for index, block in enumerate(section.blocks)
     )
     anchor = escape(section.anchor)
     return (
         f'<section id="{anchor}" aria-labelledby="{anchor}-title">\n'
-        f'<h2 id="{anchor}-title">{escape(section.title)}</h2>\n{blocks}\n</section>'
+        f'<h2 id="{anchor}-title">{escape(section.title)}</h2>\n{body}\n</section>'
     )
 
 
-def _block(block: Block, anchor: str) -> str:
+def _block(block: blocks.Block, anchor: str) -> str:
     match block:
-        case Text():
+        case blocks.Text():
             return f"<p>{escape(block.text)}</p>"
-        case Notice():
+        case blocks.Notice():
             kind = "warning" if block.warning else "note"
             return f'<p class="notice {kind}" role="note">{escape(block.text)}</p>'
-        case Table():
+        case blocks.Table():
             return _table(block, anchor)
-        case Figure():
+        case blocks.Figure():
             return _figure(block, anchor)
-        case Facts():
+        case blocks.Facts():
             pairs = "".join(
                 f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in block.pairs
             )
             title = escape(block.title)
             return f'<div class="facts"><h3>{title}</h3>\n<dl>{pairs}</dl></div>'
-        case Samples():
+        case blocks.Samples():
             return _samples(block, anchor)
-        case Histories():
+        case blocks.Histories():
             return _histories(block, anchor)
 
 
-def _table(table: Table, anchor: str) -> str:
+def _table(table: blocks.Table, anchor: str) -> str:
     head = "".join(_heading(column) for column in table.columns)
     body = "\n".join(
         "<tr>" + "".join(_entry(e, c) for e, c in zip(row, table.columns, strict=True)) + "</tr>"
@@ -125,7 +111,7 @@ def _table(table: Table, anchor: str) -> str:
     )
 
 
-def _heading(column: Column) -> str:
+def _heading(column: blocks.Column) -> str:
     numeric = ' class="number"' if column.numeric else ""
     hint = f' title="{escape(column.help)}"' if column.help else ""
     return (
@@ -134,7 +120,7 @@ def _heading(column: Column) -> str:
     )
 
 
-def _entry(entry: Entry, column: Column) -> str:
+def _entry(entry: blocks.Entry, column: blocks.Column) -> str:
     numeric = ' class="number"' if column.numeric else ""
     value = "" if entry.value is None and column.numeric else entry.value
     key = escape(str(entry.text if value is None else value))
@@ -144,7 +130,7 @@ def _entry(entry: Entry, column: Column) -> str:
     return f'<td{numeric} data-key="{key}">{text}{detail}</td>'
 
 
-def _figure(figure: Figure, anchor: str) -> str:
+def _figure(figure: blocks.Figure, anchor: str) -> str:
     plot = json.dumps({**figure.plot, "title": figure.title}, allow_nan=False)
     return (
         f'<figure class="chart{" wide" if figure.wide else ""}">\n<h3>{escape(figure.title)}</h3>\n'
@@ -157,7 +143,7 @@ def _figure(figure: Figure, anchor: str) -> str:
     )
 
 
-def _samples(samples: Samples, anchor: str) -> str:
+def _samples(samples: blocks.Samples, anchor: str) -> str:
     views = list(map(vars, samples.views))
     longest = max((len(view.rows) for view in samples.views), default=0)
     name = escape(anchor)
@@ -174,7 +160,7 @@ def _samples(samples: Samples, anchor: str) -> str:
     )
 
 
-def _histories(block: Histories, anchor: str) -> str:
+def _histories(block: blocks.Histories, anchor: str) -> str:
     data = json.dumps([_history_view(view) for view in block.views], allow_nan=False)
     name = escape(anchor)
     samples = "".join(
@@ -201,7 +187,7 @@ def _histories(block: Histories, anchor: str) -> str:
     )
 
 
-def _history_view(view: HistoryView) -> dict[str, object]:
+def _history_view(view: blocks.HistoryView) -> dict[str, object]:
     pieces = next((c.history.pieces for c in view.histories if c.history.pieces), ())
     return {
         "name": view.name,

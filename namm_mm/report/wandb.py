@@ -14,17 +14,7 @@ from typing import Any
 
 from namm_mm.errors import RunError
 from namm_mm.report import markdown
-from namm_mm.results.blocks import (
-    Block,
-    Facts,
-    Figure,
-    Histories,
-    Notice,
-    Report,
-    Samples,
-    Table,
-    Text,
-)
+from namm_mm.results.blocks import Block, Notice, Report, Text
 from namm_mm.results.quality_figure import quality_title
 from namm_mm.runs.load import Run
 
@@ -99,7 +89,7 @@ def _block(block: Block, wr: Any) -> list[Any]:
             return [wr.P(block.text)]
         case Notice():
             return [wr.CalloutBlock(text=block.text)]
-        case Table() | Figure() | Facts() | Samples() | Histories():
+        case _:
             return [wr.MarkdownBlock(text=markdown.block(block))]
 
 

@@ -98,13 +98,19 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Described:
+    """What has a title, and a description in a sentence for readers who cannot see it."""
+
+    title: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Figure(Described):
     """A plot.
 
     Attributes
     ----------
-    title, description
-        What it shows, and the same in a sentence, for readers who cannot see it.
     plot
         A Plotly figure as a mapping with ``data`` and ``layout`` (JSON values only).
     table
@@ -115,8 +121,6 @@ class Figure:
         Whether it takes the whole width of the page; others may stand side by side.
     """
 
-    title: str
-    description: str
     plot: Mapping[str, Any]
     table: Table
     height: int = 360
@@ -155,11 +159,9 @@ class SampleView:
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(Described):
     """Samples to step through, one at a time."""
 
-    title: str
-    description: str
     views: tuple[SampleView, ...]
 
 
@@ -204,11 +206,9 @@ class HistoryView:
 
 
 @dataclass(frozen=True)
-class Histories:
+class Histories(Described):
     """Samples to look into: over time, by layer and by head."""
 
-    title: str
-    description: str
     views: tuple[HistoryView, ...]
 
 

@@ -19,6 +19,9 @@ from namm_mm.results.styles import SCALE, Styles, plotly
 INDEXES = 120
 """Frames or timesteps that a heat map shows; longer sequences are averaged into so many bins."""
 
+TALL = 480
+"""Pixels of the rows of a heat map, where that leaves room for their labels."""
+
 SHOWN = 8
 """Frames or timesteps in the table of a heat map."""
 
@@ -127,7 +130,7 @@ def kept_by_index(
             words.percent,
             note="" if len(places) == longest else f"{len(places)} of {longest} are shown.",
         ),
-        height=150 + 30 * len(labels),
+        height=150 + round(len(labels) * max(14, min(30, TALL / len(labels)))),
     )
 
 

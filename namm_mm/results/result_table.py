@@ -121,13 +121,18 @@ def _times(row: Row) -> Entry:
 def sentence(rows: Sequence[Row]) -> str:
     """Say in words what NAMM did in one table: only what the numbers say."""
     places = words.decimals(rows)
-    place = next((i for i, r in enumerate(rows) if r.method.policy == NAMM and r.score), None)
+    namms = [place for place, r in enumerate(rows) if r.method.policy == NAMM and r.score]
     full = next((row for row in rows if row.method.policy == FULL and row.score), None)
-    if place is None:
+    if not namms:
         return f"{words.count(len(rows), 'method')}; NAMM is not among them."
-    namm = rows[place]
+    place, namm = namms[0], rows[namms[0]]
+    which = ""
+    if len({rows[one].method.budget for one in namms}) > 1:
+        which += f" with {namm.method.budget}"
+    if len({rows[one].method.run for one in namms}) > 1:
+        which += f" in {namm.method.run}"
     text = (
-        f"NAMM keeps {words.percent(namm.kept_fraction)} of the tokens and scores "
+        f"NAMM{which} keeps {words.percent(namm.kept_fraction)} of the tokens and scores "
         f"{words.with_ends(namm.score, places)}"
     )
     if full is not None:

@@ -81,14 +81,16 @@ class Styles:
 
     def joined(self, methods: Sequence[Method]) -> str:
         """Return one label for methods that look the same; what they share is said once."""
-        if len(self._runs) > 1:
-            return legend_label(", ".join(map(self.short, methods)))
-        by_budget: dict[str, list[str]] = {}
+        by_tail: dict[str, dict[str, None]] = {}
         for method in methods:
-            tail = self.short(method).removeprefix(method.policy)
-            by_budget.setdefault(tail, []).append(method.policy)
+            runs = [m.run for m in methods if m.policy == method.policy]
+            one = len(self._budgets(method)) == 1
+            tail = "" if one else method.label.removeprefix(method.policy)
+            if len(self._runs) > 1:
+                tail += f" ({', '.join(dict.fromkeys(runs))})"
+            by_tail.setdefault(tail, {})[method.policy] = None
         return legend_label(
-            "; ".join(f"{', '.join(policies)}{tail}" for tail, policies in by_budget.items())
+            "; ".join(f"{', '.join(policies)}{tail}" for tail, policies in by_tail.items())
         )
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from namm_mm.records import Record
 from namm_mm.results.cells import Cell, Method
+from namm_mm.results.comparisons import by_table, significant
 from namm_mm.results.rows import Row
+from namm_mm.results.statistics import Interval
 
-PREDICTIONS = 10_000
-"""Rows that W&B shows of a table; of more predictions, every so many-th is sent."""
+PREDICTIONS = 3_000
+"""Rows of the table of answers; of more predictions, every so many-th is in it."""
 
 INDEXES = 200
 """Frames or timesteps of one kind in a table."""
@@ -19,30 +21,47 @@ Table = tuple[list[str], list[list[Any]]]
 
 
 def transfer_matrix(rows: Sequence[Row]) -> Table:
-    """Columns and rows of the table policy x task x budget, with intervals."""
+    """Return columns and rows of the table policy x task x budget, with intervals.
+
+    A difference is `significant` where it holds at 5 % after Holm's correction over its cell and
+    metric.
+    """
     columns = ["task", "adapter", "model", "policy", "budget", "storage", "protocol", "interval"]
     columns += ["metric", "n", "errors", "mean", "low", "high"]
-    columns += ["to_full", "to_full_low", "to_full_high"]
-    columns += ["namm_minus_this", "namm_minus_this_low", "namm_minus_this_high"]
-    numbers = ["tokens_final", "tokens_peak", "bytes_final", "bytes_peak", "kept_fraction"]
-    numbers += ["first_token_seconds", "token_seconds"]
+    for name in ("to_full", "namm_minus_this"):
+        columns += [name, f"{name}_low", f"{name}_high", f"{name}_significant"]
+    columns += ["tokens_final", "tokens_peak", "bytes_final", "bytes_peak", "kept_fraction"]
+    columns += ["never_evicted", "larger_than_full", "first_token_seconds", "token_seconds"]
     data = []
-    for row in rows:
-        line: list[Any] = [row.cell.task, row.cell.adapter, row.cell.model, *row.method[1:]]
-        line += [row.metric, row.n, row.errors]
-        for part in (row.score, row.to_full, row.from_namm):
-            line += [part.mean, part.low, part.high] if part else [None, None, None]
-        data.append(line + [getattr(row, name) for name in numbers])
-    return columns + numbers, data
+    for own in by_table(rows).values():
+        held = significant(own)
+        for place, row in enumerate(own):
+            data.append(
+                [
+                    *(row.cell.task, row.cell.adapter, row.cell.model, *row.method[1:]),
+                    *(row.metric, row.n, row.errors, *_interval(row.score)),
+                    *(*_interval(row.to_full), row.to_full and place in held.to_full),
+                    *(*_interval(row.from_namm), row.from_namm and place in held.from_namm),
+                    *(row.tokens_final, row.tokens_peak, row.bytes_final, row.bytes_peak),
+                    *(row.kept_fraction, row.never_evicted),
+                    row.larger_at_end or row.larger_at_peak,
+                    *(row.first_token_seconds, row.token_seconds),
+                ]
+            )
+    return columns, data
+
+
+def _interval(interval: Interval | None) -> tuple[float | None, ...]:
+    return (interval.mean, interval.low, interval.high) if interval else (None, None, None)
 
 
 def predictions(records: Sequence[Record]) -> Table:
-    """Columns and rows of the table of answers; of too many, every so many-th."""
+    """Return columns and rows of the table of answers; of too many, every so many-th."""
     columns = ["task", "sample", "family", "policy", "budget", "question", "options", "right"]
     columns += ["answer", "score", "kept_fraction", "seconds", "error"]
-    step = -(-len(records) // PREDICTIONS)
+    step = max(1, -(-len(records) // PREDICTIONS))
     data = []
-    for record in records[::step] if step else records:
+    for record in records[::step]:
         use = record.memory
         data.append(
             [
@@ -59,7 +78,7 @@ def predictions(records: Sequence[Record]) -> Table:
 
 
 def cache_by_layer(sizes: Mapping[tuple[Cell, Method], Sequence[float]]) -> Table:
-    """Columns and rows of the table of mean cache sizes, from `layer_means`."""
+    """Return columns and rows of the table of mean cache sizes, from `layer_means`."""
     columns = ["task", "model", "policy", "budget", "storage", "protocol", "interval"]
     rows = [
         [cell.task, cell.model, *method[1:], layer, tokens]
@@ -70,7 +89,7 @@ def cache_by_layer(sizes: Mapping[tuple[Cell, Method], Sequence[float]]) -> Tabl
 
 
 def kept_by_index(means: Mapping[tuple[Cell, Method], Mapping[str, Sequence[float]]]) -> Table:
-    """Columns and rows of the table of what is kept of each frame or timestep.
+    """Return columns and rows of the table of what is kept of each frame or timestep.
 
     `means` is from :func:`namm_mm.results.kept_means.index_means`.
     Of a long episode, every so many-th.

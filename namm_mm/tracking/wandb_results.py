@@ -8,7 +8,8 @@ Keys, where WHO is model, policy and budget (``pocket-video/h2o_match_namm``):
 - ``frames/TASK`` pictures of some samples, ``films/TASK`` what was kept of them or an episode,
   ``episodes/TASK/WHO`` an episode's return and what was kept;
 - ``figures/TASK/NAME`` the figures of the report;
-- in the summary ``TASK/METRIC/WHO/{mean,low,high,n,errors}``.
+- in the summary ``TASK/METRIC/WHO/{mean,low,high,n,errors}``, and in ``predictions/left_out`` how
+  many records that table leaves out.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ def _send_tables(run: Any, records: Sequence[Record], names: Names) -> None:
         "kept_by_index": tables.kept_by_index(index_means(records)),
     }.items():
         run.log({name: table(columns, rows)})
+        if name == "predictions":
+            run.summary["predictions/left_out"] = len(records) - len(rows)
     run.log(
         {
             f"cache/size_by_layer/{cell.task}/{names.of(cell, method)}": wandb.Histogram(
