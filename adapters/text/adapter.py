@@ -203,7 +203,7 @@ class TextAdapter(LanguageAdapter):
             if self.answer_by == "generate":
                 return by_generation(model, wording, inputs, self.new_tokens(sample))
             if sample.options:
-                return by_options(model, wording, inputs)
+                return by_options(model, wording, inputs, memory)
             if self.answer_by == "likelihood" and sample.answer:
                 return by_likelihood(model, wording, inputs)
         raise UsageError(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from namm_mm.adapters.text.prompt import Wording
+    from namm_mm.memory import Memory
     from namm_mm.records import Inputs
 
 
@@ -37,8 +38,8 @@ def by_likelihood(model: Any, wording: Wording, inputs: Inputs) -> Answer:
     )
 
 
-def by_options(model: Any, wording: Wording, inputs: Inputs) -> Answer:
-    """Return the most probable of the sample's options."""
+def by_options(model: Any, wording: Wording, inputs: Inputs, memory: Memory | None) -> Answer:
+    """Return the most probable of the sample's options; `memory` then reports the prompt."""
     options = inputs.sample.options
     continuations = [wording.continuation(inputs.sample, option) for option in options]
     start = now(model.device)
@@ -48,6 +49,8 @@ def by_options(model: Any, wording: Wording, inputs: Inputs) -> Answer:
     for ids in continuations:
         own = copy.deepcopy(cache) if len(ids) > 1 else cache
         found.append(_log_probability(_continue(model, inputs, first, own, ids), ids))
+    if memory is not None:
+        memory.cache = cache  # the last call went on with a copy
     best = max(range(len(options)), key=found.__getitem__)
     return Answer(
         text=options[best],

@@ -67,6 +67,11 @@ class Memory:
         """
         return self.caches.newest or self.caches.begin()
 
+    @cache.setter
+    def cache(self, cache: EvictingCache) -> None:
+        """Report this cache, after calls that went on with copies of it."""
+        self.caches.newest = cache
+
     @property
     def rows(self) -> int:
         """Number of sequences in the cache; 0 before the first call."""

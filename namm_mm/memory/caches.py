@@ -56,7 +56,8 @@ class Caches:
                     "cannot go on from the cache of another `with attach(...)` block: its policy, "
                     "or its model, is another one. Pass `memory.cache` of this block, or nothing."
                 )
-            return given  # a copy, too: the memory goes on to report the sequences it began
+            self.newest = given
+            return given
         if type(given) is DynamicCache and given.get_seq_length() == 0:
             if given not in self._behind:
                 self._behind[given] = self.begin()

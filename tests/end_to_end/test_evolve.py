@@ -188,8 +188,8 @@ def test_a_run_of_an_earlier_version_is_continued(whole: Path, place: Path) -> N
 
 def test_an_earlier_name_is_answered_with_the_name_now(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(["+stages.first.price=3", "+stages.first.floor=4"], capsys, "refused")
-    assert "renamed key in stages.first: got 'price', expected its name now, 'penalty'" in said
-    assert "renamed key in stages.first: got 'floor', expected its name now, 'loss_clip'" in said
+    assert "renamed key in stages.first: got 'price', expected its new name, penalty" in said
+    assert "renamed key in stages.first: got 'floor', expected its new name, loss_clip" in said
 
 
 @pytest.mark.parametrize("name", ["pure", "relative"])
