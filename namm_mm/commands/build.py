@@ -1,25 +1,26 @@
-"""Make a bundled or cached asset again, from nothing.
+"""Make a bundled or cached asset again.
 
-  namm-mm build                             what can be built
+  namm-mm build                             list the builders
   namm-mm build smollm2                     convert the packaged SmolLM2 now instead of at first use
-  namm-mm build pocket-video out=FOLDER     train the video model, into a folder of your own
-  namm-mm build smollm2-video               teach SmolLM2 to see through DINOv2, both packaged
+  namm-mm build pocket-video out=FOLDER     train the small video model, into your own folder
+  namm-mm build smollm2-video               train the projector between DINOv2 and SmolLM2
   namm-mm build pocket-rl asset=pocket_rl_hopper
   namm-mm build dt dataset=d4rl/hopper-medium-v2 out=FOLDER   a Decision Transformer, as published
   namm-mm build provisional                 the hand-written NAMM that evolutions start from
-  namm-mm build warm-start out=FOLDER       fit a NAMM to an oracle by gradient, to evolve from
-  namm-mm build refine out=FOLDER           go on from a NAMM by gradients of answers to text
-  namm-mm build threshold namm=FILE part=0.5 out=FILE         keep that part of text by threshold
+  namm-mm build warm-start out=FOLDER       fit a NAMM to an oracle by gradients, to evolve from
+  namm-mm build refine out=FOLDER           refine a NAMM by gradients of the answers to text
+  namm-mm build threshold namm=FILE fraction=0.5 out=FILE     set the threshold of a NAMM on text
 
-KEY=VALUE are the builder's own options; a wrong one is answered with the right ones.
+KEY=VALUE are the options of the builder. The builders are in the folder research/ of a clone.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
 from rich.console import Console
@@ -32,7 +33,22 @@ if TYPE_CHECKING:
 
 OPTIONS: dict[str, bool] = {}
 
-BUILDERS: Registry[Callable[..., Path]] = Registry("builder", "namm_mm.builders", {})
+
+class Builder(ABC):
+    """Makes an asset. A subclass is a frozen dataclass whose fields are the options KEY=VALUE.
+
+    Builders are registered in the entry-point group ``namm_mm.builders``.
+    """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Options of earlier versions, and their names now."""
+
+    @abstractmethod
+    def build(self, say: Callable[[str], None] = print) -> Path:
+        """Make the asset and return its file or folder; `say` is told how it goes."""
+
+
+BUILDERS: Registry[type[Builder]] = Registry("builder", "namm_mm.builders", {})
 
 
 def main(call: Call) -> int:
@@ -52,14 +68,21 @@ def main(call: Call) -> int:
         return 0
     name, *rest = call.words
     options = dict(_option(word) for word in rest)
-    known = inspect.signature(BUILDERS.get(name)).parameters
-    if "say" in known:
-        options["say"] = out.print
+    builder = BUILDERS.get(name)
+    for option in options.keys() & builder.renamed.keys():
+        raise UsageError(
+            message(
+                f"renamed option of the builder {name!r}",
+                given=option,
+                expected=f"its name now, {builder.renamed[option]!r}",
+            )
+        )
+    known = inspect.signature(builder).parameters
     for key, value in options.items():
         if key in known and "Path" in str(known[key].annotation):
             options[key] = Path(str(value)).expanduser()
-    made = build(BUILDERS, name, options)
-    out.print(f"made {made}")
+    made: Builder = build(BUILDERS, name, options)
+    out.print(f"made {made.build(out.print)}")
     return 0
 
 

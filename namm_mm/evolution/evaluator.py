@@ -157,15 +157,9 @@ def make_adapter(choice: Choice) -> LanguageAdapter:
         It is unknown, or no :class:`~namm_mm.adapters.base.LanguageAdapter`.
     """
     adapter = build(ADAPTERS, choice.name, choice.options)
-    if not isinstance(adapter, LanguageAdapter):
-        raise UsageError(
-            message(
-                "the adapter cannot be used in an evolution",
-                given=choice.name,
-                expected="a LanguageAdapter, which tokenises answers, such as text",
-            )
-        )
-    return adapter
+    if isinstance(adapter, LanguageAdapter):
+        return adapter
+    raise _unfit(choice, "adapter", "a LanguageAdapter, which tokenises answers, such as text")
 
 
 def make_task(choice: Choice) -> AnsweringTask:
@@ -177,12 +171,11 @@ def make_task(choice: Choice) -> AnsweringTask:
         It is unknown, or asks no questions.
     """
     task = build(TASKS, choice.name, choice.options)
-    if not isinstance(task, AnsweringTask):
-        raise UsageError(
-            message(
-                "the task cannot be used in an evolution",
-                given=choice.name,
-                expected="an answering task, such as long_text: a NAMM is evolved on questions",
-            )
-        )
-    return task
+    if isinstance(task, AnsweringTask):
+        return task
+    raise _unfit(choice, "task", "an answering task, such as long_text")
+
+
+def _unfit(choice: Choice, kind: str, expected: str) -> UsageError:
+    what = f"the {kind} cannot be used in an evolution"
+    return UsageError(message(what, given=choice.name, expected=expected))

@@ -81,10 +81,8 @@ def run(
         Checked settings, from :func:`namm_mm.evolution.reading.from_mapping`.
     folder
         The run folder.
-    progress
-        Is told how the run goes.
-    anyway
-        Continue a run although its settings were other ones.
+    progress, anyway
+        Is told how the run goes; whether a run with other settings is continued.
 
     Raises
     ------

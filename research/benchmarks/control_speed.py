@@ -4,20 +4,19 @@
     python research/benchmarks/control_speed.py --model pocket_rl_halfcheetah_orders \
         --environment HalfCheetah-v5 --orders
 
-``model`` times the agent alone, on noise; ``whole`` times play with the simulator, whose own speed
-is given in the last column: no agent can make play faster than that. Steps are per second of
-processor time, the best of several rounds in which the protocols take turns, so that other work on
-the machine counts little. ``window`` re-encodes its steps at every step; the others feed each token
-once to a preallocated cache.
+``model`` is the time of the agent alone, on noise; ``whole`` that of play with the simulator, whose
+own speed is in the last column: no agent can be faster. Steps are per second of processor time, the
+best of several rounds in which the protocols alternate, so that other work on the machine counts
+little. ``window`` re-encodes its steps at every step; the others pass each token once through a
+preallocated cache.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -25,68 +24,76 @@ from typing import Any
 import numpy as np
 import torch
 
-from namm_mm import attach, policy
-from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
-from namm_mm.policies import Budget, Threshold
+from namm_mm import policy
+from namm_mm.policies import Threshold
+from namm_mm.records import Agent, Sample, TokenType
+from namm_mm.runs.provenance import device_name
 from namm_mm.tasks.offline_rl import OfflineRlTask
+from research.benchmarks.common import NAMM, options, parse
+from research.benchmarks.control_memory import PROTOCOLS, make_agent, remembering
 
-PROTOCOLS = ("window", "full", "recency", "namm")
+LIMIT = 60
+"""Tokens of the NAMM, as in ``experiment=pocket_control``, where windows have 20 steps."""
 
 
 def main() -> None:
     """Time each protocol and print one line for it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="pocket_rl_hopper")
-    parser.add_argument("--environment", default="Hopper-v5")
-    parser.add_argument("--orders", action="store_true")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--interval", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--protocols", nargs="+", default=PROTOCOLS, choices=PROTOCOLS)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    parser = options(
+        __doc__,
+        model="pocket_rl_hopper",
+        environment="Hopper-v5",
+        orders=False,
+        batch=32,
+        steps=200,
+        interval=48,
+        storage="per_head",
+        rounds=3,
+        protocols=PROTOCOLS,
+    )
+    args = parse(parser)
     task = OfflineRlTask(args.environment, max_steps=args.steps, orders=args.orders)
     samples = task.samples("validation", args.batch, 0)
     print(
         f"{args.model} in {task.family}, batch {args.batch}, {args.steps} steps, "
-        f"interval {args.interval}\n{platform.processor() or platform.machine()}, 1 of "
-        f"{os.cpu_count()} cores, torch {torch.__version__}; steps per second of processor time, "
-        f"best of {args.rounds} rounds\n"
+        f"interval {args.interval}\n{device_name('cpu')}, 1 of {os.cpu_count()} cores, torch "
+        f"{torch.__version__}; steps per second of processor time, best of {args.rounds} rounds\n"
     )
     print("protocol   model  x window   whole  x window  simulator alone")
     simulator = 0.0
-    model, play = (dict.fromkeys(args.protocols, 0.0) for _ in range(2))
+    model, whole = (dict.fromkeys(args.protocols, 0.0) for _ in range(2))
     for _ in range(args.rounds):
-        simulator = max(simulator, _play(_Still(task), task, samples))
+        simulator = max(simulator, time_play(Idle(task), task, samples))
         for protocol in args.protocols:
-            with _agent(protocol, args, task) as agent:
-                model[protocol] = max(model[protocol], _act(agent, args, task))
-            with _agent(protocol, args, task) as agent:
-                play[protocol] = max(play[protocol], _play(agent, task, samples))
+            with made_agent(protocol, args, task) as agent:
+                model[protocol] = max(model[protocol], time_actions(agent, args, task))
+            with made_agent(protocol, args, task) as agent:
+                whole[protocol] = max(whole[protocol], time_play(agent, task, samples))
     first = args.protocols[0]
     for protocol, alone in model.items():
-        whole = play[protocol]
         print(
-            f"{protocol:<8} {alone:7.0f} {alone / model[first]:9.1f} {whole:7.0f} "
-            f"{whole / play[first]:9.1f} {simulator:16.0f}"
+            f"{protocol:<8} {alone:7.0f} {alone / model[first]:9.1f} {whole[protocol]:7.0f} "
+            f"{whole[protocol] / whole[first]:9.1f} {simulator:16.0f}"
         )
 
 
-class _Still:
-    """An agent that does nothing, for the simulator's own speed."""
-
-    token_types = ()
+class Idle(Agent):
+    """An agent that does nothing, to time the simulator."""
 
     def __init__(self, task: OfflineRlTask) -> None:
         self._size = task.dimensions()[1]
 
+    @property
+    def token_types(self) -> tuple[TokenType, ...]:
+        """It has no tokens."""
+        return ()
+
     def act(self, observations: Any, rewards: Any, alive: Any) -> Any:
+        """Return zeros."""
         return np.zeros((len(observations), self._size), dtype=np.float32)
 
 
-def _act(agent: Any, args: argparse.Namespace, task: OfflineRlTask) -> float:
-    """Environment steps per second of processor time of an agent that acts on noise."""
+def time_actions(agent: Agent, args: argparse.Namespace, task: OfflineRlTask) -> float:
+    """Return the steps per second of processor time of an agent that acts on noise."""
     generator = np.random.default_rng(0)
     shape = (args.steps, args.batch, task.dimensions()[0])
     states = generator.standard_normal(shape).astype(np.float32)
@@ -98,31 +105,19 @@ def _act(agent: Any, args: argparse.Namespace, task: OfflineRlTask) -> float:
     return steps / (time.process_time() - start)
 
 
-def _play(agent: Any, task: OfflineRlTask, samples: Any) -> float:
-    """Environment steps per second of processor time of whole play."""
+def time_play(agent: Agent, task: OfflineRlTask, samples: Sequence[Sample]) -> float:
+    """Return the environment steps per second of processor time of whole play."""
     start = time.process_time()
     steps = sum(len(episode.rewards) for episode in task.play(samples, agent))
     return steps / (time.process_time() - start)
 
 
 @contextmanager
-def _agent(protocol: str, args: argparse.Namespace, task: OfflineRlTask) -> Iterator[Any]:
-    adapter = DecisionTransformerAdapter(args.model, device="cpu")
-    adapter.load()
-    if protocol == "window":
-        tokens = 3 * adapter.control_facts.window
-        yield adapter.window_agent(args.batch, tokens, target_return=task.target_return())
-        return
-    chosen: Any = policy(protocol)
-    rules: dict[str, Any] = {"interval": args.interval}
-    if protocol == "recency":
-        newest = Budget(tokens=3 * adapter.control_facts.window)
-        chosen = policy(protocol, budget=newest, sinks=0)
-    elif protocol == "namm":  # as in pocket_control, which has windows of 20 steps
-        chosen = replace(chosen, budget=Threshold(3 * adapter.control_facts.window), recents=16)
-        rules |= {"storage": "per_head"}
-    with attach(adapter.backbone, chosen, **rules) as memory:
-        yield adapter.agent(args.batch, memory, target_return=task.target_return())
+def made_agent(protocol: str, args: argparse.Namespace, task: OfflineRlTask) -> Iterator[Agent]:
+    """Make the agent of a protocol."""
+    namm = replace(policy(NAMM), budget=Threshold(LIMIT), recents=16)
+    with remembering(protocol, args, namm) as (adapter, memory):
+        yield make_agent(adapter, memory, args.batch, task.target_return())
 
 
 if __name__ == "__main__":

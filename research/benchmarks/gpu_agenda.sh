@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Everything worth doing on a borrowed GPU, most important first: check the CUDA paths, time them, then
-# go on with the evolution in EVOLUTION (a folder of `namm-mm evolve evolution=smollm2_warm`; by default a
-# copy of the committed one; NAMM_MM_CACHE must hold SmolLM2), with the refinement in REFINEMENT, and with
-# the numbers of record in RECORDS (`python research/benchmarks/results_page.py --add RECORDS` keeps them).
-# Each step has a time limit and writes its own file, so that an interrupted run keeps what it has.
+# The work for a borrowed GPU, most important first: check the CUDA paths, time them, then continue the
+# evolution in EVOLUTION (a folder of `namm-mm evolve evolution=smollm2_warm`; by default a copy of the
+# committed one; NAMM_MM_CACHE must hold SmolLM2), the refinement in REFINEMENT, and the numbers of record
+# in RECORDS (`python research/benchmarks/results_page.py --add RECORDS` keeps them). Each step has a time
+# limit and writes its own file, so that an interrupted run keeps its results.
 #
 #   OUT=results bash research/benchmarks/gpu_agenda.sh
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 out=${OUT:-research/results/gpu}
 mkdir -p "$out"
 python=${PYTHON:-python3}
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} HF_HUB_OFFLINE=1 WANDB_MODE=offline
 
-step() { # step NAME SECONDS COMMAND...: run it, keep its output, go on whatever it gives
+step() { # step NAME SECONDS COMMAND...: run a command and keep its output; a failure does not stop the script
   local name=$1 limit=$2
   shift 2
   echo "== $name"

@@ -1,8 +1,8 @@
-"""What forgetting costs and saves: prefill, decode and bytes of every policy, side by side.
+"""Cost of every policy: time of prefill and decode, and bytes of the cache.
 
 A small random Llama (8 layers, 256 wide, 4 query heads on 2 KV heads) reads 4096 tokens and
-generates 64. All rows are taken in one run, in turn, `--rounds` times; medians are printed. Random
-weights say nothing about quality: this is about time and memory only.
+generates 64. All rows alternate in one run, `--rounds` times; medians are printed. Random weights
+tell nothing about quality.
 
     python research/benchmarks/prefill_decode.py --output research/results/prefill_decode.md
 """
@@ -10,7 +10,6 @@ weights say nothing about quality: this is about time and memory only.
 from __future__ import annotations
 
 import argparse
-import platform
 import resource
 import statistics
 import time
@@ -26,6 +25,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from namm_mm.memory import attach, observer
 from namm_mm.policies import Budget, Policy, create
+from namm_mm.runs.provenance import device_name
 
 
 @dataclass
@@ -152,7 +152,7 @@ def main() -> None:
         for row in measured:
             measure(row, model, tokens, options.new, options.interval)
             print(f"round {number + 1}: {row.name}: {row.first[-1]:.2f} s", flush=True)
-    where = torch.cuda.get_device_name() if options.device == "cuda" else _processor()
+    where = device_name(options.device)
     clock = "wall time" if options.device == "cuda" else "CPU time of one thread"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     text = table(
@@ -165,15 +165,6 @@ def main() -> None:
     print(text)
     if options.output:
         options.output.write_text(text)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return name
 
 
 if __name__ == "__main__":

@@ -1,22 +1,19 @@
-"""Does each family of video questions need a memory? What every policy leaves of it, side by side.
+"""Accuracy of each family of video questions under every policy.
 
-In `research/`:
+    python research/benchmarks/video_families.py --samples 100
+    python research/benchmarks/video_families.py --families reel overlay \
+        --checkpoint namm.safetensors
 
-    python benchmarks/video_families.py --samples 100
-    python benchmarks/video_families.py --families reel overlay --checkpoint namm.safetensors
-
-Full cache; no frames at all (what question and options give away); recency, random, H2O, L2 and the
-NAMM at a part of the tokens seen, in every layer; the NAMM's heads share theirs. Answers go to a
-JSON-lines file as they are made, and a run that was killed goes on from it. The table has Wilson's
-95 % intervals.
+The columns are the full cache; no frames at all, which shows what question and options tell; and
+recency, random, H2O, L2 and the NAMM at a fraction of the tokens seen, in every layer. The heads of
+the NAMM share the budget of their layer. Answers are written to a JSON-lines file as they come, and
+a killed run continues from it. The table has Wilson's 95 % intervals.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -30,40 +27,36 @@ from namm_mm.records import Inputs
 from namm_mm.results.statistics import mean_interval
 from namm_mm.tasks.video_qa import VideoQaTask
 from namm_mm.tasks.video_qa.questions import COVERED
+from research.benchmarks.common import NAMM, machine, markdown, options, parse, write
 
-POLICIES = ("full", "no frames", "recency", "random", "h2o", "l2", "namm")
+POLICIES = ("full", "no frames", "recency", "random", "h2o", "l2", NAMM)
 
 
 def main() -> None:
     """Answer, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="pocket_video")
-    parser.add_argument("--answer-by", default="auto", help="words for smollm2_video")
-    parser.add_argument("--families", nargs="+", default=list(COVERED))
-    parser.add_argument("--policies", nargs="+", default=list(POLICIES))
-    parser.add_argument("--samples", type=int, default=100, help="of each family")
-    parser.add_argument("--fraction", type=float, default=0.25, help="of the cache")
-    parser.add_argument("--interval", type=int, default=64, help="tokens between two evictions")
-    parser.add_argument("--checkpoint", default="evolved", help="the NAMM")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--answers", type=Path, default=Path("runs/video_families.jsonl"))
-    parser.add_argument("--output", type=Path, help="Markdown; without it, only printed")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-
+    parser = options(
+        __doc__,
+        model="pocket_video",
+        answer_by="auto",
+        families=COVERED,
+        policies=POLICIES,
+        samples=100,
+        fraction=0.25,
+        interval=64,
+        checkpoint="evolved",
+        split="test",
+        seed=0,
+        answers=Path("runs/video_families.jsonl"),
+        output=None,
+    )
+    args = parse(parser)
     adapter = LlavaVideoAdapter(model=args.model, device="cpu", answer_by=args.answer_by)
     adapter.load()
-    run = {"model": args.model, "split": args.split, "seed": args.seed}
-    run |= {"fraction": args.fraction, "interval": args.interval, "checkpoint": args.checkpoint}
-    run["task"] = VideoQaTask(families=args.families).fingerprint()
-    with torch.no_grad():  # tells weights of one name apart
-        run["weights"] = f"{sum(p.double().abs().sum().item() for p in weights(adapter)):.6f}"
+    task = VideoQaTask(families=args.families)
+    samples = task.samples(args.split, args.samples * len(args.families), args.seed)
+    run = conditions(adapter, task, args)
     found = read(args.answers, run)
     args.answers.parent.mkdir(parents=True, exist_ok=True)
-    samples = VideoQaTask(families=args.families).samples(
-        args.split, args.samples * len(args.families), args.seed
-    )
     with args.answers.open("a", encoding="utf-8") as file:
         for sample in samples:
             missing = [p for p in args.policies if (sample.id, p) not in found]
@@ -78,19 +71,25 @@ def main() -> None:
                 file.write(json.dumps({**line, "run": run}) + "\n")
                 file.flush()
     asked = {sample.id for sample in samples}
-    text = table([line for (sample, _), line in found.items() if sample in asked], args)
-    print(text)
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
+    write(
+        table([line for (sample, _), line in found.items() if sample in asked], args), args.output
+    )
 
 
-def weights(adapter: LlavaVideoAdapter) -> list[torch.Tensor]:
-    """All parameters of the model."""
-    return list(adapter.loaded.model.parameters())
+def conditions(
+    adapter: LlavaVideoAdapter, task: VideoQaTask, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Return what the answers of a run depend on."""
+    names = ("model", "split", "seed", "fraction", "interval", "checkpoint")
+    parameters: Any = adapter.loaded.model.parameters()
+    with torch.no_grad():  # separates weights with the same name
+        weights = f"{sum(p.double().abs().sum().item() for p in parameters):.6f}"
+    chosen = {name: getattr(args, name) for name in names}
+    return {**chosen, "task": task.fingerprint(), "weights": weights}
 
 
 def read(path: Path, run: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Answers of an earlier run under the same circumstances; a broken last line is left out."""
+    """Return the answers of an earlier run under the same conditions."""
     found = {}
     for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
@@ -105,12 +104,12 @@ def read(path: Path, run: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any
 def answer(
     adapter: LlavaVideoAdapter, inputs: Inputs, name: str, args: argparse.Namespace
 ) -> tuple[bool, float]:
-    """Whether the answer is right, and which part of the tokens was kept at the end."""
+    """Return whether the answer is right, and the fraction of the tokens kept at the end."""
     if name == "no frames":
         return blind(adapter, inputs), 0.0
     if name == "full":
         chosen = policy(name)
-    elif name == "namm":
+    elif name == NAMM:
         size = Budget(fraction=args.fraction, pooled=True)
         chosen = policy(name, checkpoint=args.checkpoint, budget=size)
     else:
@@ -121,7 +120,7 @@ def answer(
 
 
 def blind(adapter: LlavaVideoAdapter, inputs: Inputs) -> bool:
-    """Whether the model is right when the tokens of the video are left out."""
+    """Return whether the model is right without the tokens of the video."""
     ids = inputs.tensors["input_ids"]
     text = ids[:, ids[0] != adapter.loaded.video_token]
     letters = adapter.tokenizer.convert_tokens_to_ids(list("ABCD"))
@@ -132,12 +131,12 @@ def blind(adapter: LlavaVideoAdapter, inputs: Inputs) -> bool:
 
 
 def table(lines: list[dict[str, Any]], args: argparse.Namespace) -> str:
-    """The table in Markdown, with how it was made."""
+    """Return the table in Markdown, with how it was made."""
     cells: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for line in lines:
         cells[line["family"], line["policy"]].append(line)
         cells["all", line["policy"]].append(line)
-    names = {p: f"{p} {args.fraction:.0%}" for p in ("recency", "random", "h2o", "l2", "namm")}
+    names = {p: f"{p} {args.fraction:.0%}" for p in ("recency", "random", "h2o", "l2", NAMM)}
     head = ["family", "n", *(names.get(p, p) for p in args.policies)]
     rows = []
     for family in [*args.families, "all"]:
@@ -150,16 +149,16 @@ def table(lines: list[dict[str, Any]], args: argparse.Namespace) -> str:
             text = f"{score.mean:.2f} [{score.low:.2f}, {score.high:.2f}]"
             row.append(text)
         rows.append(row)
-    body = [f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *rows)]
     made = (
         f"`python research/benchmarks/video_families.py --families {' '.join(args.families)} "
         f"--samples {args.samples} --interval {args.interval} --checkpoint {args.checkpoint}`: "
         f"model {args.model}, {args.split} split, seed {args.seed}. Accuracy with Wilson's 95 % "
         "interval; chance is 0.25. "
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch "
-        f"{torch.__version__}."
+        f"{machine()}."
     )
-    return "\n".join(["# Families of video questions under every policy", "", *body, "", made, ""])
+    return "\n".join(
+        ["# Families of video questions under every policy", "", markdown(head, rows), "", made, ""]
+    )
 
 
 if __name__ == "__main__":

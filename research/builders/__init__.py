@@ -1,1 +1,1 @@
-"""Builders of the bundled assets: what is in ``namm_mm/assets`` can be made from nothing."""
+"""Builders of the bundled assets: everything in ``namm_mm/assets`` can be made again."""

@@ -1,9 +1,7 @@
 """Make the pictures of the README from the records in this folder; from a new run with its folder.
 
-In `research/`:
-
-    python gallery/make.py              # draw research/gallery/*.png again
-    python gallery/make.py RUN          # first take the records of RUN, slimmed to below 1 MB
+    python research/gallery/make.py         draw research/gallery/*.png again
+    python research/gallery/make.py RUN     first take the records of RUN, slimmed to below 1 MB
 
 Of RUN stay: every record without what no picture shows, and the histories of one video, and one
 episode. Needs matplotlib: `pip install 'namm-mm[report]'`.
@@ -25,6 +23,7 @@ from namm_mm.report import pictures
 from namm_mm.results import words
 from namm_mm.results.blocks import Figure
 from namm_mm.results.cells import NAMM, group
+from namm_mm.results.drawing import sheet
 from namm_mm.results.episode_figure import episode_figure
 from namm_mm.results.figures import figures
 from namm_mm.runs import read_records, read_state
@@ -116,8 +115,6 @@ def scores(records: Sequence[Record]) -> Path:
 
 def video(records: Sequence[Record]) -> Path | None:
     """The frames of one video, a row for each policy: bright is kept, dark is forgotten."""
-    from namm_mm.results.drawing import sheet
-
     for cell, methods in group(records).items():
         name = chosen(records, cell.task)
         found = [

@@ -1,9 +1,8 @@
-"""Attention whose tokens have gates, so that a gradient says what it costs to forget them.
+"""Attention with a gate for every token, whose gradient is the cost of evicting the token.
 
-Evolution needs no gradient, but a frozen model has one. A prompt runs in one call; inside each
-layer it is walked in blocks of the update interval, as the memory does, and attention goes through
-gates, one for each head and token: 1 is a token that is there, 0 one that is gone. Attention is
-observed as the memory observes it.
+A prompt runs in one call. Inside each layer it is processed in blocks of the update interval, as
+the memory does, and attention goes through gates, one for each head and token: 1 is a kept token, 0
+an evicted one. Attention is observed as the memory observes it.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ ATTENTION = "namm_gated_attention"
 
 
 class GatedAttention(ABC):
-    """Walks the blocks of each layer of one prompt.
+    """Processes the blocks of each layer of one prompt.
 
     Parameters
     ----------
     spectrogram
-        How attention is observed.
+        Observes the attention.
     interval
         Tokens between two updates.
     """
@@ -40,13 +39,13 @@ class GatedAttention(ABC):
 
     @abstractmethod
     def begin(self, heads: int, tokens: int) -> None:
-        """A layer begins, with so many key heads, on a prompt of so many tokens."""
+        """Begin a layer with so many key heads, on a prompt of so many tokens."""
 
     @abstractmethod
     def block(
         self, query: Tensor, key: Tensor, value: Tensor, scaling: float
     ) -> tuple[Tensor, Tensor]:
-        """Let the newest tokens attend to all so far, as far as gates let them.
+        """Return the attention of the newest tokens to all tokens so far, through the gates.
 
         Parameters
         ----------
@@ -63,13 +62,13 @@ class GatedAttention(ABC):
 
     @abstractmethod
     def update(self, spectrum: Tensor) -> None:
-        """A block with others after it has ended.
+        """Evict after a block that is not the last one.
 
-        `spectrum` is (kv_head, slot, bins): attention that tokens received, without gradient.
+        `spectrum` is (kv_head, slot, bins): the attention that tokens received, without gradient.
         """
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Attention of one layer over a whole prompt.
+        """Return the attention of one layer over a whole prompt.
 
         Parameters
         ----------
@@ -108,7 +107,7 @@ class GatedAttention(ABC):
 
 @contextmanager
 def gated(model: nn.Module, attention: GatedAttention) -> Iterator[None]:
-    """Let `model` attend through gates inside the block; a call takes one prompt and no cache."""
+    """Let `model` attend through gates inside the block; a call has one prompt and no cache."""
 
     def attend(
         module: nn.Module,

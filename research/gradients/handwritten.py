@@ -1,21 +1,20 @@
-"""A NAMM written by hand, to stand in until one has been evolved.
+"""A NAMM written by hand, from which evolutions start.
 
-It uses the official 4,172 parameters, nearly all of them zero, for a rule that can be said in a
-sentence: **keep a token that still receives attention, and ask a little less of recent ones**.
-With E the exponential mean of the first frequency bin (attention received, slowly forgotten),
-token i scores ::
+It uses the official 4,172 parameters, nearly all of them zero, for a simple rule: **keep a token
+that still receives attention, and demand a little less of recent tokens**. With E the exponential
+mean of the first frequency bin (a slow average of the attention received), token i scores ::
 
-    score_i = (E_i - price * (1 - recency * cos(age_i / 223.6))) / deviation
+    score_i = (E_i - threshold * (1 - discount * cos(age_i / 223.6))) / deviation
 
-and stays at 0 or more. The attention that a query spends sums to 1 over the tokens, so a fixed
-price bounds the cache. And as long as fewer than 1 / (1 - gamma) tokens were seen, the mean of E
-does not depend on how many: attention is spread thinner, but was collected for longer. So one
-price does for short and long sequences alike. More than a little for recent tokens does harm:
-what a question asks for was mostly said long before.
+and is kept at 0 or more. The attention of one query sums to 1 over the tokens, so that a fixed
+threshold bounds the cache. As long as fewer than 1 / (1 - gamma) tokens were seen, the mean of E
+does not depend on their number: each token receives less of every query, but from more queries.
+One threshold therefore serves short and long sequences. A large discount of recent tokens does
+harm: the answer to a question was mostly read long before.
 
-The same rule on ``relative`` attention: keep a token that receives at least the part `SHARE` of an
-equal share, as a mean over the queries since it came. This is the same demand in any context,
-however short; but nothing bounds the cache any more.
+The same rule on ``relative`` attention keeps a token that receives at least `RELATIVE_THRESHOLD` of
+an equal share, as a mean over the queries since it was read. This demand is the same in contexts of
+all lengths, but it does not bound the cache.
 """
 
 from __future__ import annotations
@@ -29,32 +28,32 @@ from torch import Tensor
 from namm_mm.namm.network import Namm
 from namm_mm.namm.params import AGE_FEATURES, LAYOUTS
 
-# With updates every 128 tokens attention has to be remembered for about a thousand: at the
-# published 0.99 a burst of it is gone after two updates.
+# With updates every 128 tokens attention has to be remembered for about a thousand tokens: at the
+# published 0.99 a burst of attention is forgotten after two updates.
 GAMMA = 0.999
 INTERVAL = 128
-PRICE = 0.0065
-RECENCY = 0.05
-SHARE = 0.3
-EQUAL = 16.0  # first bin of a signal of 1: the sum of the window
+THRESHOLD = 0.0065
+DISCOUNT = 0.05
+RELATIVE_THRESHOLD = 0.3
+EQUAL_SHARE = 16.0  # first bin of a signal of 1: the sum of the window
 
 _RECEIVED = AGE_FEATURES  # feature of the first frequency bin
 _RECENT = AGE_FEATURES // 2 + 2  # cos(age * 50000^(-2/4)): falls from 1 to -1 over 700 tokens
 
 
 def parameters(
-    mean: Tensor, variance: Tensor, *, price: float = PRICE, recency: float = RECENCY
+    mean: Tensor, variance: Tensor, *, threshold: float = THRESHOLD, discount: float = DISCOUNT
 ) -> Tensor:
-    """Write the rule into a flat vector.
+    """Return the rule as a flat vector.
 
     Parameters
     ----------
     mean, variance
         (17,) statistics that the features are normalised with; the vector undoes them.
-    price
+    threshold
         Attention that a token needs, in units of E.
-    recency
-        Part of the price that the newest token is let off.
+    discount
+        Fraction by which the threshold is lower for the newest token.
 
     Returns
     -------
@@ -64,18 +63,18 @@ def parameters(
     parts = {name: torch.zeros(shape) for name, shape in LAYOUTS["bam"].shapes.items()}
     deviation = variance[0].sqrt()
     parts["score_weight"][_RECEIVED] = 1.0
-    parts["score_weight"][_RECENT] = price * recency / deviation
-    parts["score_bias"][0] = (mean[0] - price) / deviation
+    parts["score_weight"][_RECENT] = threshold * discount / deviation
+    parts["score_bias"][0] = (mean[0] - threshold) / deviation
     return LAYOUTS["bam"].join(parts)
 
 
-def provisional(
+def handwritten(
     mean: Tensor, variance: Tensor, card: Mapping[str, Any], *, relative: bool = False
 ) -> Namm:
-    """Make the stand-in for given statistics; `card` says where these come from."""
-    price = SHARE * EQUAL if relative else PRICE
+    """Return the hand-written NAMM for given statistics; `card` says where these come from."""
+    threshold = RELATIVE_THRESHOLD * EQUAL_SHARE if relative else THRESHOLD
     return Namm(
-        parameters=parameters(mean, variance, price=price),
+        parameters=parameters(mean, variance, threshold=threshold),
         relative=relative,
         mean=mean,
         variance=variance,

@@ -1,16 +1,16 @@
-"""Forgetting that gradients can pass: tokens that are gone, and what it would be to have them back.
+"""Eviction with a gradient: exact eviction forward, the effect of each decision backward.
 
-The forward pass forgets as the memory does: a token whose score is below the threshold is gone for
-all that comes later. The backward pass asks of every token, held or gone, how each later query's
-attention would change if this one decision were the other way round. That change is known exactly
-in the layer itself,
+The forward pass evicts as the memory does: a token whose score is below the threshold is not seen
+by any later query. The backward pass computes for every token, kept or evicted, how the attention
+of each later query would change if this one decision were reversed. Within the layer this change is
+known exactly,
 
-    held, to be dropped:   p / (1 - p) (out - v)
-    gone, to be had back:  a / (1 + a) (v - out),    a = exp(logit) / sum of exp(logits held),
+    kept, to be evicted:   p / (1 - p) (out - v)
+    evicted, to be kept:   a / (1 + a) (v - out),    a = exp(logit) / sum of exp(logits kept).
 
-so neither a gate that is nearly closed lets strong attention through, nor does a token that is
-gone have an endless slope. The way through the decision itself is straight through a sigmoid
-(Bengio et al., arXiv 1308.3432).
+Soft gates have two defects that this does not have: a gate that is nearly closed still lets strong
+attention through, and a token with a closed gate has an unbounded gradient. The gradient of the
+decision itself is the straight-through estimate of a sigmoid (Bengio et al., arXiv 1308.3432).
 """
 
 from __future__ import annotations
@@ -25,37 +25,35 @@ from namm_mm.namm import Namm
 from namm_mm.namm.params import LAYOUTS
 from research.gradients.gated_attention import GatedAttention
 
-CLOSED = -30.0
-"""Log gate of a token that the network no longer sees: attention to it is below 1e-13."""
-MOST = 3.0
-"""The most that dropping a held token counts, where attention has hardly anything else."""
+LARGEST_RATIO = 3.0
+"""Limit of p / (1 - p): a token that receives nearly all attention has a bounded gradient."""
 
 
 class StraightThrough(GatedAttention):
-    """A NAMM's rule for one prompt, every head with a size of its own.
+    """The rule of a NAMM for one prompt, with storage per head.
 
     Parameters
     ----------
     namm
         Statistics and spectrogram; its parameters are not used.
     vector
-        (4172,) float32 parameters of a BAM, of which gradients are wanted, where the model is.
+        (4172,) float32 parameters of a BAM, on the device of the model; they get the gradient.
     interval
         Tokens between two updates.
     threshold
-        Tokens that score less are gone.
-    size
-        Instead of a threshold: the part of the tokens seen that every head holds.
-    softness
-        Width of the sigmoid that gradients of a decision go through: in units of the score, or,
-        with a size, in parts of the median distance of the head's scores from their median.
+        Tokens with a lower score are evicted.
+    fraction
+        Instead of a threshold: the fraction of the tokens seen that every head keeps.
+    temperature
+        Width of the sigmoid of a decision's gradient: in units of the score or, with a fraction, of
+        the median distance of the head's scores from their median.
 
     Attributes
     ----------
     gates
-        Filled by the run: (kv_head, slot) gates after each update, layer after layer.
+        After a run: (kv_head, slot) gates after each update, layer after layer.
     scores
-        Filled by the run: (kv_head, slot) lowest scores so far, without gradient.
+        After a run: (kv_head, slot) lowest scores so far, without gradient.
     """
 
     def __init__(
@@ -65,17 +63,17 @@ class StraightThrough(GatedAttention):
         interval: int,
         *,
         threshold: float = 0.0,
-        size: float | None = None,
-        softness: float,
+        fraction: float | None = None,
+        temperature: float,
     ) -> None:
         super().__init__(namm.spectrogram, interval)
         self.namm, self.vector = namm.to(vector.device), vector
-        self.threshold, self.size, self.softness = threshold, size, softness
+        self.threshold, self.fraction, self.temperature = threshold, fraction, temperature
         self.gates: list[Tensor] = []
         self.scores: list[Tensor] = []
 
     def begin(self, heads: int, tokens: int) -> None:
-        """Everything is there."""
+        """Begin a layer: nothing is evicted yet."""
         device = self.vector.device
         self._gate = torch.ones(heads, 0, device=device)
         self._lowest = torch.full((heads, 0), float("inf"), device=device)
@@ -83,7 +81,7 @@ class StraightThrough(GatedAttention):
     def block(
         self, query: Tensor, key: Tensor, value: Tensor, scaling: float
     ) -> tuple[Tensor, Tensor]:
-        """Attend to what is held; new tokens come with open gates."""
+        """Attend to the kept tokens; the gates of new tokens are open."""
         missing = key.shape[1] - self._gate.shape[1]
         self._gate = functional.pad(self._gate, (0, missing), value=1.0)
         self._lowest = functional.pad(self._lowest, (0, missing), value=torch.inf)
@@ -91,16 +89,16 @@ class StraightThrough(GatedAttention):
         return out.to(value.dtype), weights
 
     def update(self, spectrum: Tensor) -> None:
-        """Forget."""
+        """Evict tokens."""
         oldest = spectrum.shape[1] - 1
         age = torch.arange(oldest, -1, -1, device=spectrum.device).expand(spectrum.shape[:2])
         z = self.namm.features(spectrum, age)
-        there = self._gate.detach() > 0.5
-        scores = score(self.vector, z, there)
-        if self.size is None:
-            above, stays = (scores - self.threshold) / self.softness, scores >= self.threshold
+        kept = self._gate.detach() > 0.5
+        scores = score(self.vector, z, kept)
+        if self.fraction is None:
+            above, stays = (scores - self.threshold) / self.temperature, scores >= self.threshold
         else:
-            above, stays = _above_the_rest(scores, there, self.size, self.softness)
+            above, stays = _above_limit(scores, kept, self.fraction, self.temperature)
         soft = torch.sigmoid(above)
         gate = stays.float() + soft - soft.detach()
         gate = functional.pad(gate[:, :-1], (0, 1), value=1.0)  # the newest token always stays
@@ -111,28 +109,28 @@ class StraightThrough(GatedAttention):
         self.scores.append(self._lowest)
 
 
-def _above_the_rest(
-    scores: Tensor, there: Tensor, size: float, softness: float
+def _above_limit(
+    scores: Tensor, kept: Tensor, fraction: float, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """How far each score is above what its head needs to hold the part `size` of all tokens.
+    """Compare the scores with the limit at which their head keeps `fraction` of all tokens.
 
-    Returns (kv_head, slot) distances in units of a sigmoid's width, and who stays. The limit of a
-    head moves with its scores, so that whatever is learned holds as many.
+    Returns the distances (kv_head, slot) in units of the sigmoid's width, and which tokens stay.
+    The limit of a head moves with its scores, so that a step does not change how many are kept.
     """
     with torch.no_grad():
         last = scores.shape[1] - 1
-        eligible = scores.masked_fill(~there, float("-inf"))
-        eligible[:, last] = float("inf")  # it stays, and counts
-        held = max(1, min(round(size * scores.shape[1]), int(there.sum(1).min())))
-        limit = eligible.topk(held, dim=1).values[:, -1:]
+        eligible = scores.masked_fill(~kept, float("-inf"))
+        eligible[:, last] = float("inf")  # it always stays, and counts
+        count = max(1, min(round(fraction * scores.shape[1]), int(kept.sum(1).min())))
+        limit = eligible.topk(count, dim=1).values[:, -1:]
         stays = eligible >= limit
         limit = torch.where(limit.isinf(), scores.amax(1, keepdim=True), limit)
-        known = scores.masked_fill(~there, float("nan"))
+        known = scores.masked_fill(~kept, float("nan"))
         middle = known.nanmedian(1, keepdim=True).values
-        width = softness * (known - middle).abs().nanmedian(1, keepdim=True).values
+        width = temperature * (known - middle).abs().nanmedian(1, keepdim=True).values
         width = width.clamp_min(1e-6)
         near = torch.sigmoid((scores - limit) / width)
-        weights = (near * (1.0 - near)).masked_fill(~there, 0.0)
+        weights = (near * (1.0 - near)).masked_fill(~kept, 0.0)
         weights[:, last] = 0.0
         weights /= weights.sum(1, keepdim=True).clamp_min(1e-12)
     moving = (weights * scores).sum(1, keepdim=True)
@@ -142,7 +140,7 @@ def _above_the_rest(
 def attend(
     query: Tensor, key: Tensor, value: Tensor, gate: Tensor, scaling: float
 ) -> tuple[Tensor, Tensor]:
-    """Attention of the newest queries to the tokens that are held.
+    """Return the attention of the newest queries to the kept tokens.
 
     Parameters
     ----------
@@ -151,8 +149,8 @@ def attend(
     key, value
         (kv_head, slot, dim) float32.
     gate
-        (kv_head, slot): 1 is held, 0 is gone. Its slope is what the other decision would change;
-        those of the others are of attention to what is held.
+        (kv_head, slot): 1 is kept, 0 is evicted. Its gradient is the change by the reversed
+        decision; the other gradients are those of attention to the kept tokens.
 
     Returns
     -------
@@ -167,13 +165,13 @@ def attend(
 
 
 class _Attention(torch.autograd.Function):
-    """See :func:`attend`; nothing is remembered that can be made again."""
+    """See :func:`attend`; what can be computed again is not stored."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, gate: Tensor, scaling: float
     ) -> tuple[Tensor, Tensor]:
-        """Attend."""
+        """Return output and weights."""
         heads, group, tokens, dim = query.shape
         query = query.reshape(heads, group * tokens, dim)
         logits = (query @ key.transpose(-1, -2)).mul_(scaling)
@@ -182,12 +180,12 @@ class _Attention(torch.autograd.Function):
         logits.view(heads, group, tokens, -1).add_(ahead)
         highest = logits.amax(-1, keepdim=True)
         raw = logits.sub_(highest).exp_()
-        held = (gate > 0.5).float()[:, None]
-        weights = raw * held
+        kept = (gate > 0.5).float()[:, None]
+        weights = raw * kept
         total = weights.sum(-1, keepdim=True).clamp_min(1e-30)
         weights /= total
         out = weights @ value
-        ctx.save_for_backward(query, key, value, out, raw, total, held)
+        ctx.save_for_backward(query, key, value, out, raw, total, kept)
         ctx.scaling = scaling
         shape = (heads, group, tokens, -1)
         weights = weights.view(shape)
@@ -195,24 +193,24 @@ class _Attention(torch.autograd.Function):
         return out.view(shape), weights
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        """Slopes of the softmax for what is held, of turned decisions for the gates."""
-        query, key, value, out, raw, total, held = ctx.saved_tensors
-        slope = slopes[0].reshape(out.shape)
-        weights = raw * held / total
-        differs = slope @ value.transpose(-1, -2)
-        differs -= (slope * out).sum(-1, keepdim=True)  # by what each token's value is better
-        # Gone tokens come to total + raw, held ones leave total - raw.
-        share = raw / (total + raw - 2.0 * raw * held).clamp_min(1e-30)
-        gates = (share.clamp_max_(MOST) * differs).sum(1)
-        into_value = weights.transpose(-1, -2) @ slope
-        inner = weights.mul_(differs).mul_(ctx.scaling)
-        into_query = (inner @ key).view(slopes[0].shape)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return gradients of the softmax over kept tokens, and of reversed decisions."""
+        query, key, value, out, raw, total, kept = ctx.saved_tensors
+        gradient = gradients[0].reshape(out.shape)
+        weights = raw * kept / total
+        difference = gradient @ value.transpose(-1, -2)
+        difference -= (gradient * out).sum(-1, keepdim=True)  # of each value to the output
+        # The total is total + raw with an evicted token, and total - raw without a kept one.
+        ratio = raw / (total + raw - 2.0 * raw * kept).clamp_min(1e-30)
+        gates = (ratio.clamp_max_(LARGEST_RATIO) * difference).sum(1)
+        into_value = weights.transpose(-1, -2) @ gradient
+        inner = weights.mul_(difference).mul_(ctx.scaling)
+        into_query = (inner @ key).view(gradients[0].shape)
         return into_query, inner.transpose(-1, -2) @ query, into_value, gates, None
 
 
-def score(vector: Tensor, z: Tensor, there: Tensor) -> Tensor:
-    """Score tokens as :class:`namm_mm.namm.bam.Bam` does, where some slots are empty.
+def score(vector: Tensor, z: Tensor, kept: Tensor) -> Tensor:
+    """Return the scores of :class:`namm_mm.namm.bam.Bam`, where some slots are empty.
 
     Parameters
     ----------
@@ -220,19 +218,19 @@ def score(vector: Tensor, z: Tensor, there: Tensor) -> Tensor:
         (4172,) parameters.
     z
         (head, slot, 25) features, oldest first.
-    there
+    kept
         (head, slot) bool: tokens that others see.
 
     Returns
     -------
     Tensor
-        (head, slot), of empty slots as if they were there.
+        (head, slot), of empty slots as if their token were kept.
     """
     parts = LAYOUTS["bam"].split(vector)
     projected = z @ parts["query_key_value_weight"] + parts["query_key_value_bias"]
     query, key, value = projected.chunk(3, dim=-1)
     slots = z.shape[1]
-    seen = there.new_ones(slots, slots).triu(1) & there[:, None, :]
+    seen = kept.new_ones(slots, slots).triu(1) & kept[:, None, :]
     seen |= torch.eye(slots, dtype=torch.bool, device=z.device)  # a token always sees itself
     logits = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     mixed = logits.masked_fill(~seen, float("-inf")).softmax(-1) @ value

@@ -26,7 +26,7 @@ ORDERS_RETURNS = {
 """Returns with orders of a random policy, and of the PPO policy that is always reminded.
 
 Means over environment seeds 1 to 100 and 1 to 32 for Hopper and Walker2d, whose policies are the
-bundled experts as ``Reminded`` of :mod:`research.builders.pocket_rl_data`, without noise.
+bundled experts as ``Reminded`` of :mod:`research.builders.control.behaviour`, without noise.
 """
 
 ORDERS_TARGETS = {"Hopper": 740.0, "HalfCheetah": 400.0, "Walker2d": 850.0}

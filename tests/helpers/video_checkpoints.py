@@ -21,7 +21,7 @@ TEMPLATE = (
 
 
 def make_tokenizer() -> Any:
-    from research.builders.pocket_video_model import make_tokenizer
+    from research.builders.video.pocket_model import make_tokenizer
 
     return make_tokenizer()
 

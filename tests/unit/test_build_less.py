@@ -11,7 +11,7 @@ from namm_mm.memory import attach
 from namm_mm.policies import create
 from namm_mm.residuals.less import load_kernels
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
-from research.builders.less import HELD_OUT, LessTraining, train_model
+from research.builders.text.less import HELD_OUT, LessTraining, train_model
 from research.residuals import recording, training
 
 pytestmark = pytest.mark.numeric

@@ -25,10 +25,9 @@ from namm_mm.models.listing import list_models
 from namm_mm.records import Sample
 from namm_mm.tasks.video_qa import footage
 from namm_mm.tasks.video_qa.encode import write_mp4
-from research.builders import smollm2_video_training as training
-from research.builders.pocket_video_batches import tokenize
-from research.builders.pocket_video_training import ATTENTION
-from research.builders.smollm2_video_batches import first_token, make_batch
+from research.builders.video import smollm2_training as training
+from research.builders.video.pocket_batches import tokenize
+from research.builders.video.smollm2_batches import first_token, make_batch
 
 pytestmark = pytest.mark.numeric
 
@@ -196,10 +195,8 @@ def test_training_blocks_ask_what_the_adapter_asks(parts: tuple[Path, Path]) -> 
     batch = make_batch(tokenizer, np.random.default_rng(0), clips=2, questions=3)
     seen: list[torch.Tensor] = []
     model.lm_head.register_forward_hook(lambda _module, _args, logits: seen.append(logits))
-    model.set_attn_implementation({"text_config": ATTENTION})
     with torch.no_grad():
         training.losses(model, names, batch)
-    model.set_attn_implementation({"text_config": "sdpa"})
     video = [tokenizer.convert_tokens_to_ids("<video>")] * 4 * batch.frame_of.shape[1]
     for clip, question in ((0, 0), (1, 2)):
         block = batch.blocks[clip, question, : int(batch.last[clip, question]) + 1].tolist()
@@ -217,7 +214,7 @@ def test_training_blocks_ask_what_the_adapter_asks(parts: tuple[Path, Path]) -> 
 def test_training_resumes_and_leaves_the_language_model_as_it_was(
     parts: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from research.builders import smollm2_video as builder
+    from research.builders.video import smollm2 as builder
 
     places = dict(zip((composed_model.LANGUAGE, composed_model.VISION), parts, strict=True))
     monkeypatch.setattr(packaged_model, "convert", lambda model: places[model.name])
@@ -225,13 +222,14 @@ def test_training_resumes_and_leaves_the_language_model_as_it_was(
     monkeypatch.setattr(builder, "SAVED", 1)
     monkeypatch.setattr(builder, "JUDGED", 3)
     monkeypatch.setattr(builder, "CLIPS", 1)
+    plan = builder.Plan(steps=3, looks=1)
 
     def run(work: str, stop_at: str = "") -> dict[str, torch.Tensor]:
         def say(line: str) -> None:
             if stop_at and line.startswith(stop_at):
                 raise KeyboardInterrupt
 
-        return builder.train(tmp_path / work, 0, 3, 1, resume=True, say=say, judges=1)[0]
+        return builder.train(tmp_path / work, plan, resume=True, say=say, judges=1)[0]
 
     whole = run("whole")
     with pytest.raises(KeyboardInterrupt):
@@ -270,7 +268,7 @@ def test_a_question_ends_where_the_answer_begins(parts: tuple[Path, Path]) -> No
 @pytest.mark.slow
 def test_the_shipped_model_answers_from_frames_and_without_them_is_at_chance() -> None:
     from namm_mm.tasks.video_qa import VideoQaTask
-    from research.builders.smollm2_video_batches import FAMILIES
+    from research.builders.video.smollm2_batches import FAMILIES
 
     adapter = LlavaVideoAdapter(model="smollm2_video", device="cpu")
     adapter.load()

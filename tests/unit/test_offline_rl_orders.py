@@ -12,8 +12,8 @@ from namm_mm.models.cards import BUNDLED
 from namm_mm.tasks.offline_rl import OfflineRlTask, Trajectories
 from namm_mm.tasks.offline_rl.environments import make_environment
 from namm_mm.tasks.offline_rl.orders import FIRST, ORDERS, PART, SHOWN, STEPS, orders_of, shown_once
-from research.builders.pocket_rl_data import BehaviourPolicy, Reminded, evaluate
-from research.builders.pocket_rl_train import Windows
+from research.builders.control.behaviour import BehaviourPolicy, Reminded, evaluate
+from research.builders.control.windows import Windows
 
 pytestmark = pytest.mark.numeric
 

@@ -218,13 +218,14 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_model_trained_on_any_of_them_can_act(tmp_path: Path) -> None:
     from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
-    from research.builders.decision_transformer import build
+    from research.builders.control.decision_transformer import BuildDecisionTransformer
 
     path = tmp_path / "data.hdf5"
     as_minari(path, two_episodes())
     said: list[str] = []
     sizes = {"updates": 4, "every": 2, "batch": 4, "window": 3, "width": 8, "warmup": 2}
-    made = build(str(path), out=tmp_path / "dt", say=said.append, **sizes)  # type: ignore[arg-type]
+    builder = BuildDecisionTransformer(str(path), out=tmp_path / "dt", **sizes)  # type: ignore[arg-type]
+    made = builder.build(said.append)
     assert [line.split(":")[0] for line in said[-2:]] == ["update 2", "update 4"]
     adapter = DecisionTransformerAdapter(str(made), device="cpu")
     adapter.load()
@@ -234,4 +235,4 @@ def test_a_model_trained_on_any_of_them_can_act(tmp_path: Path) -> None:
         adapter.control_facts.state_mean, two_episodes().observations.mean(axis=0), rtol=1e-4
     )
     with pytest.raises(UsageError, match="no data set"):
-        build()
+        BuildDecisionTransformer().build()

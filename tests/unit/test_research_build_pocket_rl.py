@@ -17,17 +17,14 @@ from namm_mm.models.cards import BUNDLED, verify
 from namm_mm.records import Sample
 from namm_mm.tasks.offline_rl import OfflineRlTask, Trajectories, read_dataset
 from namm_mm.tasks.offline_rl.data import read_facts
-from research.builders import pocket_rl
-from research.builders.pocket_rl import build, build_model, choose
-from research.builders.pocket_rl_data import BehaviourPolicy, evaluate, rollout, train_policies
-from research.builders.pocket_rl_models import MODELS, Mixture, PocketModel
-from research.builders.pocket_rl_train import (
-    TrainingSettings,
-    Windows,
-    checkpoint_folder,
-    select,
-    train,
-)
+from research.builders.control import pocket
+from research.builders.control.behaviour import BehaviourPolicy, evaluate, rollout
+from research.builders.control.pocket import BuildPocketRl, build_model
+from research.builders.control.pocket_models import MODELS, Mixture, PocketModel
+from research.builders.control.ppo import PolicyTraining, train_policies
+from research.builders.control.selection import best_update, select
+from research.builders.control.training import TrainingSettings, checkpoint_folder, train
+from research.builders.control.windows import Windows
 
 HOPPER = BUNDLED / "pocket_rl_hopper"
 TINY = TrainingSettings(window=3, width=8, layers=1, batch=4, updates=4, warmup=2, every=2)
@@ -49,7 +46,7 @@ def test_a_bundled_model_is_whole_small_and_honest_about_its_data(name: str) -> 
     assert card["made_by"] == f"namm-mm build pocket-rl asset={name}"
     scores = {int(update): score for update, score in card["selection"]["scores"].items()}
     earliest = bool(MODELS[name].earliest_of)
-    assert choose(scores, earliest=earliest) == card["selection"]["chosen_update"]
+    assert best_update(scores, earliest=earliest) == card["selection"]["chosen_update"]
     assert sum(path.stat().st_size for path in (BUNDLED / name).iterdir()) < 2_000_000
 
 
@@ -163,7 +160,7 @@ def test_a_small_build_goes_from_snapshots_to_a_verified_asset(
     (work / "Hopper-v5").mkdir(parents=True)
     for steps in (100, 200):
         shutil.copy(HOPPER / "medium.npz", work / "Hopper-v5" / f"policy_0_{steps:07d}.npz")
-    monkeypatch.setattr(pocket_rl, "SELECTION_SEEDS", (1,))
+    monkeypatch.setattr(pocket, "SELECTION_SEEDS", (1,))
     made = build_model(model, out=tmp_path / "asset", work=work, episodes=1, say=said.append)
     card = verify(made)
     assert set(card["data"]["parts"]) == {"medium", "expert", "replay"}
@@ -184,7 +181,8 @@ def test_a_small_build_goes_from_snapshots_to_a_verified_asset(
 
 def test_an_exported_policy_acts_as_the_trained_one(tmp_path: Path) -> None:
     sb3 = pytest.importorskip("stable_baselines3", reason="the extra `build` is not installed")
-    (policy,) = train_policies("Hopper-v5", tmp_path, steps=2048, every=2048)
+    training = PolicyTraining("Hopper-v5", tmp_path, steps=2048, every=2048)
+    (policy,) = train_policies(training)
     model = sb3.PPO.load(tmp_path / "ppo_0.zip", device="cpu")
     states = np.random.default_rng(0).normal(size=(6, 11)).astype(np.float32)
     normal = np.clip((states - policy.mean) / policy.deviation, -10, 10)
@@ -193,16 +191,16 @@ def test_an_exported_policy_acts_as_the_trained_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(acted, np.clip(expected, -1, 1), atol=1e-5)
     assert policy.steps == 2048
     before = (tmp_path / "ppo_0.zip").stat().st_mtime_ns
-    train_policies("Hopper-v5", tmp_path, steps=2048, every=2048)  # nothing left to do
+    train_policies(training)  # nothing left to do
     assert (tmp_path / "ppo_0.zip").stat().st_mtime_ns == before
 
 
 def test_what_cannot_be_built_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="Did you mean 'pocket_rl_hopper'"):
-        build("pocket_rl_hoper", work=tmp_path)
+        BuildPocketRl("pocket_rl_hoper", work=tmp_path).build()
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     with pytest.raises(RunError, match=r"pip install 'namm-mm\[build\]'"):
-        train_policies("Hopper-v5", tmp_path)
+        train_policies(PolicyTraining("Hopper-v5", tmp_path))
     (tmp_path / "broken.npz").write_bytes(b"PK")
     with pytest.raises(RunError, match=r"broken\.npz: not a behaviour policy"):
         BehaviourPolicy.load(tmp_path / "broken.npz")

@@ -13,10 +13,10 @@ from transformers import LlavaNextVideoForConditionalGeneration
 
 from namm_mm.models.cards import verify
 from namm_mm.tasks.video_qa import footage
-from research.builders import pocket_video
-from research.builders import pocket_video_training as training
-from research.builders.pocket_video_batches import Batch, make_batch
-from research.builders.pocket_video_model import (
+from research.builders.video import judging, pocket
+from research.builders.video import pocket_losses as losses
+from research.builders.video.pocket_batches import Batch, make_batch
+from research.builders.video.pocket_model import (
     make_model,
     make_tokenizer,
     save_layout,
@@ -39,10 +39,10 @@ def batch(tokenizer: Any) -> Batch:
     return make_batch(tokenizer, np.random.default_rng(0), clips=2, questions=3)
 
 
-def fresh(tokenizer: Any) -> tuple[Any, training.ExtraHeads]:
+def fresh(tokenizer: Any) -> tuple[Any, losses.ExtraHeads]:
     torch.manual_seed(0)
     model = make_model(tokenizer)
-    return model, training.ExtraHeads(128, tokenizer)
+    return model, losses.ExtraHeads(128, tokenizer)
 
 
 def test_blocks_of_questions_answer_as_each_question_does_alone(
@@ -52,7 +52,7 @@ def test_blocks_of_questions_answer_as_each_question_does_alone(
     seen: list[torch.Tensor] = []
     model.lm_head.register_forward_hook(lambda _module, _args, logits: seen.append(logits))
     with torch.no_grad():
-        training.losses(model.eval(), heads, batch)
+        losses.losses(model.eval(), heads, batch)
     letters = seen[0]  # the first thing that `losses` reads
     video = [tokenizer.convert_tokens_to_ids("<video>")] * 4 * batch.frame_of.shape[1]
     for clip in range(2):
@@ -94,9 +94,8 @@ def test_a_build_that_was_killed_goes_on_as_if_never_interrupted(
 ) -> None:
     monkeypatch.setenv("NAMM_MM_CACHE", str(tmp_path))
     for name, value in (("SAVED", 1), ("JUDGED", 2), ("CLIPS", 1), ("QUESTIONS", 2)):
-        monkeypatch.setattr(pocket_video, name, value)
-    monkeypatch.setattr(pocket_video, "FAMILIES", {"needle": "needle"})
-    plan = pocket_video.Plan(steps=2, looks=2)
+        monkeypatch.setattr(pocket, name, value)
+    plan = pocket.Plan(steps=2, looks=2)
 
     def run(work: Path, kill: str = "") -> tuple[Any, list[str], dict[str, Any]]:
         told: list[str] = []
@@ -106,7 +105,7 @@ def test_a_build_that_was_killed_goes_on_as_if_never_interrupted(
                 raise Killed
             told.append(line)
 
-        model, _, history = pocket_video.train(work, plan, resume=True, say=say, judges=1)
+        model, _, history = pocket.train(work, plan, resume=True, say=say, judges=1)
         return model, told, history
 
     whole, told, history = run(tmp_path / "whole")
@@ -120,9 +119,10 @@ def test_a_build_that_was_killed_goes_on_as_if_never_interrupted(
     assert rest[0] == "resuming after 2 looks and step 1 of 2"
     assert rest[1:] == told[-2:]
     assert_repeated(parts.state_dict(), whole.state_dict())
-    pocket_video.save(tmp_path / "asset", whole, make_tokenizer(), plan, history, each=2)
+    tokenizer, families = make_tokenizer(), ("needle",)
+    pocket.save(tmp_path / "asset", whole, tokenizer, plan, history, each=2, families=families)
     card = verify(tmp_path / "asset")
-    right = card["accuracy_full_cache"]["test"]["needle"] >= pocket_video.COVERED
+    right = card["accuracy_full_cache"]["test"]["needle"] >= judging.COVERED
     assert card["data"]["families"] == ["needle"] * right
     assert card["data"]["not_learned"] == ["needle"] * (not right)
 

@@ -1,4 +1,4 @@
-"""A threshold can be set to keep a given part, and the order of tokens stays what it was."""
+"""A threshold can be set to keep a given fraction, and the order of the tokens does not change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from namm_mm.errors import UsageError
 from namm_mm.namm import Namm
-from research.builders.threshold import build, shifted, solve
+from research.builders.text.threshold import BuildThreshold, shifted, solve
 
 pytestmark = pytest.mark.numeric
 
@@ -21,7 +21,7 @@ def test_the_bias_is_found_on_both_sides_of_the_start(wanted: float) -> None:
     assert bias == pytest.approx(0.3 + torch.logit(torch.tensor(wanted)).item(), abs=0.05)
 
 
-def test_a_part_below_what_always_stays_is_refused() -> None:
+def test_a_fraction_below_what_always_stays_is_refused() -> None:
     with pytest.raises(UsageError, match=r"more than 0\.300"):
         solve(lambda b: 0.3 + (0.7 if b > 0 else 0.0), 0.1)
 
@@ -36,17 +36,16 @@ def test_all_scores_move_alike() -> None:
 
 def test_the_built_one_keeps_what_its_card_says(tiny: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    path = build(
+    path = BuildThreshold(
         namm=str(tiny / "namm.safetensors"),
         out=tmp_path / "half.safetensors",
-        part=0.8,
+        fraction=0.8,
         prompts=2,
         words=100,
         model=str(tiny / "text"),
-        say=said.append,
-    )
+    ).build(said.append)
     card = Namm.from_pretrained(path).card
     assert "0.8" in card["threshold"]
     assert any(line.endswith("kept") for line in said)
-    with pytest.raises(UsageError, match="wrong part"):
-        build(namm="evolved", out=tmp_path / "x.safetensors", part=1.5)
+    with pytest.raises(UsageError, match="wrong fraction"):
+        BuildThreshold(namm="evolved", out=tmp_path / "x.safetensors", fraction=1.5).build()

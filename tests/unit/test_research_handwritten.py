@@ -10,7 +10,7 @@ from compare import assert_same_indices
 
 from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import available
-from research.gradients.handwritten import PRICE, RECENCY, parameters, provisional
+from research.gradients.handwritten import DISCOUNT, THRESHOLD, handwritten, parameters
 
 pytestmark = pytest.mark.numeric
 
@@ -31,12 +31,12 @@ def test_its_card_says_that_it_was_not_evolved() -> None:
     assert card["made_by"] == "namm-mm build provisional"
 
 
-def test_it_keeps_exactly_what_pays_the_price() -> None:
-    namm = provisional(torch.rand(17) * 0.02, torch.rand(17) * 0.01 + 1e-4, card={})
-    spectrum = torch.rand(1, 2, 400, 17) * 4 * PRICE
+def test_it_keeps_exactly_what_reaches_the_threshold() -> None:
+    namm = handwritten(torch.rand(17) * 0.02, torch.rand(17) * 0.01 + 1e-4, card={})
+    spectrum = torch.rand(1, 2, 400, 17) * 4 * THRESHOLD
     age = torch.arange(399, -1, -1).expand(1, 2, 400)
     scores = namm.score(spectrum, age, torch.full((1, 2), 400))
-    margin = spectrum[..., 0] - PRICE * (1 - RECENCY * torch.cos(age / math.sqrt(50_000)))
-    clear = margin.abs() > 1e-3 * PRICE
+    margin = spectrum[..., 0] - THRESHOLD * (1 - DISCOUNT * torch.cos(age / math.sqrt(50_000)))
+    clear = margin.abs() > 1e-3 * THRESHOLD
     assert_same_indices((scores >= 0)[clear], (margin >= 0)[clear])
     assert 0.1 < float((scores >= 0).float().mean()) < 0.9

@@ -1,0 +1,1 @@
+"""Builders of Decision Transformers: behaviour policies, data, training, selection."""
