@@ -105,7 +105,14 @@ def test_the_run_folder_is_complete(ran: tuple[Path, str]) -> None:
     assert list((folder / "wandb").glob("offline-run-*/*.wandb"))
     assert (folder / "artifacts/namm/namm.safetensors").is_file()
     assert "random numbers, for tests" in (folder / "artifacts/namm/namm.json").read_text()
-    for words in ("report:", "records:", "W&B", "1 failed", "random numbers, for tests", "match:namm"):
+    for words in (
+        "report:",
+        "records:",
+        "W&B",
+        "1 failed",
+        "random numbers, for tests",
+        "match:namm",
+    ):
         assert words in printed
 
 
