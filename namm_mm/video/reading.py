@@ -1,8 +1,9 @@
 """Frames of a video file, by the decoder that is proven right for it.
 
 A file that is cheap to decode is decoded whole, which alone shows that it is undamaged. Of a longer
-one only what leads to the wanted frames is decoded, by decord where it is known to give the frames
-that ffmpeg gives, by PyAV otherwise. Where neither can start in the middle, it is decoded whole.
+one only what leads to the wanted frames is decoded: by decord, with several threads, where it is
+known to give the frames that ffmpeg gives, by PyAV otherwise. Where neither can start in the
+middle, it is decoded whole.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def _read(scan: Scan, count: int, backend: str, sampling: str) -> tuple[Decoded,
     """Choose the way, and return who went it."""
     whole = scan.pixels <= WHOLE or not scan.seekable
     try:
-        preferred = backend == "decord" or (backend == "auto" and not whole)
+        faster = not whole and with_decord.threads() > 1
+        preferred = backend == "decord" or (backend == "auto" and faster)
         if preferred and with_decord.is_right(scan):
             if whole:
                 with_pyav.check_whole(scan)

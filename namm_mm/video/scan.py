@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from namm_mm.video import gif
 from namm_mm.video.bitstream import SEEKABLE, is_shown, starts_clean, unit_length_size, units
 from namm_mm.video.clip import NoFramesError, UnreadableError
 from namm_mm.video.messages import complaint, listening
@@ -210,7 +211,8 @@ class _Packets:
         self._count += 1
         data = bytes(packet)
         first_bytes = units(data, self._unit) if self._unit else []
-        if first_bytes is None or not any(data[:64]):
+        odd = self._codec == "gif" and not gif.is_whole(data)
+        if first_bytes is None or odd or not any(data[:64]):
             raise UnreadableError(f"packet {self._count - 1} of the video holds no frame")
         if packet.is_discard:
             self._discarded += 1

@@ -25,8 +25,8 @@ from namm_mm.video.scan import Scan
 from namm_mm.video.with_pyav import first_frame, is_plain, times_of
 
 _WARNING = 24
-_CONVERSION = b"Changing video frame properties on the fly"
-"""Start of what the conversion to RGB says of frames that name their colour range."""
+_CONVERSION = b"Changing video frame properties on the fly", b"filter context - "
+"""Beginnings of what the conversion to RGB says of frames that name their colour range."""
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _lock = threading.Lock()
 
@@ -44,6 +44,15 @@ def is_right(scan: Scan) -> bool:
     )
 
 
+def threads() -> int:
+    """Threads that decord decodes with: ``OMP_NUM_THREADS``, or as many as there are processors.
+
+    With one, PyAV is the faster (``research/results/video_decoding.md``).
+    """
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdigit() and int(told) else os.cpu_count() or 1
+
+
 def read(scan: Scan, count: int, sampling: str) -> Decoded:
     """Decode the wanted frames.
 
@@ -57,11 +66,9 @@ def read(scan: Scan, count: int, sampling: str) -> Decoded:
 
     total = len(scan.shown)
     indices = spread(total, count, sampling)
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(told) if told.isdigit() else 0
     with _lock, _heard() as lines:
         try:
-            reader = decord.VideoReader(os.path.abspath(scan.path), num_threads=threads)
+            reader = decord.VideoReader(os.path.abspath(scan.path), num_threads=threads())
             frames = reader.get_batch(indices.tolist()).asnumpy()
             counted = len(reader)
         except Exception as error:

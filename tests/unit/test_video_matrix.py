@@ -1,7 +1,8 @@
 """Frames, their order, their number and their times are ffmpeg's own, or the file is refused.
 
 The truth is what the command line of ffmpeg decodes. Where it complains of a file, an error is
-right too; where the file was cut off or damaged, nothing else is.
+right too; of a file that was cut off or damaged, nothing else is then. (ffmpeg itself may pass over
+damage: AV1 decodes noise, and the end of a stream is nowhere promised.)
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def check(shelf: Shelf, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip(f"this ffmpeg has no encoder {missing}")
     path = shelf.path(name)
     right = truth(path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # with one thread PyAV is the faster
     for backend, count, whole in WAYS:
         if right.complaints and not whole:
             continue  # of a long file only what leads to its frames is decoded, and looked at
@@ -76,7 +78,7 @@ def check(shelf: Shelf, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         try:
             clip = sample_frames(path, count, backend=backend)
         except RunError as error:
-            if right.complaints:
+            if right.complaints or name.startswith(WRONG):
                 continue
             raise AssertionError("ffmpeg reads it without a complaint") from error
         assert not (right.complaints and name.startswith(WRONG)), f"read by {backend}, not refused"
@@ -130,6 +132,7 @@ def test_decord_reads_what_it_is_proven_right_for_and_nothing_else(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "WHOLE", 0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # with one thread PyAV is the faster
     used = {
         name: sample_frames(shelf.path(name), 8).backend
         for name in ("h264.mp4", "h264.mkv", "h264_open.mp4", "turned_90.mp4", "edit_tail.mp4")
@@ -148,6 +151,7 @@ def test_damage_where_a_long_file_is_decoded_is_found(
 ) -> None:
     """decord conceals it, and is heard; PyAV then says what it is."""
     monkeypatch.setattr(reading, "WHOLE", 0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     for _ in range(2):  # libav does not repeat a line
         with pytest.raises(RunError, match=r"is damaged|h264: "):
             sample_frames(shelf.path("noise_h264.mp4"), FRAMES)
