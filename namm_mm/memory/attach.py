@@ -123,21 +123,17 @@ def attach(
         Tokens between two evictions, counted per row. None: the policy's own, else 512.
     storage
         ``shared``: all heads of a layer keep the same number, the largest that any asks for (the
-        official rule). ``per_head``: every head keeps its own number, and the rest is freed.
-        None: the policy's own, else ``shared``.
+        official rule). ``per_head``: every head its own. None: the policy's own, else ``shared``.
     protocol
         ``streaming``: evict at every interval, in the prompt too, so that later tokens see only
-        what was kept (the official rule). ``prune_after_prefill``: attend over the whole prompt,
-        evict once at its end, then keep all.
+        what was kept (the official rule). ``prune_after_prefill``: evict once, after the prompt.
     watcher
-        Is called with an :class:`~namm_mm.memory.watch.Update` after every eviction, layer by
-        layer: what stayed, and the scores. Without one, nothing is copied.
+        Is called with an :class:`~namm_mm.memory.watch.Update` after every eviction.
 
     Returns
     -------
     context manager
-        Entering it gives a :class:`Memory`, filled as the model runs, readable after the block as
-        well.
+        Entering it gives a :class:`Memory`, filled as the model runs and readable afterwards.
 
     Raises
     ------
@@ -160,8 +156,8 @@ def attach(
         warnings.warn(wrong, NammWarning, stacklevel=2)
     config = carriers.decoder_config(model)
     carriers.check_residual(policy, config)
-    per_head, streaming = storage == "per_head", protocol == "streaming"
     observation = None if policy.needs is None else policy.needs.for_model(model)
+    per_head, streaming = storage == "per_head", protocol == "streaming"
     rules = Rules(policy, interval, per_head, streaming, watcher, observation)
     return _attached(model, config, Memory(config.num_hidden_layers, rules))
 

@@ -12,15 +12,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # `python research/benchmarks/house.py --list` prints where each counted thing stands.
 LIMITS = {
-    "long_files": 8,
-    "long_functions": 15,
-    "many_parameters": 9,
-    "root_modules": 5,
-    "probes": 10,
+    "long_files": 0,
+    "long_functions": 0,
+    "many_parameters": 0,
+    "root_modules": 3,
+    "probes": 1,
     "untyped_parts": 0,
-    "late_imports": 48,
+    "late_imports": 0,
     "circles": 0,
-    "repeated_blocks": 110,
+    "repeated_blocks": 91,
 }
 
 
