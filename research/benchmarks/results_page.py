@@ -55,8 +55,10 @@ SPREAD_NOTE = (
     "samples. It separates what the NAMM knows of where memory is needed from which token to keep."
 )
 CURVE_NOTE = (
-    "At equal fractions of the cache, the same in all layers, on fewer samples (`pool`: the heads "
-    "of a layer share the budget):"
+    "At equal limits, the same in all layers, on fewer samples; a limit is a fraction of the "
+    "tokens or a number of tokens. Under `pool` the heads of a layer share their budget, as "
+    "those of the NAMM do; all heads of the other policies keep the same number, unless "
+    "`(pool)` is said."
 )
 CURVE = ("fraction", "tokens", "pool")
 SPREAD = ("match_heads", "match_total")

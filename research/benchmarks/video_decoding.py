@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import decord
@@ -47,7 +48,7 @@ class Film:
         path = folder / self.name
         noise = np.random.default_rng(0).integers(60, 190, (self.height, self.width), np.uint8)
         with av.open(str(path), "w") as container:
-            stream = container.add_stream(self.codec, rate=RATE, options=dict(self.options))
+            stream: Any = container.add_stream(self.codec, rate=RATE, options=dict(self.options))
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
             for number in range(self.frames):
                 picture = np.repeat(np.roll(noise, 3 * number, 1)[:, :, None], 3, 2)
