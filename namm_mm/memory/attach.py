@@ -115,8 +115,7 @@ def attach(
     Parameters
     ----------
     model
-        A transformers decoder, or a model that holds one, in evaluation mode: any whose forward
-        takes ``past_key_values``.
+        A transformers decoder, or a model that holds one, in evaluation mode.
     policy
         Decides what stays: a policy, the name of one, or a NAMM.
     interval
@@ -128,7 +127,7 @@ def attach(
         ``streaming``: evict at every interval, in the prompt too, so that later tokens see only
         what was kept (the official rule). ``prune_after_prefill``: evict once, after the prompt.
     watcher
-        Is called with an :class:`~namm_mm.memory.watch.Update` after every eviction.
+        Is told of every eviction.
 
     Returns
     -------
@@ -154,11 +153,10 @@ def attach(
     _check_options(policy, interval, storage, protocol)
     if wrong := preferences.mismatch(policy, interval, storage):
         warnings.warn(wrong, NammWarning, stacklevel=2)
-    config = carriers.decoder_config(model)
-    carriers.check_residual(policy, config)
+    config = carriers.decoder_config(model, policy)
     observation = None if policy.needs is None else policy.needs.for_model(model)
-    per_head, streaming = storage == "per_head", protocol == "streaming"
-    rules = Rules(policy, interval, per_head, streaming, watcher, observation)
+    how = (storage == "per_head", protocol == "streaming", watcher, observation)
+    rules = Rules(policy, interval, *how)
     return _attached(model, config, Memory(config.num_hidden_layers, rules))
 
 

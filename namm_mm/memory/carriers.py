@@ -48,8 +48,8 @@ def check_residual(policy: Policy, config: Any) -> None:
     )
 
 
-def decoder_config(model: nn.Module) -> Any:
-    """Configuration of the decoder inside `model`, checked."""
+def decoder_config(model: nn.Module, policy: Policy) -> Any:
+    """Configuration of the decoder inside `model`, checked for `policy`."""
     if not isinstance(model, PreTrainedModel):
         raise UnsupportedError(
             message(
@@ -77,4 +77,5 @@ def decoder_config(model: nn.Module) -> Any:
                 expected="layers of full or sliding attention",
             )
         )
+    check_residual(policy, config)
     return config
