@@ -24,6 +24,7 @@ from typing import Any
 from namm_mm.errors import RunError, message
 from namm_mm.execution.progress import Progress
 from namm_mm.execution.settings import ExecutionSettings
+from namm_mm.execution.signals import kept_handlers
 from namm_mm.execution.temporary import make_folder, remove_abandoned
 
 STARTS = 3
@@ -66,12 +67,14 @@ class Cluster:
 
             self.ray: Any = ray
             if not ray.is_initialized():
-                self._start(progress)
+                with kept_handlers():
+                    self._start(progress)
 
     def close(self) -> None:
         """Stop Ray where it was started here, and remove what it wrote."""
         if self._started:
-            self.ray.shutdown()
+            with kept_handlers():
+                self.ray.shutdown()
             self._started = False
         self._remove_folder()
 

@@ -54,6 +54,25 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Give the handlers back that stood before the block.
+
+    Ray takes SIGTERM for itself when it starts, in Python and, for a crash report, below Python. A
+    handler that is set again replaces both.
+    """
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # None: set below Python, where it cannot be read
+                signal.signal(number, handler)
+
+
+@contextmanager
 def noted() -> Iterator[list[int]]:
     """Note the signals that ask to stop, beside their usual effect.
 
@@ -82,6 +101,9 @@ def noted() -> Iterator[list[int]]:
         signal.signal(number, note)
     try:
         yield arrived
+    except KeyboardInterrupt:  # a library's own does not say which signal it was
+        raise_noted(arrived)
+        raise
     finally:
         for number in handled:
             signal.signal(number, before[number])

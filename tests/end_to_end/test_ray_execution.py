@@ -16,6 +16,7 @@ from ray_units import MakeSquares, Squares, Task, why_ray_cannot_start
 
 from namm_mm.errors import RunError, UsageError
 from namm_mm.execution import Execution, ExecutionSettings, Serial, start
+from namm_mm.execution.signals import ENDING, Stopped, stoppable
 from namm_mm.registry.reader import Reader
 from namm_mm.runs import Journal
 
@@ -45,6 +46,7 @@ def journal(folder: Path) -> Iterator[Journal]:
 def engine(folder: Path, journal: Journal) -> Iterator[Execution[Task]]:
     """Two workers; Ray starts with the first test and stops after the last."""
     environment = dict(os.environ)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, *ENDING)]
     others = set(Path(tempfile.gettempdir()).glob("namm-*"))
     try:
         execution = start(SETTINGS, MakeSquares(folder), journal)
@@ -53,10 +55,12 @@ def engine(folder: Path, journal: Journal) -> Iterator[Execution[Task]]:
             pytest.skip(reason)
         raise
     assert dict(os.environ) == environment
+    assert [signal.getsignal(number) for number in (signal.SIGINT, *ENDING)] == handlers
     places = set(Path(tempfile.gettempdir()).glob("namm-*")) - others
     yield execution
     execution.close()
     assert any(not place.exists() for place in places), "Ray's folder stayed"
+    assert [signal.getsignal(number) for number in (signal.SIGINT, *ENDING)] == handlers
 
 
 def test_results_are_those_of_serial_execution(
@@ -101,6 +105,16 @@ def test_an_error_of_the_work_is_raised_here_and_not_repeated(engine: Execution[
     with pytest.raises(UsageError, match=r"^no square of 30\.0$"):
         engine.run([Task(30.0, wrong=True)])
     assert engine.run([Task(31.0)])[0]["square"] == 31.0**2
+
+
+def test_sigterm_is_the_runs_own_while_ray_is_there(engine: Execution[Task]) -> None:
+    def press(done: int) -> None:
+        if done == 1:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    with stoppable(), pytest.raises(Stopped, match="SIGTERM"):
+        engine.run([Task(50.0), Task(51.0, seconds=1.5)], press)
+    assert engine.run([Task(52.0)])[0]["square"] == 52.0**2
 
 
 def test_ctrl_c_stops_a_run_which_then_goes_on(engine: Execution[Task], journal: Journal) -> None:
