@@ -112,6 +112,8 @@ def limits(
             for row in (rows if rows is not None else range(view.lengths.shape[0]))
         ]
         return torch.stack(matched).to(view.lengths)
+    if view.layer < selection.whole_layers:
+        return torch.full_like(view.lengths, view.seen)
     size = selection.tokens if selection.tokens is not None else selection.size(view.seen)
     if selection.beta is not None:
         size = _of_layer(size, selection.beta, view)

@@ -7,7 +7,7 @@ has room for one more interval. While a prompt runs, the activations of one laye
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from namm_mm.experiment.settings import OWN_BUDGET, PolicySettings
 from namm_mm.models.known import ModelFacts
@@ -72,6 +72,7 @@ def need(
     """What `settings` takes when `sequences` of `context` tokens run together, `prompt` at once."""
     policy = create(settings.name, **settings.options)
     tokens, at_most = held(settings, others, context, interval)
+    tokens = _mean(tokens, _leader(settings, others), facts.layers, context)
     per_token = facts.kv_per_token(number_bytes) + (POSITION_BYTES * facts.layers * facts.kv_heads)
     return CacheNeed(
         policy=settings.name,
@@ -91,10 +92,11 @@ def held(
     interval: int,
 ) -> tuple[int, bool]:
     """Cached tokens per head at the peak, and whether that is only a bound."""
-    followed = budgets.matched_policy(settings.budget)
-    if followed is not None:
-        leader = next((other for other in others if other.name == followed), None)
-        return (context, True) if leader is None else held(leader, (), context, interval)
+    leader = _leader(settings, others)
+    if leader is None:
+        return context, True
+    if leader is not settings:
+        return held(leader, (), context, interval)
     selection = _selection(settings)
     if isinstance(selection, KeepAll):
         return context, False
@@ -107,9 +109,26 @@ def held(
     return min(context, limit), selection.limit is None
 
 
+def _leader(settings: PolicySettings, others: tuple[PolicySettings, ...]) -> PolicySettings | None:
+    """Whose sizes hold: the matched policy, or itself; None where the matched one is absent."""
+    followed = budgets.matched_policy(settings.budget)
+    if followed is None:
+        return settings
+    return next((other for other in others if other.name == followed), None)
+
+
+def _mean(tokens: int, leader: PolicySettings | None, layers: int, context: int) -> int:
+    """Mean over layers where the lowest ones keep every token; `tokens` are those of the others."""
+    selection = None if leader is None else _selection(leader)
+    whole = min(selection.whole_layers, layers) if isinstance(selection, Budget) else 0
+    return round((whole * context + (layers - whole) * tokens) / layers)
+
+
 def _selection(settings: PolicySettings) -> Selection:
-    own = create(settings.name, **settings.options).selection
-    return own if settings.budget == OWN_BUDGET else budgets.parse(settings.budget)
+    own = create(settings.name, **settings.options)
+    if settings.budget == OWN_BUDGET:
+        return own.selection
+    return replace(own, budget=settings.budget).selection
 
 
 def _words(settings: PolicySettings, policy: Policy) -> str:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from namm_mm.policies.attention_ema import AttentionEma
     from namm_mm.policies.attention_max import AttentionMax
     from namm_mm.policies.full import Full
-    from namm_mm.policies.h2o import H2O
+    from namm_mm.policies.h2o import H2O, H2O16
     from namm_mm.policies.keydiff import KeyDiff
-    from namm_mm.policies.l2 import L2
+    from namm_mm.policies.l2 import L2, L2All
     from namm_mm.policies.lagkv import LagKV
     from namm_mm.policies.less import Less
     from namm_mm.policies.namm import NammPolicy
@@ -45,6 +45,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "H2O",
+    "H2O16",
     "L2",
     "POLICIES",
     "AdaKV",
@@ -54,6 +55,7 @@ __all__ = [
     "Full",
     "KeepAll",
     "KeyDiff",
+    "L2All",
     "LagKV",
     "LayerView",
     "Less",

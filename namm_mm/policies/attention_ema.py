@@ -21,7 +21,7 @@ class AttentionEma(Policy):
 
     name: ClassVar[str] = "attention_ema"
     decay: float = 0.999
-    recents: int = 16
+    recents: float = 16
 
     @property
     def needs(self) -> DecayedSums:

@@ -22,7 +22,7 @@ class AttentionMax(Policy):
 
     name: ClassVar[str] = "attention_max"
     needs: ClassVar[ColumnMaxima] = ColumnMaxima()
-    recents: int = 16
+    recents: float = 16
 
     def score(self, view: LayerView) -> Tensor:
         """Column maxima."""

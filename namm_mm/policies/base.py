@@ -8,7 +8,7 @@ dataclass with a name and a score::
     class H2O(Policy):
         name: ClassVar[str] = "h2o"
         needs: ClassVar[Observation] = ColumnSums()
-        recents: int = 16
+        recents: float = 0.5
 
         def score(self, view: LayerView) -> Tensor:
             return view.statistics["column_sums"]
@@ -71,23 +71,25 @@ class Policy(ABC):
         How many tokens stay: a number is a fraction of the tokens seen, words are those of a
         configuration (``"tokens:512"``, ``"threshold"``), or a rule of selection itself.
     sinks, recents
-        The first and the newest tokens of a row that stay whatever they score; each takes half of
-        a known limit at most.
+        The first and the newest tokens of a row that stay whatever they score: 1 or more is a
+        number of tokens, of which half of a known limit stays at most; 0.1 is that part of the
+        limit.
     """
 
     reencodes: ClassVar[bool] = False
     """Whether it encodes its tokens anew for every decision, and so is no memory to attach."""
 
     budget: AnyBudget = field(default=QUARTER, kw_only=True)
-    sinks: int = field(default=0, kw_only=True)
-    recents: int = field(default=0, kw_only=True)
+    sinks: float = field(default=0, kw_only=True)
+    recents: float = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "budget", selection_of(self.budget))
         for name in ("sinks", "recents"):
             given = getattr(self, name)
-            if not isinstance(given, int) or isinstance(given, bool) or given < 0:
-                raise UsageError(message(f"wrong {name}", given=given, expected="0 or more tokens"))
+            if not _protects(given):
+                expected = "0 or more tokens, or a part of the limit: 0.5 at most"
+                raise UsageError(message(f"wrong {name}", given=given, expected=expected))
         self.check()
 
     @property
@@ -153,18 +155,29 @@ def refuse_protection(policy: Policy) -> None:
         )
 
 
-def at_most_half(tokens: int, view: LayerView) -> Tensor | int:
-    """(row, kv_head, 1) int64: `tokens`, but half of a known limit where that is less.
+def _protects(given: object) -> bool:
+    """Whether it is a number of tokens, or a part of a limit."""
+    if isinstance(given, float):
+        return 0.0 <= given <= 0.5
+    return isinstance(given, int) and not isinstance(given, bool) and given >= 0
 
-    What is protected whatever its score must leave room for what the score is about: a limit below
-    the protected tokens would make every policy the same one.
+
+def at_most_half(amount: float, view: LayerView) -> Tensor | int:
+    """(row, kv_head, 1) int64: how many tokens `amount` protects.
+
+    A float is that part of the limit, or of what is cached where no limit is known. An integer is
+    so many tokens, and half of a known limit where that is less: what is protected whatever its
+    score must leave room for what the score is about.
     """
+    if isinstance(amount, float):
+        limits = view.lengths if view.limits is None else view.limits
+        return (limits * amount).long()[..., None]
     if view.limits is None:
-        return tokens
-    return (view.limits // 2).clamp_max(tokens)[..., None]
+        return amount
+    return (view.limits // 2).clamp_max(amount)[..., None]
 
 
-def oldest_first(scores: Tensor, view: LayerView, sinks: int) -> Tensor:
+def oldest_first(scores: Tensor, view: LayerView, sinks: float) -> Tensor:
     """Scores (row, kv_head, slot) in which the first `sinks` tokens come before all others."""
     if not sinks:
         return scores
@@ -172,17 +185,16 @@ def oldest_first(scores: Tensor, view: LayerView, sinks: int) -> Tensor:
     return scores.where(~protected, _highest(scores, view) + 1.0)
 
 
-def newest_first(scores: Tensor, view: LayerView, recents: int) -> Tensor:
+def newest_first(scores: Tensor, view: LayerView, recents: float) -> Tensor:
     """Scores (row, kv_head, slot) in which the `recents` newest tokens come before all others.
 
     The newest comes first, and all of them score 0 or more. For what few queries could look at yet,
-    and for comparing policies that protect such tokens with others at equal terms. They take half
-    of a known limit at most, the part that H2O's authors give them (arXiv 2306.14048).
+    and for comparing policies that protect such tokens with others at equal terms.
     """
     if not recents:
         return scores
-    old = view.age >= at_most_half(recents, view)
-    return scores.where(old, _highest(scores, view) + 1.0 + recents - view.age)
+    protected = at_most_half(recents, view)
+    return scores.where(view.age >= protected, _highest(scores, view) + 1.0 + protected - view.age)
 
 
 def _highest(scores: Tensor, view: LayerView) -> Tensor:

@@ -90,6 +90,8 @@ class Budget:
     beta
         The lowest layers get more and the highest a `beta`-th of the mean; None is equal layers
         (PyramidKV, arXiv 2406.02069).
+    whole_layers
+        With `tokens` or `fraction`: so many of the lowest layers keep every token.
     """
 
     tokens: int | None = None
@@ -101,6 +103,7 @@ class Budget:
     bytewise: bool = False
     floor: float = 0.0
     beta: float | None = None
+    whole_layers: int = 0
 
     def __post_init__(self) -> None:
         given = [v for v in (self.tokens, self.fraction, self.trace) if v is not None]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from namm_mm.errors import UsageError, message
 from namm_mm.observations.base import Observation
-from namm_mm.policies.base import AnyBudget, Budget, LayerView, Policy
+from namm_mm.policies.base import AnyBudget, Budget, LayerView, Policy, Selection
 from namm_mm.policies.creating import create
 
 if TYPE_CHECKING:
@@ -42,11 +42,12 @@ class Over(Policy):
         UsageError
             The policy below has a wrong name or option, or there is a budget without a size.
         """
-        object.__setattr__(self, "below", _policy(self.over))
-        object.__setattr__(self, "sinks", self.sinks or self.below.sinks)
-        object.__setattr__(self, "recents", self.recents or self.below.recents)
-        if self.budget is None:
-            object.__setattr__(self, "budget", self.below.budget)
+        below = _policy(self.over)
+        object.__setattr__(self, "sinks", self.sinks or below.sinks)
+        object.__setattr__(self, "recents", self.recents or below.recents)
+        budget = below.budget if self.budget is None else self.budget
+        object.__setattr__(self, "budget", budget)
+        object.__setattr__(self, "below", replace(below, budget=budget))
         super().__post_init__()
         if self.sized and not isinstance(self.budget, Budget):
             raise UsageError(
@@ -61,6 +62,21 @@ class Over(Policy):
     def needs(self) -> Observation | None:
         """What the policy below observes."""
         return self.below.needs
+
+    @property
+    def interval(self) -> int | None:
+        """The interval of the policy below."""
+        return self.below.interval
+
+    @property
+    def storage(self) -> str | None:
+        """Storage per head where heads share a size; else that of the policy below."""
+        return super().storage or self.below.storage
+
+    @property
+    def selection(self) -> Selection:
+        """The rule of the policy below under this budget."""
+        return self.below.selection
 
     def score(self, view: LayerView) -> Tensor:
         """Return the scores of the policy below."""

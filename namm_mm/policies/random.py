@@ -22,7 +22,7 @@ class Random(Policy):
 
     name: ClassVar[str] = "random"
     seed: int = 0
-    sinks: int = 4
+    sinks: float = 4
 
     def score(self, view: LayerView) -> Tensor:
         """Uniform in [0, 1); the first `sinks` tokens 1."""

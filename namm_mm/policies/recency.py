@@ -16,7 +16,7 @@ class Recency(Policy):
     """Newer scores higher; the first `sinks` tokens score highest."""
 
     name: ClassVar[str] = "recency"
-    sinks: int = 4
+    sinks: float = 4
 
     def score(self, view: LayerView) -> Tensor:
         """Position."""

@@ -127,7 +127,8 @@ def _check_scores(policy: Policy, promises: Promises) -> None:
 
 
 def _check_memory(policy: Policy, promises: Promises) -> None:
-    model = tiny_llama()
+    whole = policy.selection.whole_layers if isinstance(policy.selection, Budget) else 0
+    model = tiny_llama(num_hidden_layers=2 + whole)
     storages = ("per_head",) if policy.storage == "per_head" else ("shared", "per_head")
     for storage in storages:
         with promises.promise(f"it generates under its own rule with {storage} storage"):
@@ -140,8 +141,11 @@ def _check_memory(policy: Policy, promises: Promises) -> None:
 
 
 def _check_sizes(selection: Budget, sizes: Sequence[Sequence[int]], size: int) -> None:
-    """No head holds more than its size; where heads or layers share one, the mean does not."""
-    held = [count for layer in sizes for count in layer]
+    """No head holds more than its size; where heads or layers share one, the mean does not.
+
+    The lowest layers may be whole by the selection's own word.
+    """
+    held = [count for layer in sizes[selection.whole_layers :] for count in layer]
     if selection.pooled or selection.beta is not None:
         mean = sum(held) / len(held)
         require(mean <= size + 0.5, f"{mean:.1f} tokens on average right after an update")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from namm_mm.records import Trace
 
 NAMM = "namm"
-UNLEARNED = ("h2o", "attention_max", "l2", "recency", "random")
+UNLEARNED = ("h2o_16", "attention_max", "l2_all", "recency", "random")
 RESULTS = Path("research/results")
 
 Facts = dict[str, Any]

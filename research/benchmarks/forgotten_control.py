@@ -1,7 +1,7 @@
 """Which tokens of an episode a policy evicts: by token type, by age, and by the action's quality.
 
     python research/benchmarks/forgotten_control.py --checkpoint provisional
-    python research/benchmarks/forgotten_control.py --policy h2o --budget tokens:60 \
+    python research/benchmarks/forgotten_control.py --policy h2o_16 --budget tokens:60 \
         --model pocket_rl_walker2d --environment Walker2d-v5
 
 Limit and protected tokens are those of ``experiment=pocket_control``. Episodes are played under the

@@ -48,7 +48,9 @@ LEGEND = (
 ORIGIN = (
     "All data was generated and all small models were trained locally. No number here compares "
     "with a published score. The records are older than the code of today: each section names the"
-    " commit and the versions of its runs."
+    " commit and the versions of its runs. In records of version 0.1.0 `h2o` is what is called "
+    "`h2o_16` now: it protects 16 recent tokens, not half of the budget. `l2` is `l2_all` now: it "
+    "evicts in the first two layers too."
 )
 SPREAD_NOTE = (
     "The same number of tokens in all, spread over layers and heads in other ways, on fewer "

@@ -14,7 +14,8 @@ from namm_mm.results.statistics import Interval
 from research.benchmarks.results_tables import label, limit
 
 COLORS = {
-    "full": "black", "namm": "#d62728", "h2o": "#1f77b4", "l2": "#9467bd", "recency": "#2ca02c",
+    "full": "black", "namm": "#d62728", "h2o": "#1f77b4", "l2": "#9467bd",
+    "h2o_16": "#1f77b4", "l2_all": "#9467bd", "recency": "#2ca02c",
     "random": "#ff7f0e", "attention_max": "#8c564b", "attention_ema": "#e377c2",
 }  # fmt: skip
 

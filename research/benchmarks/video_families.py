@@ -29,7 +29,7 @@ from namm_mm.tasks.video_qa import VideoQaTask
 from namm_mm.tasks.video_qa.questions import COVERED
 from research.benchmarks.common import NAMM, machine, markdown, options, parse, write
 
-POLICIES = ("full", "no frames", "recency", "random", "h2o", "l2", NAMM)
+POLICIES = ("full", "no frames", "recency", "random", "h2o_16", "l2_all", NAMM)
 
 
 def main() -> None:
@@ -136,7 +136,7 @@ def table(lines: list[dict[str, Any]], args: argparse.Namespace) -> str:
     for line in lines:
         cells[line["family"], line["policy"]].append(line)
         cells["all", line["policy"]].append(line)
-    names = {p: f"{p} {args.fraction:.0%}" for p in ("recency", "random", "h2o", "l2", NAMM)}
+    names = {p: f"{p} {args.fraction:.0%}" for p in ("recency", "random", "h2o_16", "l2_all", NAMM)}
     head = ["family", "n", *(names.get(p, p) for p in args.policies)]
     rows = []
     for family in [*args.families, "all"]:

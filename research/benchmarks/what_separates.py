@@ -35,7 +35,7 @@ from namm_mm.tasks.video_qa.generated import slots_of_frames
 from research.benchmarks.common import NAMM, markdown, options, parse, write
 from research.gradients.answer_tokens import containing_answer
 
-POLICIES = (NAMM, "h2o", "l2", "recency")
+POLICIES = (NAMM, "h2o_16", "l2_all", "recency")
 FAMILIES = ("shown", "last", "start", "order", "needle")
 
 

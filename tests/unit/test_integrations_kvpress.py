@@ -51,13 +51,13 @@ def kept(memory: Any, layers: int) -> list[list[list[int]]]:
 
 
 @with_memory
-def test_knorm_keeps_what_our_l2_keeps(model: Any, ids: torch.Tensor) -> None:
+def test_knorm_keeps_what_our_l2_all_keeps(model: Any, ids: torch.Tensor) -> None:
     from namm_mm.memory import attach
 
     budget = Budget(tokens=40)
     runs = []
     for protocol in ("prune_after_prefill", "streaming"):
-        ours = create("l2", budget=budget)
+        ours = create("l2_all", budget=budget)
         with torch.no_grad(), attach(model, ours, interval=64, protocol=protocol) as memory:
             model(ids)
         runs.append(kept(memory, model.config.num_hidden_layers))

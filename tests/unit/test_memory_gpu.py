@@ -12,7 +12,7 @@ from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("storage", ["shared", "per_head"])
-@pytest.mark.parametrize("name", ["full", "h2o", "l2", "recency", "random", "namm"])
+@pytest.mark.parametrize("name", ["full", "h2o", "l2_all", "recency", "random", "namm"])
 def test_cuda_keeps_what_the_cpu_keeps(name: str, storage: str) -> None:
     policy = create(name) if name == "full" else create(name, budget=Budget(tokens=40))
     tokens = tiny_tokens(3, 150)

@@ -67,7 +67,7 @@ def test_ragged_eviction_equals_the_dense_replay(name: str, storage: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "policy", ["h2o", "l2", "recency", "attention_max", "attention_ema", "namm"]
+    "policy", ["h2o", "l2_all", "recency", "attention_max", "attention_ema", "namm"]
 )
 @pytest.mark.parametrize("storage", ["shared", "per_head"])
 def test_every_policy_equals_its_replay(policy: str, storage: str) -> None:

@@ -38,21 +38,54 @@ def test_recency_keeps_sinks_and_the_newest() -> None:
         assert head.tolist() == [0, 1, 2, 3, *range(140, 160)]
 
 
-def test_h2o_keeps_recents_and_the_heaviest() -> None:
-    """After one update: the newest half, and of the others those with the largest column sums."""
+@pytest.mark.parametrize(("name", "newest"), [("h2o", 20), ("h2o_16", 16)])
+def test_h2o_keeps_recents_and_the_heaviest(name: str, newest: int) -> None:
+    """After one update: the newest, and of the others those with the largest column sums."""
     model, tokens = tiny_llama(), tiny_tokens(1, 64)
     with torch.no_grad():
         model.set_attn_implementation("eager")
         attention = model(tokens, output_attentions=True).attentions
         model.set_attn_implementation("sdpa")
-        policy = create("h2o", budget=Budget(tokens=24))
+        policy = create(name, budget=Budget(tokens=40))
         with attach(model, policy, interval=64) as memory:
             model(tokens)
     for layer in range(2):
         sums = attention[layer].view(1, 2, 2, 64, 64).mean(2).sum(2)[0]
         for head, kept in enumerate(memory.kept(layer)):
-            heavy = sums[head, :52].topk(12).indices.sort().values
-            assert kept.tolist() == [*heavy.tolist(), *range(52, 64)]  # half of 24 at most
+            heavy = sums[head, : 64 - newest].topk(40 - newest).indices.sort().values
+            assert kept.tolist() == [*heavy.tolist(), *range(64 - newest, 64)]
+
+
+def test_l2_keeps_its_first_layers_whole_unless_a_match_names_their_size() -> None:
+    """The published setting; `l2_all` evicts everywhere."""
+    model, tokens = tiny_llama(num_hidden_layers=3), tiny_tokens(1, 96)
+    trace = Trace((((24, 24),) * 3,) * 3)
+    for name, budget, sizes in (
+        ("l2", Budget(tokens=24), [96, 96, 24]),
+        ("l2", Budget(fraction=0.25), [96, 96, 24]),
+        ("l2_all", Budget(tokens=24), [24, 24, 24]),
+        ("l2", Budget(trace=trace, matched="match:namm"), [24, 24, 24]),
+    ):
+        with torch.no_grad(), attach(model, create(name, budget=budget), interval=32) as memory:
+            model(tokens)
+        assert [layer[0] for layer in memory.trace().sizes[-1]] == sizes
+    with (
+        torch.no_grad(),
+        attach(model, create("pyramid", over="l2", beta=1.0), interval=96) as memory,
+    ):
+        model(tokens)
+    assert [layer[0] for layer in memory.trace().sizes[-1]] == [96, 96, 24]
+
+
+@pytest.mark.parametrize("name", ["recency", "l2_all", "tova", "keydiff", "namm"])
+def test_every_policy_can_guard_a_part_of_its_budget_at_each_end(name: str) -> None:
+    policy = create(name, budget="tokens:40", sinks=0.1, recents=0.1)
+    model = tiny_llama()
+    with torch.no_grad(), attach(model, policy, interval=32, storage="per_head") as memory:
+        model(tiny_tokens(1, 160))
+    for head in memory.kept(1):
+        assert {0, 1, 2, 3, 156, 157, 158, 159} <= set(head.tolist())
+        assert len(head) == 40
 
 
 def test_l2_takes_norms_in_float32() -> None:

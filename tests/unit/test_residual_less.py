@@ -82,7 +82,7 @@ CASES = [
     for over in ("h2o", "recency", "keydiff", "snapkv")
     for storage, protocol in (("shared", "streaming"), ("per_head", "streaming"))
     for rows in (1, 2)
-] + [("h2o", "shared", "prune_after_prefill", 1), ("l2", "per_head", "prune_after_prefill", 2)]
+] + [("h2o", "shared", "prune_after_prefill", 1), ("l2_all", "per_head", "prune_after_prefill", 2)]
 
 
 @pytest.mark.parametrize(("over", "storage", "protocol", "rows"), CASES)
