@@ -28,6 +28,7 @@ from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.errors import UsageError, message
 from namm_mm.experiment.asking import Asked, ask
+from namm_mm.experiment.check_policies import content_problem
 from namm_mm.policies import create
 from namm_mm.records import Sample
 from namm_mm.results import words
@@ -66,13 +67,15 @@ def main(call: Call) -> int:
         )
     model, question = call.words
     adapter, sample = _opened(model, question, call)
+    policy = create(call.options.get("policy", "namm"), **_budget(call))
+    if unread := content_problem(policy, adapter):
+        raise UsageError(unread)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     adapter.load()
     if isinstance(adapter, TextAdapter):
         adapter.chat = bool(adapter.tokenizer.chat_template)
     interval = _number(call, "interval") if "interval" in call.options else None
     compare = [name for name in call.options.get("compare", "full,h2o").split(",") if name]
-    policy = create(call.options.get("policy", "namm"), **_budget(call))
     found = ask(adapter, sample, policy, compare, interval)
     out = Console()
     out.print(answers(found))

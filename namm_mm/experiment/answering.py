@@ -68,7 +68,7 @@ def _answer(
 ) -> Record:
     (adapter, task), sample, watch = cell.answering(), inputs.sample, Stopwatch()
     try:
-        policy = cell.policy(settings, traces)
+        policy = cell.policy(settings, traces).for_tokens(inputs.token_types)
         with cell.attach(policy, recorder) as memory:
             answer = adapter.answer(inputs, memory)
         score = task.score(sample, answer)

@@ -88,6 +88,7 @@ def ask(
             if found:
                 matched = Budget(trace=trace, matched=f"match:{policy.name}")
                 chosen = create(name) if name == "full" else create(name, budget=matched)
+            chosen = chosen.for_tokens(inputs.token_types)
             start = time.perf_counter()
             with attach(
                 adapter.backbone, chosen, interval=interval, storage=policy.storage

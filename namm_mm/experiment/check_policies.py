@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from namm_mm.adapters import ADAPTERS
-from namm_mm.adapters.base import ActingAdapter
+from namm_mm.adapters.base import ActingAdapter, Adapter, AnsweringAdapter
 from namm_mm.errors import NammError, UsageError, message
 from namm_mm.experiment.settings import OWN_BUDGET, CellSettings, PolicySettings
 from namm_mm.policies import budgets, create
@@ -30,6 +30,9 @@ def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
     except NammError as error:
         yield at(cell, "policies", str(error))
         return
+    adapter = _adapter(cell)
+    if adapter is not None and (unread := content_problem(policy, adapter)):
+        yield at(cell, "policies", unread)
     if policy.needs is not None:
         try:
             policy.needs.check_interval(cell.interval)
@@ -41,11 +44,31 @@ def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
         yield from _budget(cell, settings, policy)
 
 
-def _window(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
+def content_problem(policy: Policy, adapter: Adapter) -> str:
+    """Return what is wrong where a policy must be told of tokens that the adapter has none of."""
+    content = policy.content
+    if content is None:
+        return ""
+    reads = adapter.reads or {content}
+    if isinstance(adapter, AnsweringAdapter) and content in reads:
+        return ""
+    return message(
+        f"{policy.name!r} scores the tokens of a {content}",
+        given=type(adapter).__name__,
+        expected=f"an adapter that reads a {content}, such as llava_video",
+        then="Here, expected_attention, keydiff and snapkv run.",
+    )
+
+
+def _adapter(cell: CellSettings) -> Adapter | None:
     try:
-        adapter = build(ADAPTERS, cell.adapter.name, cell.adapter.options)
+        return build(ADAPTERS, cell.adapter.name, cell.adapter.options)
     except NammError:  # said with the adapter itself
-        adapter = None
+        return None
+
+
+def _window(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
+    adapter = _adapter(cell)
     if adapter is not None and not (isinstance(adapter, ActingAdapter) and adapter.reencodes):
         yield at(
             cell,

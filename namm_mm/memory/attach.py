@@ -154,6 +154,7 @@ def attach(
     if wrong := preferences.mismatch(policy, interval, storage):
         warnings.warn(wrong, NammWarning, stacklevel=2)
     config = carriers.decoder_config(model, policy)
+    policy = policy.for_model(model)
     observation = None if policy.needs is None else policy.needs.for_model(model)
     how = (storage == "per_head", protocol == "streaming", watcher, observation)
     rules = Rules(policy, interval, *how)

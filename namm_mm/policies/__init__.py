@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from namm_mm.policies.adakv import AdaKV
     from namm_mm.policies.attention_ema import AttentionEma
     from namm_mm.policies.attention_max import AttentionMax
+    from namm_mm.policies.criticalkv import CriticalKV
+    from namm_mm.policies.expected_attention import ExpectedAttention
     from namm_mm.policies.full import Full
     from namm_mm.policies.h2o import H2O, H2O16
+    from namm_mm.policies.infinipot_v import InfiniPotV
     from namm_mm.policies.keydiff import KeyDiff
     from namm_mm.policies.l2 import L2, L2All
     from namm_mm.policies.lagkv import LagKV
@@ -52,7 +55,10 @@ __all__ = [
     "AttentionEma",
     "AttentionMax",
     "Budget",
+    "CriticalKV",
+    "ExpectedAttention",
     "Full",
+    "InfiniPotV",
     "KeepAll",
     "KeyDiff",
     "L2All",

@@ -17,8 +17,9 @@ dataclass with a name and a score::
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from namm_mm.errors import UsageError, message
 from namm_mm.observations.base import Observation
@@ -36,8 +37,9 @@ from namm_mm.policies.budgets import (
 from namm_mm.policies.view import LayerView
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from namm_mm.records import TokenType
     from namm_mm.residuals.feature_maps import FeatureMaps
 
 __all__ = [
@@ -106,6 +108,11 @@ class Policy(ABC):
         return None
 
     @property
+    def content(self) -> str | None:
+        """What the tokens must be of, where it must be told what they are: ``video``; else None."""
+        return None
+
+    @property
     def numbers_per_token(self) -> int:
         """How many float32 numbers the memory holds for it beside each cached token and head."""
         return 0 if self.needs is None else self.needs.numbers_per_token
@@ -132,6 +139,28 @@ class Policy(ABC):
 
     def check(self) -> None:  # noqa: B027  (optional)
         """Raise `UsageError` for wrong values of the subclass's own fields."""
+
+    def for_model(self, model: nn.Module) -> Self:
+        """Return the policy fitted to `model`, which a memory is attached to; itself by default.
+
+        Raises
+        ------
+        UsageError
+            It was made for another model.
+        UnsupportedError
+            The model lacks what the policy looks at.
+        """
+        return self
+
+    def for_tokens(self, token_types: Sequence[TokenType]) -> Self:
+        """Return the policy told what each token of a sample is; itself by default.
+
+        Raises
+        ------
+        UsageError
+            They are not of its `content`.
+        """
+        return self
 
     @abstractmethod
     def score(self, view: LayerView) -> Tensor:

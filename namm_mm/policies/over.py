@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from namm_mm.errors import UsageError, message
 from namm_mm.observations.base import Observation
@@ -12,7 +12,9 @@ from namm_mm.policies.base import AnyBudget, Budget, LayerView, Policy, Selectio
 from namm_mm.policies.creating import create
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from namm_mm.records import TokenType
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,19 @@ class Over(Policy):
     def needs(self) -> Observation | None:
         """What the policy below observes."""
         return self.below.needs
+
+    @property
+    def content(self) -> str | None:
+        """What the tokens must be of for the policy below."""
+        return self.below.content
+
+    def for_model(self, model: nn.Module) -> Self:
+        """Return the policy on top of the one below, fitted to `model`."""
+        return replace(self, over=self.below.for_model(model))
+
+    def for_tokens(self, token_types: Sequence[TokenType]) -> Self:
+        """Return the policy on top of the one below, told what each token is."""
+        return replace(self, over=self.below.for_tokens(token_types))
 
     @property
     def interval(self) -> int | None:

@@ -16,6 +16,7 @@ from namm_mm.observations.base import (
     WeightsObservation,
 )
 from namm_mm.policies.base import Budget, LayerView, Policy, Selection
+from namm_mm.records import TokenType
 from namm_mm.testing.promises import ConformanceError, Promises, require
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 ROWS, HEADS, GROUP, SLOTS, WIDTH, QUERIES = 3, 2, 2, 24, 8, 96
 INTERVAL, PROMPT, NEW = 16, 40, 12
+VIDEO = (TokenType("text"),) * 2 + tuple(TokenType("frame", i // 4) for i in range(28))
+"""What the first tokens are, for policies that must be told: a short video."""
 
 
 def check_policy(policy: Policy) -> tuple[str, ...]:
@@ -58,7 +61,9 @@ def check_policy(policy: Policy) -> tuple[str, ...]:
     with promises.promise("its name and its observation are no options"):
         options = {field.name for field in dataclasses.fields(policy)} & {"name", "needs"}
         require(not options, f"annotate as ClassVar: {', '.join(sorted(options))}")
-    _check_scores(policy, promises)
+    if policy.content == "video":
+        policy = policy.for_tokens(VIDEO)
+    _check_scores(policy.for_model(tiny_llama()), promises)
     _check_memory(policy, promises)
     return promises.conclude()
 

@@ -59,6 +59,7 @@ CASES = {
     "a fraction above 1": f"{TINY} budgets=['fraction:1.5']",
     "a budget that is none": f"{TINY} budgets=[64]",
     "a match without a match": f"{TINY} budgets=['match:namm']",
+    "a policy for video on text": f"{TINY} policies=[full,infinipot_v] budgets=['tokens:64']",
     "heads that cannot share": f"{TINY} budgets=['pool:0.5'] storage=shared",
     "the same policy twice": f"{TINY} policies=[recency,recency]",
     "an interval of 0": f"{TINY} cells.text.interval=0",

@@ -125,12 +125,93 @@ def protected(seen: Seen, row: int, head: int) -> Tensor:
     return positions + seen.view.seen * (positions < max(1, round(limit * 0.1)))
 
 
+def expected_attention(seen: Seen, row: int, head: int) -> Tensor:
+    model, dim = tiny_llama().double(), 8
+
+    def rotations(first: int, count: int) -> Tensor:
+        cosine, sine = model.model.rotary_emb(
+            torch.zeros(1, 1, 1, dtype=torch.float64), torch.arange(first, first + count)[None]
+        )
+        half = torch.eye(dim // 2, dtype=torch.float64)
+        nothing = torch.zeros(dim // 2, dim // 2, dtype=torch.float64)
+        turn = torch.cat([torch.cat([nothing, -half], 1), torch.cat([half, nothing], 1)])
+        eye = torch.eye(dim, dtype=torch.float64)
+        found: Tensor = cosine[0, :, :, None] * eye + sine[0, :, :, None] * turn
+        return found
+
+    length = int(seen.view.lengths[row, head])
+    keys = seen.view.keys[row, head, :length].double()
+    sinks = seen.view.positions[row, head, :length] < 4
+    ahead = rotations(seen.view.seen, 512).mean(0)
+    total = torch.zeros(length, dtype=torch.float64)
+    for query_head in (2 * head, 2 * head + 1):
+        turned = seen.queries[row, query_head, 4:].double()
+        plain = (rotations(4, len(turned)).transpose(-1, -2) @ turned[..., None])[..., 0]
+        mean, centred = ahead @ plain.mean(0), plain - plain.mean(0)
+        covariance = ahead @ (centred.T @ centred / len(plain)) @ ahead.T
+        logits = keys @ mean / dim**0.5 + ((keys @ covariance) * keys).sum(-1) / (2 * dim)
+        total += logits.masked_fill(sinks, float("-inf")).softmax(0) / 2
+    norms: Tensor = seen.view.values[row, head, :length].double().norm(dim=-1)
+    return (total + 0.02) * norms
+
+
+def criticalkv(seen: Seen, row: int, head: int) -> Tensor:
+    """Over tova: the best half of the budget by its scores, then those times the L1 norm."""
+    base = tova(seen, row, head)
+    weight = tiny_llama().model.layers[1].self_attn.o_proj.weight.double()
+    values = seen.view.values[row, head, : len(base)].double()
+    norms = torch.zeros(len(base), dtype=torch.float64)
+    for query_head in (2 * head, 2 * head + 1):
+        norms += (values @ weight[:, 8 * query_head : 8 * query_head + 8].T).abs().sum(-1) / 2
+    scores = (base + 1e-4) * norms
+    highest = scores.max()
+    first = base.topk(min(len(base), int(seen.view.limits[row, head]) // 2)).indices  # type: ignore[index]
+    scores[first] = highest + 1
+    return scores
+
+
+def infinipot_v(seen: Seen, row: int, head: int) -> Tensor:
+    """Two tokens of text, frames of 16 patches, then text again."""
+    view, layer = seen.view, 1
+    length = int(view.lengths[row, head])
+    positions = view.positions[row, head, :length].tolist()
+    place = {p: divmod(p - 2, 16) for p in range(2, 130)}
+    keys = torch.nn.functional.normalize(view.keys[row, head, :length].double(), dim=-1)
+    frames = sum(1 for p in range(view.seen) if p in place and place[p][1] == 0)
+    oldest = frames - max(1, round(frames / 4))
+    norms = view.values[row, head, :length].double().norm(dim=-1)
+    norms = norms * torch.tensor([float(p in place) for p in positions])
+    width = (7, 5, 3, 1)[4 * layer // view.layers] // 2
+    pooled = torch.stack([norms[max(0, i - width) : i + width + 1].max() for i in range(length)])
+    scores, over_time = pooled / pooled.max(), {}
+    for i, position in enumerate(positions):
+        if position not in place:
+            scores[i] = 3 + position
+            continue
+        frame, patch = place[position]
+        same = [
+            float(keys[i] @ keys[j])
+            for j, other in enumerate(positions)
+            if other in place and place[other][0] >= oldest and place[other][1] == patch
+        ]
+        mean = sum(same) / len(same) if same else 0.0
+        over_time[i] = -mean if frame < oldest else 2 + position / 130
+    left = max(0, int(view.limits[row, head]) - sum(p not in place for p in positions))  # type: ignore[index]
+    for i in sorted(over_time, key=lambda i: -over_time[i])[: left // 2]:
+        scores[i] = 2
+    return scores
+
+
+FRAMES = tuple(divmod(p - 2, 16) if p >= 2 else None for p in range(130))
 CASES: dict[str, tuple[dict[str, Any], Callable[[Seen, int, int], Tensor]]] = {
     "snapkv": ({}, snapkv),
     "tova": ({}, tova),
     "keydiff": ({}, keydiff),
     "lagkv": ({"lag": 8}, lagkv),
     "protected": ({}, protected),
+    "expected_attention": ({}, expected_attention),
+    "criticalkv": ({"over": "tova"}, criticalkv),
+    "infinipot_v": ({"frames": FRAMES}, infinipot_v),
 }
 
 
@@ -214,6 +295,10 @@ def test_equal_bytes_give_a_policy_that_remembers_less_more_tokens() -> None:
         ("adakv", {"over": "snapvk"}, "Did you mean 'snapkv'"),
         ("adakv", {"budget": "threshold"}, "a fraction, tokens:N or match:POLICY"),
         ("pyramid", {"beta": 0.5}, "1 or more"),
+        ("expected_attention", {"epsilon": -1.0}, "0 or more"),
+        ("expected_attention", {"future": 0}, "future of 1 or more"),
+        ("criticalkv", {"first": 1.5}, "0 to 1"),
+        ("infinipot_v", {"newest": 0.0}, "above 0"),
     ],
 )
 def test_wrong_options_are_refused_with_what_is_right(

@@ -1,0 +1,65 @@
+"""Every policy runs in an experiment on text, video and control, and keeps what its budget says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from namm_mm.experiment import run
+from namm_mm.experiment.reading import from_mapping
+
+CELLS: dict[str, dict[str, Any]] = {
+    "text": {
+        "adapter": {"name": "text", "model": "text", "dtype": "float32", "device": "cpu"},
+        "task": {"name": "long_text", "words": 120, "families": ["passkey"]},
+        "interval": 32,
+    },
+    "video": {
+        "adapter": {"name": "llava_video", "model": "video", "frames": 8, "dtype": "float32"},
+        "task": {"name": "video_qa", "families": ["shown"], "cache": "rendered"},
+        "interval": 16,
+    },
+    "control": {
+        "adapter": {"name": "decision_transformer", "model": "control"},
+        "task": {"name": "offline_rl", "environment": "Hopper-v5", "max_steps": 12},
+        "interval": 12,
+    },
+}
+EVERYWHERE = [
+    "h2o",
+    "l2",
+    "snapkv",
+    "tova",
+    "expected_attention",
+    "keydiff",
+    {"name": "criticalkv", "over": "tova"},
+    {"name": "adakv", "over": "criticalkv"},
+]
+
+
+def test_every_policy_runs_on_every_modality(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny)
+    cells = {
+        name: {
+            **cell,
+            "policies": ["full", *EVERYWHERE, *(["infinipot_v"] if name == "video" else [])],
+            "budgets": ["fraction:0.5"],
+            "storage": "per_head",
+            "limit": 1,
+        }
+        for name, cell in CELLS.items()
+    }
+    settings = from_mapping({"name": "all", "cells": cells, "wandb": "disabled"})
+    records = run(settings, folder=tmp_path / "run").records
+    assert [record.error for record in records if record.error] == []
+    for name, cell in CELLS.items():
+        found = [r for r in records if r.adapter == cell["adapter"]["name"]]
+        assert len(found) == 1 + len(EVERYWHERE) + (name == "video")
+        for record in found:
+            assert record.memory is not None
+            if record.policy not in ("full", "l2"):  # l2 keeps two layers, all that there are
+                assert record.memory.tokens_final < record.memory.seen
