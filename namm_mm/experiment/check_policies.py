@@ -10,7 +10,8 @@ from namm_mm.adapters.base import ActingAdapter, Adapter, AnsweringAdapter
 from namm_mm.errors import NammError, UsageError, message
 from namm_mm.experiment.settings import OWN_BUDGET, CellSettings, PolicySettings
 from namm_mm.policies import budgets, create
-from namm_mm.policies.base import KeepAll, Policy, Threshold
+from namm_mm.policies.base import Budget, KeepAll, Policy, Threshold
+from namm_mm.policies.head_table import MAKE
 from namm_mm.registry.registry import build
 
 
@@ -60,6 +61,11 @@ def content_problem(policy: Policy, adapter: Adapter) -> str:
     )
 
 
+def _model(cell: CellSettings) -> str:
+    adapter = _adapter(cell)
+    return "another adapter's model" if adapter is None else adapter.model_name
+
+
 def _adapter(cell: CellSettings) -> Adapter | None:
     try:
         return build(ADAPTERS, cell.adapter.name, cell.adapter.options)
@@ -96,46 +102,50 @@ def _budget(cell: CellSettings, settings: PolicySettings, policy: Policy) -> Ite
     words = settings.budget
     if words == OWN_BUDGET:
         return
-    key = f"budget of {settings.name!r}"
-    if isinstance(policy.selection, KeepAll) and words != policy.selection.describe():
-        yield at(
-            cell,
-            key,
-            message(
+    if budgets.matched_policy(words) is not None and not isinstance(policy.selection, KeepAll):
+        yield from _match(cell, settings)
+        return
+    for wrong in _size(cell, words, policy):
+        yield at(cell, f"budget of {settings.name!r}", wrong)
+
+
+def _size(cell: CellSettings, words: str, policy: Policy) -> Iterator[str]:
+    """Yield what is wrong with a budget that matches no other policy."""
+    if isinstance(policy.selection, KeepAll):
+        if words != policy.selection.describe():
+            yield message(
                 "this policy keeps every token",
                 given=words,
                 expected="no budget, or another policy",
-            ),
+            )
+        return
+    try:
+        selection = dataclasses.replace(policy, budget=budgets.parse(words)).selection
+    except NammError as error:
+        yield str(error)
+        return
+    if words.startswith("threshold") and not isinstance(policy.selection, Threshold):
+        yield message(
+            "the scores of this policy have no threshold",
+            given=words,
+            expected="a size: tokens:64, fraction:0.25",
         )
-    elif budgets.matched_policy(words) is not None:
-        yield from _match(cell, settings)
-    else:
-        try:
-            dataclasses.replace(policy, budget=budgets.parse(words))
-        except NammError as error:
-            yield at(cell, key, str(error))
-            return
-        if words.startswith("threshold") and not isinstance(policy.selection, Threshold):
-            yield at(
-                cell,
-                key,
-                message(
-                    "the scores of this policy have no threshold",
-                    given=words,
-                    expected="a size: tokens:64, fraction:0.25",
-                ),
-            )
-        if words.startswith("pool:") and cell.storage != "per_head":
-            yield at(
-                cell,
-                key,
-                message(
-                    "heads cannot share a budget where all keep the same number",
-                    given=f"{words} with storage {cell.storage}",
-                    expected="storage per_head",
-                    then="Set storage=per_head, or take fraction:F.",
-                ),
-            )
+    if not isinstance(selection, Budget) or not words.startswith(("pool:", "heads:")):
+        return
+    if selection.table is not None and selection.table.model not in ("", model := _model(cell)):
+        yield message(
+            "the table of heads was made on another model",
+            given=f"{words}, made on {selection.table.model}",
+            expected=f"one made on {model}",
+            then=MAKE,
+        )
+    if cell.storage != "per_head":
+        yield message(
+            "heads cannot have sizes of their own where all keep the same number",
+            given=f"{words} with storage {cell.storage}",
+            expected="storage per_head",
+            then="Set storage=per_head, or take fraction:F.",
+        )
 
 
 def _match(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:

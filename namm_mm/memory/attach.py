@@ -154,10 +154,9 @@ def attach(
     if wrong := preferences.mismatch(policy, interval, storage):
         warnings.warn(wrong, NammWarning, stacklevel=2)
     config = carriers.decoder_config(model, policy)
-    policy = policy.for_model(model)
     observation = None if policy.needs is None else policy.needs.for_model(model)
     how = (storage == "per_head", protocol == "streaming", watcher, observation)
-    rules = Rules(policy, interval, *how)
+    rules = Rules(policy.for_model(model), interval, *how)
     return _attached(model, config, Memory(config.num_hidden_layers, rules))
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from namm_mm.errors import UnsupportedError, UsageError, message
-from namm_mm.policies.base import Policy
+from namm_mm.policies.base import Budget, Policy
 
 SERVED_LAYERS = {"full_attention", "sliding_attention"}
 
@@ -25,8 +25,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def check_residual(policy: Policy, config: Any) -> None:
-    """Raise `UsageError` where the feature maps of the policy's residual do not fit the model."""
+def check_made_for(policy: Policy, config: Any) -> None:
+    """Raise `UsageError` where feature maps or a table of heads were made for another model."""
+    plain = config.to_dict()
+    heads = int(config.num_attention_heads)
+    kv_heads = int(plain.get("num_key_value_heads") or heads)
+    selection = policy.selection
+    if isinstance(selection, Budget) and selection.table is not None:
+        selection.table.check_model(int(config.num_hidden_layers), kv_heads)
     maps = policy.residual
     if maps is None:
         return
@@ -39,13 +45,8 @@ def check_residual(policy: Policy, config: Any) -> None:
                 then="Train maps for this model: `namm-mm build less model=NAME`.",
             )
         )
-    plain = config.to_dict()
-    heads = int(config.num_attention_heads)
-    maps.check_model(
-        heads,
-        int(plain.get("num_key_value_heads") or heads),
-        int(plain.get("head_dim") or config.hidden_size // heads),
-    )
+    width = int(plain.get("head_dim") or config.hidden_size // heads)
+    maps.check_model(heads, kv_heads, width)
 
 
 def decoder_config(model: nn.Module, policy: Policy) -> Any:
@@ -77,5 +78,5 @@ def decoder_config(model: nn.Module, policy: Policy) -> Any:
                 expected="layers of full or sliding attention",
             )
         )
-    check_residual(policy, config)
+    check_made_for(policy, config)
     return config

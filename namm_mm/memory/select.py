@@ -70,10 +70,10 @@ def _check(scores: Tensor, view: LayerView, selection: Selection, *, per_head: b
             f"{scores.numel()} scores, expected finite numbers. Check its checkpoint and the "
             "model's dtype."
         )
-    if isinstance(selection, Budget) and selection.pooled and not per_head:
+    if isinstance(selection, Budget) and selection.uneven and not per_head:
         raise UsageError(
             message(
-                "heads cannot share a budget where all keep the same number",
+                "heads cannot have sizes of their own where all keep the same number",
                 given=selection.describe(),
                 expected="storage=per_head",
                 then="Set storage=per_head, or take fraction:F.",
@@ -112,6 +112,9 @@ def limits(
             for row in (rows if rows is not None else range(view.lengths.shape[0]))
         ]
         return torch.stack(matched).to(view.lengths)
+    if selection.table is not None:
+        sizes = torch.tensor(selection.table.sizes(view.layer, view.seen))
+        return sizes.to(view.lengths).expand_as(view.lengths)
     if view.layer < selection.whole_layers:
         return torch.full_like(view.lengths, view.seen)
     size = selection.tokens if selection.tokens is not None else selection.size(view.seen)

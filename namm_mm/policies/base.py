@@ -125,7 +125,8 @@ class Policy(ABC):
     @property
     def storage(self) -> str | None:
         """The storage that the policy was made for; None where any will do."""
-        return "per_head" if isinstance(self.selection, Budget) and self.selection.pooled else None
+        selection = self.selection
+        return "per_head" if isinstance(selection, Budget) and selection.uneven else None
 
     @property
     def selection(self) -> Selection:

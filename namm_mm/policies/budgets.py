@@ -9,6 +9,8 @@ Configurations and records hold the words. In Python a number is a fraction: ``H
 ``fraction:0.25``       this part of the tokens that were seen; ``0.25`` alone is the same
 ``pool:0.25``           this part in each layer, the best tokens of all its heads together
 ``fraction:0.1:60``     as ``fraction:0.1``, and 60 tokens in any case; ``pool:0.1:60`` likewise
+``heads:FILE``          for each layer and head its part of the tokens that were seen, of a table:
+                        a bundled name, or a file of ``namm-mm build head-table``
 ``match:namm``          as many tokens, at every update and in every layer, as that run kept,
                         the same for all heads of a layer
 ``match_heads:namm``    as many in every layer and head
@@ -25,8 +27,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from namm_mm.errors import UsageError, message
+from namm_mm.policies.head_table import HeadTable, load_table
 from namm_mm.records import Trace
 
 
@@ -64,7 +68,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Budget:
-    """Keep the best tokens up to a size; exactly one of `tokens`, `fraction`, `trace` is set.
+    """Keep the best tokens up to a size; one of `tokens`, `fraction`, `trace`, `table` is set.
 
     Attributes
     ----------
@@ -82,7 +86,7 @@ class Budget:
         Sizes that another run really used on this sample, per update, layer and head (``match``);
         one trace, or one for each row of the batch.
     matched
-        The words that asked for it, for the record: ``match:namm``.
+        The words that asked for a trace or a table, for the record: ``match:namm``.
     bytewise
         With `trace`: the sizes are of equal bytes, not of equal tokens (``match_bytes``).
     floor
@@ -90,6 +94,8 @@ class Budget:
     beta
         The lowest layers get more and the highest a `beta`-th of the mean; None is equal layers
         (PyramidKV, arXiv 2406.02069).
+    table
+        A part of the tokens that were seen for each layer and head (``heads:FILE``).
     whole_layers
         With `tokens` or `fraction`: so many of the lowest layers keep every token.
     """
@@ -104,15 +110,17 @@ class Budget:
     floor: float = 0.0
     beta: float | None = None
     whole_layers: int = 0
+    table: HeadTable | None = None
 
     def __post_init__(self) -> None:
-        given = [v for v in (self.tokens, self.fraction, self.trace) if v is not None]
+        sizes = (self.tokens, self.fraction, self.trace, self.table)
+        given = [size for size in sizes if size is not None]
         if len(given) != 1:
             raise UsageError(
                 message(
                     "wrong budget",
                     given={"tokens": self.tokens, "fraction": self.fraction, "trace": self.trace},
-                    expected="exactly one of tokens, fraction and trace",
+                    expected="exactly one of tokens, fraction, trace and table",
                 )
             )
         if self.tokens is not None and self.tokens < 1:
@@ -133,6 +141,11 @@ class Budget:
                 message("no trace for this row", given=row, expected="one trace for each row")
             )
         return self.trace[row]
+
+    @property
+    def uneven(self) -> bool:
+        """Whether heads of one layer get sizes of their own, which needs storage per head."""
+        return self.pooled or self.table is not None
 
     def size(self, seen: int) -> int:
         """Tokens for each head under a `fraction`, after `seen` tokens."""
@@ -163,6 +176,7 @@ KINDS = (
     "tokens:N",
     "fraction:F[:N]",
     "pool:F[:N]",
+    "heads:FILE",
     "match:POLICY",
     "match_heads:POLICY",
     "match_total:POLICY",
@@ -212,6 +226,8 @@ def parse(words: str, traces: Traces | None = None) -> Selection:
             return Threshold(int(rest) if colon else None)
         if kind == "tokens":
             return Budget(tokens=int(rest))
+        if kind == "heads" and rest:
+            return Budget(table=load_table(rest), matched=f"heads:{PurePath(rest).stem}")
         if kind in ("fraction", "pool"):
             part, floor, least = rest.partition(":")
             return Budget(
