@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from namm_mm.errors import RunError, UnsupportedError
 from namm_mm.experiment.cell import Cell, Result, Stopwatch
+from namm_mm.experiment.telling import told
 from namm_mm.experiment.watching import keep, watched
 from namm_mm.records import Inputs, Media, Record, Sample, Trace
 from namm_mm.runs.history import Recorder
@@ -68,7 +69,7 @@ def _answer(
 ) -> Record:
     (adapter, task), sample, watch = cell.answering(), inputs.sample, Stopwatch()
     try:
-        policy = cell.policy(settings, traces).for_tokens(inputs.token_types)
+        policy = told(adapter, inputs, cell.policy(settings, traces))
         with cell.attach(policy, recorder) as memory:
             answer = adapter.answer(inputs, memory)
         score = task.score(sample, answer)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from namm_mm.experiment.kept import kept_fractions
+from namm_mm.experiment.telling import told
 from namm_mm.memory import attach
 from namm_mm.policies import Policy, create
 from namm_mm.policies.base import Budget
@@ -88,8 +89,8 @@ def ask(
             if found:
                 matched = Budget(trace=trace, matched=f"match:{policy.name}")
                 chosen = create(name) if name == "full" else create(name, budget=matched)
-            chosen = chosen.for_tokens(inputs.token_types)
             start = time.perf_counter()
+            chosen = told(adapter, inputs, chosen)
             with attach(
                 adapter.backbone, chosen, interval=interval, storage=policy.storage
             ) as memory:

@@ -186,19 +186,10 @@ class Cell:
 
     def failed(self, sample: Sample, settings: PolicySettings, error: Exception) -> Record:
         """Return the record of a sample that could not be scored, with one line that says why."""
-        budget = self.budget_words(settings)
+        policy, budget = labels(settings)
         what = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
-        blank = self._record(sample, settings.name, budget)
+        blank = self._record(sample, policy, budget)
         return dataclasses.replace(blank, error=" ".join(what.split()))
-
-    def budget_words(self, settings: PolicySettings) -> str:
-        """Return the words for the budget that the record of a scored sample has."""
-        if budgets.matched_policy(settings.budget) is not None:
-            return settings.budget
-        own = create(settings.name, **settings.options).selection
-        if settings.budget == OWN_BUDGET:
-            return own.describe()
-        return budgets.parse(settings.budget).describe()
 
     def _record(self, sample: Sample, policy: str, budget: str) -> Record:
         """Return a record of what is run, without a result."""
@@ -220,6 +211,19 @@ class Cell:
             details=dict(self.adapter.facts),
             provenance=self.provenance,
         )
+
+
+def labels(settings: PolicySettings) -> tuple[str, str]:
+    """Return the policy and the budget that records of these settings name.
+
+    A policy on top of another names both, and may spend its budget in a way of its own.
+    """
+    policy = create(settings.name, **settings.options)
+    if budgets.matched_policy(settings.budget) is not None:
+        return policy.name, settings.budget
+    if settings.budget != OWN_BUDGET:
+        policy = dataclasses.replace(policy, budget=budgets.parse(settings.budget))
+    return policy.name, policy.selection.describe()
 
 
 def asked(sample: Sample) -> Asked:

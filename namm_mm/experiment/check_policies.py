@@ -12,17 +12,26 @@ from namm_mm.experiment.settings import OWN_BUDGET, CellSettings, PolicySettings
 from namm_mm.policies import budgets, create
 from namm_mm.policies.base import Budget, KeepAll, Policy, Threshold
 from namm_mm.policies.head_table import MAKE
+from namm_mm.records.shape import TEXT
 from namm_mm.registry.registry import build
 
 
 def policy_problems(cell: CellSettings) -> Iterator[str]:
     """Yield what is wrong with the policies of a cell and with their budgets."""
-    runs = [(policy.name, policy.budget) for policy in cell.policies]
+    runs = [(_label(policy), policy.budget) for policy in cell.policies]
     for name, budget in {run for run in runs if runs.count(run) > 1}:
         yield at(cell, "policies", f"{name!r} with budget {budget!r} is listed twice.")
     for policy in cell.policies:
         if policy.name:
             yield from _policy(cell, policy)
+
+
+def _label(settings: PolicySettings) -> str:
+    """The policy as records name it."""
+    try:
+        return create(settings.name, **settings.options).name
+    except NammError:  # said with the policy itself
+        return settings.name
 
 
 def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
@@ -51,12 +60,14 @@ def content_problem(policy: Policy, adapter: Adapter) -> str:
     if content is None:
         return ""
     reads = adapter.reads or {content}
-    if isinstance(adapter, AnsweringAdapter) and content in reads:
+    fits = reads == {TEXT} if content == TEXT else content in reads
+    if isinstance(adapter, AnsweringAdapter) and fits:
         return ""
+    example = "text alone, such as text" if content == TEXT else f"{content}, such as llava_video"
     return message(
-        f"{policy.name!r} scores the tokens of a {content}",
+        f"{policy.name!r} is for {content}",
         given=type(adapter).__name__,
-        expected=f"an adapter that reads a {content}, such as llava_video",
+        expected=f"an adapter that reads {example}",
         then="Here, expected_attention, keydiff and snapkv run.",
     )
 

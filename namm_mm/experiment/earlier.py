@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from namm_mm.errors import UsageError, message
-from namm_mm.experiment.cell import Cell
-from namm_mm.experiment.settings import ExperimentSettings, PolicySettings
+from namm_mm.experiment.cell import Cell, labels
+from namm_mm.experiment.settings import ExperimentSettings
 from namm_mm.experiment.shards import changed_settings, describe
 from namm_mm.policies import budgets
 from namm_mm.records import Record, Sample
@@ -78,9 +78,10 @@ class Earlier:
         there = self._there[cell.settings.name, cell.seed] = set()
         missing: dict[tuple[str, str], list[Sample]] = {}
         for settings in cell.runs:
-            lacking = missing[settings.name, settings.budget] = []
+            names = labels(settings)
+            lacking = missing[names] = []
             for sample in samples:
-                key = self._key(cell, settings, sample)
+                key = self._key(cell, names, sample)
                 if self._left[key]:
                     self._left[key] -= 1
                     there.add(key)
@@ -89,21 +90,21 @@ class Earlier:
         if not is_acting(cell.task):
             open_samples = {sample.id for found in missing.values() for sample in found}
             return cell, tuple(sample for sample in samples if sample.id in open_samples)
-        needed = [policy for policy in cell.runs if missing[policy.name, policy.budget]]
+        needed = [policy for policy in cell.runs if missing[labels(policy)]]
         followed = {budgets.matched_policy(policy.budget) for policy in needed}
         policies = tuple(p for p in cell.settings.policies if p in needed or p.name in followed)
         fewer = dataclasses.replace(cell.settings, policies=policies)
         return dataclasses.replace(cell, settings=fewer), tuple(samples) if needed else ()
 
     @staticmethod
-    def _key(cell: Cell, settings: PolicySettings, sample: Sample) -> Key:
+    def _key(cell: Cell, names: tuple[str, str], sample: Sample) -> Key:
         return Key(
             adapter=cell.settings.adapter.name,
             model=cell.adapter.model_name,
             task=cell.settings.task.name,
             dataset=cell.dataset,
-            policy=settings.name,
-            budget=cell.budget_words(settings),
+            policy=names[0],
+            budget=names[1],
             storage=cell.settings.storage,
             protocol=cell.settings.protocol,
             interval=cell.settings.interval,

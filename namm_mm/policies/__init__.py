@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from namm_mm.policies.h2o import H2O, H2O16
     from namm_mm.policies.infinipot_v import InfiniPotV
     from namm_mm.policies.keydiff import KeyDiff
+    from namm_mm.policies.kvzip import KVzip
     from namm_mm.policies.l2 import L2, L2All
     from namm_mm.policies.lagkv import LagKV
     from namm_mm.policies.less import Less
@@ -59,6 +60,7 @@ __all__ = [
     "ExpectedAttention",
     "Full",
     "InfiniPotV",
+    "KVzip",
     "KeepAll",
     "KeyDiff",
     "L2All",

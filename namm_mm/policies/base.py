@@ -113,6 +113,11 @@ class Policy(ABC):
         return None
 
     @property
+    def repeats(self) -> bool:
+        """Whether it must see the model repeat its prompt first: a bound, no streaming policy."""
+        return False
+
+    @property
     def numbers_per_token(self) -> int:
         """How many float32 numbers the memory holds for it beside each cached token and head."""
         return 0 if self.needs is None else self.needs.numbers_per_token
@@ -161,6 +166,10 @@ class Policy(ABC):
         UsageError
             They are not of its `content`.
         """
+        return self
+
+    def for_repetition(self, scores: Sequence[Tensor]) -> Self:
+        """Return the policy with what a repetition of the prompt showed; itself by default."""
         return self
 
     @abstractmethod

@@ -26,6 +26,7 @@ BUILTIN = {
     "tova": "namm_mm.policies.tova:Tova",
     "expected_attention": "namm_mm.policies.expected_attention:ExpectedAttention",
     "keydiff": "namm_mm.policies.keydiff:KeyDiff",
+    "kvzip": "namm_mm.policies.kvzip:KVzip",
     "lagkv": "namm_mm.policies.lagkv:LagKV",
     "infinipot_v": "namm_mm.policies.infinipot_v:InfiniPotV",
     "protected": "namm_mm.policies.protected:Protected",

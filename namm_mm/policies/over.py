@@ -79,6 +79,15 @@ class Over(Policy):
         return replace(self, over=self.below.for_tokens(token_types))
 
     @property
+    def repeats(self) -> bool:
+        """Whether the policy below must see the model repeat its prompt."""
+        return self.below.repeats
+
+    def for_repetition(self, scores: Sequence[Tensor]) -> Self:
+        """Return the policy on top of the one below with what a repetition showed."""
+        return replace(self, over=self.below.for_repetition(scores))
+
+    @property
     def interval(self) -> int | None:
         """The interval of the policy below."""
         return self.below.interval

@@ -63,6 +63,8 @@ def check_policy(policy: Policy) -> tuple[str, ...]:
         require(not options, f"annotate as ClassVar: {', '.join(sorted(options))}")
     if policy.content == "video":
         policy = policy.for_tokens(VIDEO)
+    if policy.repeats:
+        policy = policy.for_repetition([torch.rand(HEADS, PROMPT) for _ in range(2)])
     _check_scores(policy.for_model(tiny_llama()), promises)
     _check_memory(policy, promises)
     return promises.conclude()

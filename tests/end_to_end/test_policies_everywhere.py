@@ -63,3 +63,16 @@ def test_every_policy_runs_on_every_modality(
             assert record.memory is not None
             if record.policy not in ("full", "l2"):  # l2 keeps two layers, all that there are
                 assert record.memory.tokens_final < record.memory.seen
+
+
+def test_a_run_with_a_policy_on_top_of_another_is_not_run_again(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records name both policies, and so does what is looked up; failed ones too."""
+    monkeypatch.chdir(tiny)
+    over = [{"name": "adakv", "over": below} for below in ("tova", "keydiff")]
+    cell = {**CELLS["text"], "policies": over, "budgets": ["fraction:0.5"], "limit": 1}
+    settings = from_mapping({"name": "two", "cells": {"text": cell}, "wandb": "disabled"})
+    first = run(settings, folder=tmp_path / "run").records
+    assert [r.policy for r in first] == ["adakv(tova)", "adakv(keydiff)"]
+    assert run(settings, folder=tmp_path / "run").records == first
