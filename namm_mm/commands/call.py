@@ -12,12 +12,16 @@ from namm_mm.errors import UsageError, message
 COMMON = ("debug", "help")
 """Options of every verb, which the command line takes for itself."""
 
+SHORT: Mapping[str, str] = {"-m": "--multirun", "-c": "--cfg", "-i": "--info"}
+"""Short options of Hydra's command line."""
+
+COMPOSED = "`transfer`, `evaluate` and `evolve` have it: they compose a configuration."
+
 HYDRA_OPTIONS: Mapping[str, str] = {
-    "multirun": "Give several values to one run: seeds=[0,1,2], policies=[full,namm], "
-    "budgets=[tokens:64,tokens:128]; or call the command once for each value.",
-    "cfg": "`--show` prints the resolved configuration.",
-    "info": "`--show` prints the resolved configuration.",
-    "resolve": "`--show` prints the resolved configuration.",
+    "multirun": "`transfer` and `evaluate` sweep. For others: one command for each value.",
+    "cfg": COMPOSED,
+    "info": COMPOSED,
+    "resolve": "`--cfg job` prints resolved values in any case.",
     "config-dir": "`--configs FOLDER` searches a folder of your own configurations.",
     "config-path": "`--configs FOLDER` searches a folder of your own configurations.",
     "config-name": "Choose a configuration with experiment=NAME.",
@@ -71,8 +75,7 @@ def read_call(given: Sequence[str], known: Mapping[str, bool]) -> Call:
     options: dict[str, str] = {}
     rest = iter(given)
     for word in rest:
-        if word == "-m":
-            _refuse_option("--multirun", known)
+        word = SHORT.get(word, word)
         if not word.startswith("--"):
             words.append(word)
             continue
@@ -103,7 +106,7 @@ def _refuse_option(word: str, known: Mapping[str, bool]) -> NoReturn:
     instead = HYDRA_OPTIONS.get(name, "")
     raise UsageError(
         message(
-            "an option of Hydra that no verb has" if instead else "unknown option",
+            "an option of Hydra that this verb does not have" if instead else "unknown option",
             given=word,
             expected="a known option, or KEY=VALUE" if known else "KEY=VALUE",
             valid=() if instead else [f"--{option}" for option in (*known, *COMMON)],

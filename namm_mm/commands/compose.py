@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from namm_mm.commands import cells
+from namm_mm.commands import cells, shorthand, sweeps
 from namm_mm.commands.overrides import (
     Override,
     hydra_words,
@@ -59,7 +59,9 @@ def compose(name: str, words: Sequence[str], folder: Path | None = None) -> dict
                 expected="a folder laid out like configs/: experiment/NAME.yaml and so on",
             )
         )
-    overrides = read_overrides(words)
+    given = read_overrides(words)
+    sweeps.refuse_several(given)
+    overrides = shorthand.in_full(name, given)
     _refuse_other_groups(name, overrides, folder)
     if name != "transfer":
         return _composed(name, overrides, folder)
@@ -70,7 +72,7 @@ def compose(name: str, words: Sequence[str], folder: Path | None = None) -> dict
         before = _composed(name, others, folder)
     if chosen is not None:
         config = cells.choose(config, chosen, overrides)
-    return cells.reach(config, overrides, before)
+    return cells.reach(shorthand.with_matched(config, given), overrides, before)
 
 
 def _refuse_other_groups(name: str, overrides: Sequence[Override], folder: Path | None) -> None:
@@ -97,9 +99,7 @@ def _composed(name: str, overrides: Sequence[Override], folder: Path | None) -> 
     from omegaconf.errors import OmegaConfBaseException
 
     known = groups(folder)
-    words = hydra_words(overrides, known)
-    if folder is not None:
-        words.append(f"hydra.searchpath=[file://{folder.resolve()}]")
+    words = asked_of_hydra(overrides, folder)
     try:
         with initialize_config_module(CONFIGS, version_base="1.3"):
             config = hydra_compose(name, overrides=words)
@@ -111,6 +111,12 @@ def _composed(name: str, overrides: Sequence[Override], folder: Path | None) -> 
         _refuse(error, name)
     refuse_misspelled_groups(overrides, _keys(name), {g: known[g] for g in TAKES[name]})
     return _tracker({str(key): value for key, value in plain.items()})
+
+
+def asked_of_hydra(overrides: Sequence[Override], folder: Path | None) -> list[str]:
+    """Word overrides as Hydra takes them, a user's folder included."""
+    words = hydra_words(overrides, groups(folder))
+    return words if folder is None else [*words, f"hydra.searchpath=[file://{folder.resolve()}]"]
 
 
 def _keys(name: str) -> set[str]:

@@ -4,6 +4,7 @@
   namm-mm evaluate adapter=llava_video task=video_qa policy=h2o budget=tokens:128
   namm-mm evaluate policy=namm budget=fraction:0.3  the NAMM keeps 30 % of the tokens
   namm-mm evaluate policy=full limit=8 task.words=600
+  namm-mm evaluate --multirun policy=h2o,snapkv budget=0.1,0.25     four runs, one report
   namm-mm evaluate interval=64 storage=shared       by default those of the policy
 
 Budgets: tokens:64, fraction:0.25, pool:0.25 (storage=per_head), threshold (the NAMM), and own, the
@@ -13,6 +14,9 @@ same samples: `namm-mm transfer` runs them together.
 Options:
   --configs FOLDER   search a folder of your own configurations too
   --show             print the resolved configuration and its hash, and stop
+  --cfg job          print the composed configuration, before it is checked, and stop
+  --info defaults-tree   print the files that it is composed of, and stop
+  --multirun         one run for each combination of KEY=A,B; one W&B group, one report over all
   --plan             print what would run: downloads, memory, time; nothing is fetched
   --gpu NAME         plan for another device: h100, a100, l4, rtx4090 ..., or several: h100x4
   --json             the plan as JSON
@@ -20,22 +24,34 @@ Options:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from namm_mm.commands.compose import compose
+from namm_mm.commands.inspecting import INSPECT_OPTIONS, inspected
+from namm_mm.commands.multirun import run_sweep
 from namm_mm.commands.planning import PLAN_OPTIONS, print_plan
 from namm_mm.commands.running import run_and_report
 from namm_mm.experiment.reading import from_evaluation
+from namm_mm.experiment.settings import ExperimentSettings
 
 if TYPE_CHECKING:
     from namm_mm.commands.call import Call
 
-OPTIONS = {"configs": True, "show": False, **PLAN_OPTIONS}
+OPTIONS = {"configs": True, "show": False, "multirun": False, **INSPECT_OPTIONS, **PLAN_OPTIONS}
 
 
 def main(call: Call) -> int:
     """Run the verb and return its exit code."""
-    settings = from_evaluation(compose("evaluate", call.words, call.configs))
+
+    def read(words: Sequence[str]) -> ExperimentSettings:
+        return from_evaluation(compose("evaluate", words, call.configs))
+
+    if "multirun" in call.options:
+        return run_sweep(call, read, "eval")
+    if inspected("evaluate", call):
+        return 0
+    settings = read(call.words)
     if "plan" in call.options:
         return print_plan(settings, call.options)
     return run_and_report(settings, "eval", show="show" in call.options)

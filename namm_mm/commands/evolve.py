@@ -10,6 +10,8 @@
 Options:
   --configs FOLDER   search a folder of your own configurations too
   --show             print the resolved configuration and its hash, and stop
+  --cfg job          print the composed configuration, before it is checked, and stop
+  --info defaults-tree   print the files that it is composed of, and stop
   --anyway           go on with a run although settings were changed
 
 A run may be killed at any moment: the same command goes on, and no evaluation is done twice. Its
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from namm_mm.commands.compose import compose
+from namm_mm.commands.inspecting import INSPECT_OPTIONS, inspected
 from namm_mm.commands.running import print_settings
 from namm_mm.console.progress import showing
 from namm_mm.evolution.loop import run
@@ -33,11 +36,13 @@ from namm_mm.runs.folder import new_folder
 if TYPE_CHECKING:
     from namm_mm.commands.call import Call
 
-OPTIONS = {"configs": True, "show": False, "anyway": False}
+OPTIONS = {"configs": True, "show": False, "anyway": False, **INSPECT_OPTIONS}
 
 
 def main(call: Call) -> int:
     """Run the verb and return its exit code."""
+    if inspected("evolve", call):
+        return 0
     settings = from_mapping(compose("evolve", call.words, call.configs))
     if "show" in call.options:
         print_settings(settings)

@@ -16,6 +16,22 @@ from namm_mm.tasks import TASKS
 REGISTRIES: Mapping[str, Registry[Any]] = {"adapter": ADAPTERS, "task": TASKS, "policy": POLICIES}
 """Groups whose options are components: one that a package registers needs no file here."""
 
+OF_HYDRA: Mapping[str, str] = {
+    "hydra.run": "The run folder is set with `folder=FOLDER`, its parent with `output=FOLDER`.",
+    "hydra.sweep": "`folder=FOLDER --multirun` sets the folder of a sweep; a run in it is named "
+    "after its values.",
+    "hydra.sweeper": "`--multirun KEY=A,B` runs every combination of values.",
+    "hydra.launcher": "`execution=ray` runs samples in workers, here or on a cluster.",
+    "hydra.searchpath": "`--configs FOLDER` searches a folder of your own configurations.",
+    "hydra.job": "Runs stay in the working directory; `name=NAME` names the experiment, and "
+    "`output=FOLDER` says where its folders go.",
+    "hydra.mode": "`--multirun KEY=A,B` runs every combination of values.",
+    "hydra.verbose": "`--debug` shows tracebacks.",
+    "hydra.job_logging": "`--debug` shows tracebacks; a run keeps what it says in its folder.",
+    "hydra.output_subdir": "The run folder holds config.yaml and run.json.",
+}
+"""Settings of Hydra itself, none of which has an effect here, and what takes their place."""
+
 Groups = Mapping[str, Sequence[str]]
 """Each configuration group with its options."""
 
@@ -172,7 +188,10 @@ def _read(word: str) -> Override:
                 "settings of Hydra itself have no effect here",
                 given=word,
                 expected="a key of the configuration",
-                then="The run folder is set with `folder=FOLDER`, its parent with `output=FOLDER`.",
+                then=OF_HYDRA.get(
+                    ".".join(bare.replace("/", ".").split(".")[:2]),
+                    "Hydra composes the configuration and does not run it.",
+                ),
             )
         )
     return override

@@ -3,9 +3,10 @@
   namm-mm report runs/pocket/20260101-120000
   namm-mm report RUN RUN --output comparison.html
   namm-mm report RUN --kind markdown
+  namm-mm report SWEEP                    all runs of a sweep (--multirun)
 
 Options:
-  --output FILE    where to write; by default report.html (or .md) in the last run folder
+  --output FILE    where to write; by default report.html (or .md) in the last folder given
   --kind KIND      html (one file, works with no network), markdown, or wandb: a W&B report, which
                    needs a login and synced runs
   --merge FOLDER   first join the parts (shard=1/4 ...) of one run into a run folder of its own
@@ -25,6 +26,7 @@ from namm_mm.experiment.merging import merge, tables
 from namm_mm.results.compared_runs import told
 from namm_mm.results.rows import result_rows
 from namm_mm.runs.load import load_runs
+from namm_mm.runs.sweep import runs_of
 
 if TYPE_CHECKING:
     from namm_mm.commands.call import Call
@@ -49,15 +51,14 @@ def main(call: Call) -> int:
         whole = Path(call.options["merge"]).expanduser()
         benchmarks = list(tables(whole, merge(folders, whole)))
         folders = [whole]
-    output = call.options.get("output")
+    output = _output(call, folders)
+    folders = [run for folder in folders for run in runs_of(folder)]
     kind = call.options.get("kind", "html")
     runs = load_runs(folders)
     records = [record for run in runs for record in run.records]
     rows = result_rows(records)
     made = (
-        report.publish(folders)
-        if kind == "wandb"
-        else report.write(runs, Path(output).expanduser() if output else None, kind, rows=rows)
+        report.publish(folders) if kind == "wandb" else report.write(runs, output, kind, rows=rows)
     )
     out = table_console()
     if "by-family" in call.options:
@@ -67,3 +68,12 @@ def main(call: Call) -> int:
         out.print(line, soft_wrap=True, markup=False, highlight=False)
     out.print(f"report: {made}", soft_wrap=True, markup=False)
     return 0
+
+
+def _output(call: Call, folders: list[Path]) -> Path | None:
+    """The file that is asked for; of a sweep it lies in the folder of the sweep."""
+    if "output" in call.options:
+        return Path(call.options["output"]).expanduser()
+    suffix = report.SUFFIXES.get(call.options.get("kind", "html"))
+    one_run = runs_of(folders[-1]) == [folders[-1]]
+    return None if one_run or suffix is None else folders[-1] / suffix

@@ -70,10 +70,15 @@ def run_and_report(settings: ExperimentSettings, job_type: str, *, show: bool) -
     return 0
 
 
-def _run(settings: ExperimentSettings, job_type: str, console: Console) -> Outcome:
+def quiet_bars() -> None:
+    """Switch off the progress bars of transformers: ours say what goes on."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # ours says what goes on
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _run(settings: ExperimentSettings, job_type: str, console: Console) -> Outcome:
+    quiet_bars()
     folder = _folder(settings)
     try:
         with showing(console) as progress:

@@ -8,6 +8,8 @@
   namm-mm transfer 'policies=[full,namm,h2o]' 'budgets=[match:namm,fraction:0.25]'
   namm-mm transfer cells.text.interval=64 cells.text.adapter.model=FOLDER
   namm-mm transfer checkpoint=FILE.safetensors      another NAMM, in all cells
+  namm-mm transfer limit=4 --multirun policy=h2o,snapkv seed=0,1
+                                                    four runs, and one report over all
   namm-mm transfer shard=1/4                        every fourth sample: one process for each GPU
   namm-mm transfer folder=FOLDER                    resume a run that was stopped there
   namm-mm transfer execution=ray execution.workers=4 execution.gpus_per_worker=1
@@ -15,15 +17,20 @@
 
 policies, budgets, interval, storage, protocol, split and limit reach every cell. A policy given by
 its bare name has the options and the budget that the experiment gives it in that cell; {name: namm}
-has none of them. Interval and storage are those of the NAMM where nothing names them.
+has none of them. Interval and storage are those of the NAMM where nothing names them. policy=NAME,
+budget=BUDGET and seed=N are lists of one; policy=NAME also runs what its budget is matched to.
 
 Options:
   --configs FOLDER   search a folder of your own configurations too
   --show             print the resolved configuration and its hash, and stop
+  --cfg job          print the composed configuration, before it is checked, and stop
+  --info defaults-tree   print the files that it is composed of, and stop
+  --multirun         one run for each combination of KEY=A,B; one W&B group, one report over all
   --plan             print what would run: downloads, memory, time; nothing is fetched
   --gpu NAME         plan for another device: h100, a100, l4, rtx4090 ..., or several: h100x4
   --json             the plan as JSON
 
+A sweep is resumed with the same command and folder=FOLDER, the folder of the sweep.
 A shard resumes OUTPUT/NAME/shard-I-of-N; `namm-mm report RUN RUN --merge FOLDER` joins them.
 The run folder is OUTPUT/NAME/TIME (output=runs): records.jsonl, config.yaml, report.html, wandb/.
 W&B stays offline unless WANDB_MODE=online or wandb=online.
@@ -32,27 +39,43 @@ W&B stays offline unless WANDB_MODE=online or wandb=online.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from namm_mm.commands.compose import compose
 from namm_mm.commands.effects import unreached
+from namm_mm.commands.inspecting import INSPECT_OPTIONS, inspected
+from namm_mm.commands.multirun import run_sweep
 from namm_mm.commands.overrides import read_overrides
 from namm_mm.commands.planning import PLAN_OPTIONS, print_plan
 from namm_mm.commands.running import run_and_report
 from namm_mm.experiment.reading import from_mapping
+from namm_mm.experiment.settings import ExperimentSettings
 
 if TYPE_CHECKING:
     from namm_mm.commands.call import Call
 
-OPTIONS = {"configs": True, "show": False, **PLAN_OPTIONS}
+OPTIONS = {"configs": True, "show": False, "multirun": False, **INSPECT_OPTIONS, **PLAN_OPTIONS}
 
 
 def main(call: Call) -> int:
     """Run the verb and return its exit code."""
-    config = compose("transfer", call.words, call.configs)
-    settings = from_mapping(config)
-    for note in unreached(settings, read_overrides(call.words), config):
-        sys.stderr.write(f"namm-mm: note: {note}\n")
+    told: set[str] = set()
+
+    def read(words: Sequence[str]) -> ExperimentSettings:
+        config = compose("transfer", words, call.configs)
+        settings = from_mapping(config)
+        for note in unreached(settings, read_overrides(words), config):
+            if note not in told:
+                sys.stderr.write(f"namm-mm: note: {note}\n")
+            told.add(note)
+        return settings
+
+    if "multirun" in call.options:
+        return run_sweep(call, read, "transfer")
+    if inspected("transfer", call):
+        return 0
+    settings = read(call.words)
     if "plan" in call.options:
         return print_plan(settings, call.options)
     return run_and_report(settings, "transfer", show="show" in call.options)

@@ -16,8 +16,10 @@ from namm_mm.records import Provenance
 from namm_mm.runs.tracker import RunInfo, Tracker
 
 
-def run_info(settings: ExperimentSettings, provenance: Provenance, job_type: str) -> RunInfo:
-    """Return who the run is."""
+def run_info(
+    settings: ExperimentSettings, provenance: Provenance, job_type: str, group: str = ""
+) -> RunInfo:
+    """Return who the run is; `group` is that of a sweep, the experiment otherwise."""
     tags = dict.fromkeys(
         tag
         for cell in settings.cells
@@ -34,6 +36,7 @@ def run_info(settings: ExperimentSettings, provenance: Provenance, job_type: str
         provenance=provenance,
         tags=(*tags, "zero-shot") if job_type == "transfer" else tuple(tags),
         notes=tuple(dict.fromkeys(_notes(settings))),
+        group=group,
     )
 
 

@@ -78,6 +78,8 @@ def run(
     folder: Path | None = None,
     job_type: str = "transfer",
     progress: Progress | None = None,
+    name: str = "",
+    group: str = "",
 ) -> Outcome:
     """Run all cells; every record is on disk as soon as it is made.
 
@@ -92,6 +94,10 @@ def run(
         What the trackers call this kind of run: ``transfer`` or ``eval``.
     progress
         Is told how it goes.
+    name
+        Name of a new run; by default the time and the beginning of its hash.
+    group
+        The group of runs that it belongs to, in W&B; by default its experiment.
 
     Raises
     ------
@@ -110,8 +116,8 @@ def run(
         earlier = Earlier(folder, settings)
         for problem in earlier.problems:
             progress.say(problem)
-        provenance = collect(settings.config_hash, device_of(settings), run=earlier.name)
-        info = run_info(settings, provenance, job_type)
+        provenance = collect(settings.config_hash, device_of(settings), run=earlier.name or name)
+        info = run_info(settings, provenance, job_type, group)
         with open_run(folder, info, wandb_mode=settings.wandb) as tracker:
             write_config(folder, settings.as_mapping(), settings.config_hash)
             keep_networks(settings, folder, tracker)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 
 LENGTH = 120
 """Characters that are kept of a long name; file systems take 255 bytes."""
@@ -35,3 +36,17 @@ def file_name(cell: str, sample: str, *method: str) -> str:
         return readable
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
     return f"{readable[:LENGTH]}~{digest}"
+
+
+def words_name(words: Iterable[str]) -> str:
+    """Return a folder's name for the words ``KEY=VALUE`` of a run: ``policy-h2o_seed-0``.
+
+    It can stand on a command line without quotes. Where other words could have that name too, a
+    hash of them follows.
+    """
+    given = list(words)
+    readable = "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-") for word in given)
+    if len(readable) <= LENGTH and all(re.fullmatch(r"[A-Za-z.]+=[\w.]+", w) for w in given):
+        return readable
+    digest = hashlib.sha256(json.dumps(given).encode()).hexdigest()[:8]
+    return f"{readable[:LENGTH]}-{digest}"

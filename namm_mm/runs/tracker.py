@@ -29,7 +29,7 @@ class RunInfo:
     Attributes
     ----------
     experiment
-        Name of the experiment: W&B's group.
+        Name of the experiment: W&B's group, unless `group` names another.
     job_type
         ``transfer``, ``eval`` or ``train``.
     config
@@ -42,6 +42,8 @@ class RunInfo:
     notes
         What a reader of the numbers must know ("NAMM: provisional, not evolved"). Printed under
         every table and in every report.
+    group
+        The sweep that the run belongs to; empty for a run of its own.
     """
 
     experiment: str
@@ -50,6 +52,7 @@ class RunInfo:
     provenance: Provenance
     tags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    group: str = ""
 
 
 class Tracker(Protocol):

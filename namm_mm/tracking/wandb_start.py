@@ -52,7 +52,7 @@ def start(
     identity = os.environ.get("WANDB_RUN_ID") or identity
     arguments: dict[str, Any] = {
         "project": os.environ.get("WANDB_PROJECT") or PROJECT,
-        "group": os.environ.get("WANDB_RUN_GROUP") or info.experiment,
+        "group": os.environ.get("WANDB_RUN_GROUP") or info.group or info.experiment,
         "name": os.environ.get("WANDB_NAME") or info.provenance.run,
         "job_type": os.environ.get("WANDB_JOB_TYPE") or info.job_type,
         "tags": [*info.tags, *filter(None, os.environ.get("WANDB_TAGS", "").split(","))],

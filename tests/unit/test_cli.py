@@ -54,6 +54,34 @@ def test_show_prints_a_configuration_that_makes_the_same_run(
     assert settings.cells[0].interval == 64
 
 
+@pytest.mark.parametrize("verb", ["transfer", "evaluate", "evolve"])
+def test_cfg_prints_the_composed_configuration(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "output=elsewhere", "--cfg", "job"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out) == compose(verb, ["output=elsewhere"])
+
+
+def test_info_prints_the_files_that_a_configuration_is_made_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["evaluate", "policy=l2", "--info", "defaults-tree"]) == 0
+    tree = ["evaluate", "  adapter: text", "  task: long_text", "  policy: l2"]
+    assert capsys.readouterr().out.splitlines() == [*tree, "  execution: serial", "  _self_"]
+    assert main(["transfer", "-i", "defaults-tree", "adapter=text", "task=long_text"]) == 0
+    assert "  task@cells.long_text.task: long_text" in capsys.readouterr().out.splitlines()
+
+
+def test_one_policy_runs_beside_what_its_budget_is_matched_to() -> None:
+    assert policies_of(cells_of("policy=h2o")["video"]) == [
+        ("namm", "pool:0.5"),
+        ("h2o", "match:namm"),
+    ]
+    assert policies_of(cells_of("policy=h2o", "budget=tokens:9")["video"]) == [("h2o", "tokens:9")]
+    assert policies_of(cells_of("policy=full")["video"]) == [("full", "own")]
+    assert from_mapping(compose("transfer", ["seed=3"])).seeds == (3,)
+
+
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["transfer", "experiment=poket", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err

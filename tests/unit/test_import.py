@@ -36,6 +36,20 @@ def test_importing_loads_nothing_heavy_and_takes_under_half_a_second(
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("words", [["--help"], ["transfer", "--help"], ["list"]])
+def test_what_only_prints_loads_nothing_heavy_and_takes_under_04_seconds(
+    words: list[str], tmp_path: Path
+) -> None:
+    code = (
+        f"import sys, time; from namm_mm.cli import main; main({words!r}); "
+        "seconds = time.process_time(); "
+        f"heavy = [m for m in {(*HEAVY, 'numpy')!r} if m in sys.modules]; "
+        "assert not heavy, heavy; assert seconds < 0.4, seconds"
+    )
+    results = (python(code, tmp_path) for _ in range(3))  # a cold cache is not what is measured
+    assert any(result.returncode == 0 for result in results), python(code, tmp_path).stderr
+
+
 @pytest.mark.parametrize("folder", ["adapters", "tasks"])
 def test_a_source_folder_cannot_be_imported_under_a_second_name(folder: str) -> None:
     result = python(f"import {folder}", ROOT)
