@@ -27,6 +27,7 @@ VERBS = {
     "report": "make a report from the records of runs",
     "build": "make a bundled asset again, from nothing",
     "models": "fetch a language model that is not in a package: told first, checked, cached",
+    "namm": "say what a NAMM is: training, features, threshold, interval, scores, licence",
     "list": "show adapters, tasks, policies, NAMMs, models, experiments and evolutions",
     "doctor": "check the installation and say what is missing",
 }
@@ -41,6 +42,7 @@ namm-mm {__version__}: one attention memory, evolved on text, plugged into other
   namm-mm report    RUN ...
   namm-mm build     NAME [KEY=VALUE ...]
   namm-mm models    get NAME
+  namm-mm namm      list | show NAME
   namm-mm list
   namm-mm doctor
 

@@ -92,7 +92,7 @@ def read_call(given: Sequence[str], known: Mapping[str, bool]) -> Call:
             )
         options[name] = value
     for name, other in NEEDS.items():
-        if name in options and other not in options:
+        if name in options and other in known and other not in options:
             raise UsageError(
                 message(
                     "this option has no effect here", given=f"--{name}", expected=f"--{other} too"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from namm_mm.errors import RunError, message
+from namm_mm.namm.facts import Described, facts
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -24,7 +24,11 @@ tags:
 A neural attention memory model (NAMM, arXiv 2410.13166) for [namm-mm](https://pypi.org/project/namm-mm/):
 it decides which tokens stay in the KV cache of a transformer.
 
-{about}. Its interval is {interval} tokens.
+{about}.
+
+| | |
+| --- | --- |
+{facts}
 
 ```python
 import namm_mm as nm
@@ -43,11 +47,19 @@ def is_repository(source: str) -> bool:
     return _REPOSITORY.fullmatch(source) is not None
 
 
-def page(name: str, card: Mapping[str, Any], interval: int) -> str:
-    """Return the README of a repository."""
-    licence = str(card.get("licence", "unknown")).lower()
-    about = str(card.get("about", "")).rstrip(".").capitalize()
-    return _PAGE.format(name=name, licence=licence, about=about, interval=interval)
+def page(name: str, namm: Described) -> str:
+    """Return the README of a repository: training, scores, licence and how to use it."""
+    licence = str(namm.card.get("licence", "unknown")).lower()
+    about = str(namm.card.get("about", "")).rstrip(".")
+    rows = (f"| {key} | {_cell(value)} |" for key, value in facts(namm))
+    return _PAGE.format(
+        name=name, licence=licence, about=about[:1].upper() + about[1:], facts="\n".join(rows)
+    )
+
+
+def _cell(value: str) -> str:
+    """A value as one cell of a Markdown table."""
+    return " ".join(value.replace("|", "\\|").split())
 
 
 def download(repository: str, files: Sequence[str], revision: str | None = None) -> Path:

@@ -189,7 +189,7 @@ class Namm:
         """
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            page = hub.page(repository, self.card, self.interval)
+            page = hub.page(repository, self)
             (Path(folder) / "README.md").write_text(page, encoding="utf-8")
             return hub.upload(Path(folder), repository, private=private, summary=commit_message)
 

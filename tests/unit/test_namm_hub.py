@@ -20,7 +20,10 @@ import torch
 from compare import assert_copied
 
 import namm_mm as nm
+from namm_mm.cli import main
 from namm_mm.errors import RunError, UsageError
+from namm_mm.namm.checkpoint import available
+from namm_mm.namm.facts import facts
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
 COMMIT = "1" * 40
@@ -140,6 +143,9 @@ def test_what_is_pushed_to_the_hub_is_what_is_read_from_it(hub: dict[str, bytes]
     page = hub["README.md"].decode()
     assert page.startswith("---\nlicense: apache-2.0\n")
     assert 'nm.Namm.from_pretrained("me/mine")' in page
+    assert "| licence | Apache-2.0 |" in page
+    assert "| training | 480 training prompts of long_text" in page
+    assert "| score: validation prompts | 24 |" in page
     same(nm.Namm.from_pretrained("me/mine"), mine())
     with torch.no_grad(), nm.attach(tiny_llama(), nm.policy("namm", checkpoint="me/mine")) as held:
         assert held.interval == 128
@@ -169,3 +175,49 @@ def test_the_doors_lead_to_what_they_name() -> None:
     assert {"Memory", "Namm", "attach", "policies", "policy"} <= set(dir(nm))
     for name in nm.policies.__all__:
         assert getattr(nm.policies, name) is not None
+
+
+def test_show_says_what_a_namm_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    general = nm.Namm.from_pretrained("general")
+    folder = general.save_pretrained(tmp_path / "mine")
+    for source in ("general", str(folder), str(folder / "namm.safetensors")):
+        assert main(["namm", "show", source, "--json"]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert shown["what"] == general.card["about"]
+        assert shown["training"] == general.card["training"]
+        assert shown["threshold"] == general.card["threshold"]
+        assert shown["licence"] == "Apache-2.0"
+        assert shown["interval"] == "128 tokens between two updates"
+        assert shown["storage"] == "per_head"
+        assert shown["parameters"] == f"{general.parameters.numel()} (bam)"
+        assert shown["score: validation prompts"] == "24"
+        assert "relative" not in shown["features"]
+    assert main(["namm", "show", "evolved_relative"]) == 0
+    printed = capsys.readouterr().out
+    assert "relative to an equal share" in " ".join(printed.split())
+    assert "next: namm-mm transfer checkpoint=evolved_relative" in printed
+
+
+def test_every_bundled_namm_can_be_shown_and_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["namm", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert set(listed) == set(available())
+    for name in listed:
+        shown = dict(facts(nm.Namm.from_pretrained(name)))
+        assert "its card does not say" not in (shown["what"], shown["made by"], shown["licence"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["shw", "general"], "Did you mean 'show'?"),
+        (["show", "generl"], "Did you mean 'general'?"),
+        (["show"], "expected one name, folder, file or OWNER/NAME"),
+        (["show", "nowhere.safetensors"], "no such NAMM: got 'nowhere.safetensors'"),
+    ],
+)
+def test_what_cannot_be_shown_is_told(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["namm", *words]) == 2
+    assert said in capsys.readouterr().err
