@@ -24,34 +24,23 @@ Options:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from namm_mm.commands.compose import compose
-from namm_mm.commands.inspecting import INSPECT_OPTIONS, inspected
-from namm_mm.commands.multirun import run_sweep
-from namm_mm.commands.planning import PLAN_OPTIONS, print_plan
-from namm_mm.commands.running import run_and_report
+from namm_mm.commands.performing import RUN_OPTIONS, perform
 from namm_mm.experiment.reading import from_evaluation
-from namm_mm.experiment.settings import ExperimentSettings
 
 if TYPE_CHECKING:
     from namm_mm.commands.call import Call
 
-OPTIONS = {"configs": True, "show": False, "multirun": False, **INSPECT_OPTIONS, **PLAN_OPTIONS}
+OPTIONS = RUN_OPTIONS
 
 
 def main(call: Call) -> int:
     """Run the verb and return its exit code."""
-
-    def read(words: Sequence[str]) -> ExperimentSettings:
-        return from_evaluation(compose("evaluate", words, call.configs))
-
-    if "multirun" in call.options:
-        return run_sweep(call, read, "eval")
-    if inspected("evaluate", call):
-        return 0
-    settings = read(call.words)
-    if "plan" in call.options:
-        return print_plan(settings, call.options)
-    return run_and_report(settings, "eval", show="show" in call.options)
+    return perform(
+        "evaluate",
+        call,
+        lambda words: from_evaluation(compose("evaluate", words, call.configs)),
+        "eval",
+    )

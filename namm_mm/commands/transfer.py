@@ -42,20 +42,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from namm_mm.commands import performing
 from namm_mm.commands.compose import compose
 from namm_mm.commands.effects import unreached
-from namm_mm.commands.inspecting import INSPECT_OPTIONS, inspected
-from namm_mm.commands.multirun import run_sweep
 from namm_mm.commands.overrides import read_overrides
-from namm_mm.commands.planning import PLAN_OPTIONS, print_plan
-from namm_mm.commands.running import run_and_report
 from namm_mm.experiment.reading import from_mapping
 from namm_mm.experiment.settings import ExperimentSettings
 
 if TYPE_CHECKING:
     from namm_mm.commands.call import Call
 
-OPTIONS = {"configs": True, "show": False, "multirun": False, **INSPECT_OPTIONS, **PLAN_OPTIONS}
+OPTIONS = performing.RUN_OPTIONS
 
 
 def main(call: Call) -> int:
@@ -66,16 +63,9 @@ def main(call: Call) -> int:
         config = compose("transfer", words, call.configs)
         settings = from_mapping(config)
         for note in unreached(settings, read_overrides(words), config):
-            if note not in told:
+            if note not in told:  # of a sweep, once
                 sys.stderr.write(f"namm-mm: note: {note}\n")
             told.add(note)
         return settings
 
-    if "multirun" in call.options:
-        return run_sweep(call, read, "transfer")
-    if inspected("transfer", call):
-        return 0
-    settings = read(call.words)
-    if "plan" in call.options:
-        return print_plan(settings, call.options)
-    return run_and_report(settings, "transfer", show="show" in call.options)
+    return performing.perform("transfer", call, read, "transfer")

@@ -44,7 +44,7 @@ def facts(namm: Described) -> Iterator[tuple[str, str]]:
     """Yield name and value of what is known of a NAMM, the most important first."""
     card = namm.card
     yield "what", str(card.get("about") or "its card does not say")
-    yield "evolved", {True: "yes", False: "no"}.get(card.get("evolved"), "its card does not say")
+    yield "evolved", "yes" if card.get("evolved") else "no"
     yield "made by", str(card.get("made_by") or "its card does not say")
     yield "licence", str(card.get("licence") or "its card does not say")
     seen = "relative to an equal share" if namm.relative else "as in the paper"
