@@ -187,6 +187,7 @@ class WindowAgent(_Agent, ReencodingAgent):
         steps = min(lived, self._window)
         tokens = max(TOKENS_PER_STEP * steps - 1, 0)  # the newest action is not known yet
         size = self._dtype.itemsize
+        kept = steps * (config.state_dim + config.act_dim + 1) * size
         encoded = TOKENS_PER_STEP * steps * 2 * self.layers * config.hidden_size * size
         return MemoryUse(
             seen=max(TOKENS_PER_STEP * lived - 1, 0),
@@ -195,7 +196,9 @@ class WindowAgent(_Agent, ReencodingAgent):
             tokens_peak=float(tokens),
             tokens_final=float(tokens),
             bytes_peak=encoded,
-            bytes_final=steps * (config.state_dim + config.act_dim + 1) * size,
+            bytes_final=kept,
+            live_peak=encoded,
+            live_final=kept,
         )
 
     def kept(self, layer: int, row: int = 0) -> list[Tensor]:

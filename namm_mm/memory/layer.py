@@ -127,7 +127,7 @@ class CohortMemory:
         self.observer = observer
         self.residual = residual
         self.sizes: list[Tensor] = []  # (row, kv_head) after each update
-        self.held = self.high = torch.zeros(2, store.rows, dtype=torch.float64)
+        self.held = self.high = torch.zeros(3, store.rows, dtype=torch.float64)
 
     def select_rows(self, rows: Tensor) -> CohortMemory:
         """Return the memory of these rows, in this order."""
@@ -155,21 +155,27 @@ class CohortMemory:
     def measure(self, *, start: bool = False) -> None:
         """Measure what is held, and remember the largest since the start of the call.
 
-        `held` and `high` are (2, row) float64: allocated bytes, waiting queries and the residual
-        included, each row's own share; and tokens, mean over heads.
+        `held` and `high` are (3, row) float64: allocated bytes, waiting queries and the residual
+        included, each row's own share; tokens, mean over heads; and live bytes, without free room.
         """
-        store, size = self.store, self.store.nbytes + self.observer.nbytes
-        shares = store.shares()
+        store, beside = self.store, self.observer.nbytes
+        shares, slot = store.shares(), store.slot_nbytes
         if store.even and isinstance(shares, float):  # all rows are alike: one number says it
-            alike = [[float(round(shares * size))], [float(store.width)]]
-            self.held = torch.tensor(alike, dtype=torch.float64).expand(2, store.rows)
+            live = store.width * store.heads * slot + shares * beside
+            alike = [round(shares * (store.nbytes + beside)), store.width, round(live)]
+            held = torch.tensor(alike, dtype=torch.float64)[:, None].expand(3, store.rows)
         else:
-            tokens = store.lengths.sum(1).double() / store.heads
-            self.held = torch.stack([torch.full_like(tokens, size).mul_(shares).round_(), tokens])
+            tokens = store.lengths.sum(1).double()
+            parts = torch.full_like(tokens, 1.0).mul_(shares)
+            size = (parts * (store.nbytes + beside)).round_()
+            held = torch.stack(
+                [size, tokens / store.heads, (tokens * slot + parts * beside).round_()]
+            )
         if self.residual is not None:
-            own = [[self.residual.nbytes / store.rows], [0.0]]
-            self.held = self.held + torch.tensor(own, dtype=torch.float64)
-        self.high = self.held if start else torch.maximum(self.high, self.held)
+            own = self.residual.nbytes / store.rows
+            held = held + torch.tensor([own, 0.0, own], dtype=torch.float64)[:, None]
+        self.held = held
+        self.high = held if start else torch.maximum(self.high, held)
 
 
 class LayerMemory:

@@ -23,6 +23,8 @@ CALL = 500_000
 class PerHeadStore(Store):
     """Each head of each row owns a region of its own size in flat buffers (slot, ...)."""
 
+    _slot_axis = 0
+
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__(keys, values)
         self._capacity = torch.zeros(self.rows, self.heads, dtype=torch.int64)
@@ -227,12 +229,6 @@ class PerHeadStore(Store):
             return 1.0 / self.rows
         rooms = self._capacity.sum(1).double()
         return rooms / rooms.sum().clamp(min=1)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all buffers, room included."""
-        held = (self._keys, self._values, self._positions, *self._statistics.values())
-        return sum(tensor.untyped_storage().nbytes() for tensor in held)
 
 
 def _alike(sizes: Tensor) -> int:

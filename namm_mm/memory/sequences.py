@@ -33,7 +33,7 @@ class Sequences:
         self.memories = [LayerMemory(index, layers, rules) for index in range(layers)]
         self._segments: tuple[Segment, ...] = ()
         self._served: set[int] = set()
-        self._held, self._peak = torch.zeros(2, layers, 0), torch.zeros(2, 0)
+        self._held, self._peak = torch.zeros(3, layers, 0), torch.zeros(3, 0)
 
     @property
     def batch(self) -> int:
@@ -89,8 +89,9 @@ class Sequences:
     def _begin(self, batch: int) -> None:
         self.rows, self.seen = [torch.arange(batch)], [0]
         layers = len(self.memories)
-        self._held = torch.zeros(2, layers, batch, dtype=torch.float64)  # bytes, tokens
-        self._peak = torch.zeros(2, batch, dtype=torch.float64)
+        # Allocated bytes, tokens, live bytes.
+        self._held = torch.zeros(3, layers, batch, dtype=torch.float64)
+        self._peak = torch.zeros(3, batch, dtype=torch.float64)
 
     def _split(self, new: Tensor) -> None:
         """Divide cohorts whose rows get different numbers (row,) of new tokens."""
@@ -185,6 +186,8 @@ class Sequences:
             tokens_final=sum(kept) / len(kept),
             bytes_peak=int(self._peak[0, row]),
             bytes_final=int(self._held[0, :, row].sum()),
+            live_peak=int(self._peak[2, row]),
+            live_final=int(self._held[2, :, row].sum()),
         )
 
 

@@ -11,8 +11,11 @@ eviction: most tokens are written in place, and a long interval costs nothing by
 
 from __future__ import annotations
 
+import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +52,12 @@ class Store(ABC):
     keys
         (row, kv_head, 0 or more, head_dim); only its sizes, dtype and device are used.
     """
+
+    _slot_axis: ClassVar[int]  # of all buffers
+    _keys: Tensor
+    _values: Tensor
+    _positions: Tensor
+    _statistics: Statistics
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         self.rows, self.heads = keys.shape[:2]
@@ -105,10 +114,20 @@ class Store(ABC):
     def join_statistics(self, parts: Sequence[Store]) -> None:
         """Take over what was observed in the stores of :meth:`split_heads`."""
 
+    def _buffers(self) -> tuple[Tensor, ...]:
+        return (self._keys, self._values, self._positions, *self._statistics.values())
+
     @property
-    @abstractmethod
     def nbytes(self) -> int:
-        """Allocated bytes of keys, values, positions and statistics."""
+        """Allocated bytes of keys, values, positions and statistics, room included."""
+        return sum(buffer.untyped_storage().nbytes() for buffer in self._buffers())
+
+    @property
+    def slot_nbytes(self) -> int:
+        """Bytes of one token in one head: key, value, position and statistics."""
+        numbers = [math.prod(buffer.shape[self._slot_axis + 1 :]) for buffer in self._buffers()]
+        sizes = [buffer.element_size() for buffer in self._buffers()]
+        return sum(map(operator.mul, numbers, sizes))
 
     @abstractmethod
     def shares(self) -> Tensor | float:
@@ -150,6 +169,8 @@ class Store(ABC):
 
 class SharedStore(Store):
     """All heads share one capacity: buffers are (row, kv_head, capacity, ...)."""
+
+    _slot_axis = 2
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__(keys, values)
@@ -255,12 +276,6 @@ class SharedStore(Store):
     def shares(self) -> float:
         """Return the same for all."""
         return 1.0 / max(self.rows, 1)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all buffers, room included."""
-        held = (self._keys, self._values, self._positions, *self._statistics.values())
-        return sum(tensor.untyped_storage().nbytes() for tensor in held)
 
 
 def pad_slots(tensor: Tensor, extra: int, fill: float = 0) -> Tensor:

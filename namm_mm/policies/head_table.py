@@ -7,7 +7,7 @@ the control that says whether a policy with sizes of its own knows more than whe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ class HeadTable:
                     expected="a part above 0 and at most 1 for each layer and head",
                 )
             )
+
+    @classmethod
+    def of(cls, parts: Sequence[Sequence[float]], card: Mapping[str, Any]) -> HeadTable:
+        """Return a table of any sequences of numbers."""
+        return cls(tuple(tuple(float(part) for part in layer) for layer in parts), dict(card))
 
     @property
     def model(self) -> str:
@@ -104,8 +109,7 @@ def load_table(name: str) -> HeadTable:
         )
     try:
         plain = json.loads(file.read_text(encoding="utf-8"))
-        parts = tuple(tuple(float(part) for part in layer) for layer in plain["parts"])
-        return HeadTable(parts, dict(plain["card"]))
+        return HeadTable.of(plain["parts"], plain["card"])
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise UsageError(
             message(

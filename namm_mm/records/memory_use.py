@@ -27,6 +27,9 @@ class MemoryUse:
         Cached tokens, mean over layers and heads: the largest at any time, and at the end.
     bytes_peak, bytes_final
         Allocated bytes of keys, values, positions and policy state over all layers.
+    live_peak, live_final
+        Those of them that hold something: room for tokens to come is left out. None in records of
+        version 0.1.0.
     """
 
     seen: int
@@ -36,6 +39,8 @@ class MemoryUse:
     tokens_final: float
     bytes_peak: int
     bytes_final: int
+    live_peak: int | None = None
+    live_final: int | None = None
 
     @property
     def kept_fraction(self) -> float | None:

@@ -16,8 +16,9 @@ LEGEND = (
     "(BCa below 30). Differences are paired, on the same samples. Bold differences hold at 5 %: "
     "paired sign-flip test, corrected by Holm's method over all differences of the table. Kept is "
     "the part of the tokens seen that is cached at the end. Cache sizes are those at the end, with "
-    "the peak below where it differs: allocated bytes of the whole cache, and tokens per head "
-    "(mean over layers and heads). Failed samples are counted and are in no mean."
+    "the peak below where it differs: allocated bytes of the whole cache, live bytes (without room "
+    "for tokens to come), and tokens per head (mean over layers and heads). Failed samples are "
+    "counted and are in no mean."
 )
 
 
@@ -98,7 +99,12 @@ def _sizes(row: Row) -> tuple[Entry, Entry, Entry]:
     """Return what was kept, and the size of the cache in bytes and in tokens."""
     larger = row.larger_at_end or row.larger_at_peak
     final, peak = words.size(row.bytes_final), words.size(row.bytes_peak)
-    details = [*([f"peak {peak}"] if peak != final else []), *(["over full"] if larger else [])]
+    live = words.size(row.live_final)
+    details = [
+        *([f"live {live}"] if row.live_final is not None and live != final else []),
+        *([f"peak {peak}"] if peak != final else []),
+        *(["over full"] if larger else []),
+    ]
     tokens, most = words.tokens(row.tokens_final), words.tokens(row.tokens_peak)
     return (
         Entry(

@@ -54,8 +54,9 @@ class Row:
         This policy minus `full`, on shared samples.
     from_namm
         `namm` minus this policy, on shared samples.
-    seen, tokens_final, tokens_peak, bytes_final, bytes_peak
-        Means over samples; tokens are means over layers and heads, bytes are of the whole cache.
+    seen, tokens_final, tokens_peak, bytes_final, bytes_peak, live_final, live_peak
+        Means over samples; tokens are means over layers and heads, bytes are of the whole cache:
+        allocated, and live ones.
     kept_fraction
         Mean over samples of final tokens by tokens seen.
     first_token_seconds, token_seconds, seconds
@@ -82,6 +83,8 @@ class Row:
     tokens_peak: float | None
     bytes_final: float | None
     bytes_peak: float | None
+    live_final: float | None
+    live_peak: float | None
     kept_fraction: float | None
     first_token_seconds: float | None
     token_seconds: float | None
@@ -124,6 +127,8 @@ class _Sizes(NamedTuple):
     tokens_peak: float | None
     bytes_final: float | None
     bytes_peak: float | None
+    live_final: float | None
+    live_peak: float | None
     kept_fraction: float | None
     kept_everything: bool
 
@@ -136,6 +141,8 @@ def _sizes(records: Sequence[Record]) -> _Sizes:
         tokens_peak=mean_or_none([use.tokens_peak for use in uses]),
         bytes_final=mean_or_none([use.bytes_final for use in uses]),
         bytes_peak=mean_or_none([use.bytes_peak for use in uses]),
+        live_final=mean_or_none([use.live_final for use in uses if use.live_final is not None]),
+        live_peak=mean_or_none([use.live_peak for use in uses if use.live_peak is not None]),
         kept_fraction=mean_or_none(
             [use.kept_fraction for use in uses if use.kept_fraction is not None]
         ),
@@ -187,6 +194,8 @@ def _table(
                 tokens_peak=own.tokens_peak,
                 bytes_final=own.bytes_final,
                 bytes_peak=own.bytes_peak,
+                live_final=own.live_final,
+                live_peak=own.live_peak,
                 kept_fraction=own.kept_fraction,
                 first_token_seconds=mean_or_none([r.first_token_seconds for r in good]),
                 token_seconds=mean_or_none([r.token_seconds for r in good if r.token_seconds]),

@@ -83,6 +83,9 @@ def test_heads_of_their_own_size_free_what_they_drop() -> None:
         lengths = [len(head) for head in memory.kept(0)]
         assert lengths == ([512, 512] if storage == "shared" else [512, 1])
     per_slot = 2 * 8 * 4 + 4  # keys, values, position
+    assert final["shared"].live_final == 2 * (512 + 512) * per_slot
+    assert final["per_head"].live_final == 2 * (512 + 1) * per_slot
+    assert final["shared"].live_peak == 2 * 1024 * per_slot
     assert final["shared"].bytes_final == 2 * 2 * (512 + 32) * per_slot
     assert final["per_head"].bytes_final == 2 * (512 + 32 + 1 + 32) * per_slot
 

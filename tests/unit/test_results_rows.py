@@ -8,6 +8,8 @@ import math
 import pytest
 from synthetic_records import PROVENANCE, make_record
 
+from namm_mm.records import MemoryUse
+from namm_mm.results.result_table import result_tables
 from namm_mm.results.rows import result_rows
 
 
@@ -79,3 +81,17 @@ def test_a_comparison_is_at_the_same_limit_even_in_another_run() -> None:
     l2 = next(row for row in result_rows(records) if row.method.policy == "l2")
     assert l2.from_namm is not None
     assert l2.from_namm.mean == 0.5
+
+
+def test_live_bytes_stand_beside_allocated_ones_and_old_records_have_none() -> None:
+    use = MemoryUse(256, 2, (64.0,), 96.0, 64.0, 90_000, 70_000, 80_000, 51_200)
+    (row,) = result_rows([make_record(memory=use)])
+    assert (row.live_peak, row.live_final) == (80_000, 51_200)
+    (table,) = result_tables([row]).values()
+    place = [column.name for column in table.columns].index("cache bytes")
+    assert table.rows[0][place].detail == "live 50.0 KiB, peak 87.9 KiB"
+    old = dataclasses.replace(use, live_peak=None, live_final=None)
+    (row,) = result_rows([make_record(memory=old)])
+    assert row.live_final is None
+    (table,) = result_tables([row]).values()
+    assert table.rows[0][place].detail == "peak 87.9 KiB"
