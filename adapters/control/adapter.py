@@ -154,10 +154,23 @@ class DecisionTransformerAdapter(ActingAdapter):
         """Start a new episode in each of `environments` environments.
 
         A `memory`, which the caller has attached to `backbone`, is reset.
+
+        Raises
+        ------
+        UsageError
+            The memory prunes after a prompt: an episode has none.
         """
         model, _ = self._loaded()
         normalization = self._normalization(environments)
         if memory is not None:
+            if not memory.rules.streaming:
+                raise UsageError(
+                    message(
+                        "an episode has no prompt to prune after",
+                        given="protocol=prune_after_prefill",
+                        expected="protocol=streaming",
+                    )
+                )
             memory.reset()
         return StreamingAgent(model, normalization, environments, target_return, memory)
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as functional
 from torch import Tensor, addmm
 
+from namm_mm.memory.formula import Formula
+
 if TYPE_CHECKING:
     from namm_mm.memory.cache import EvictingCache
 
@@ -43,7 +45,7 @@ def encode(encoder: Any, embedded: Tensor, cache: EvictingCache, padding: Tensor
         queries, keys, values = projected.view(
             rows, count, 3, attention.num_heads, attention.head_dim
         ).permute(2, 0, 3, 1, 4)
-        attended = layer.attend(queries, keys, values, padding, attention.scaling, None)
+        attended = layer.attend(queries, keys, values, padding, Formula(attention.scaling))
         attended = attended.transpose(1, 2).reshape(-1, width)
         if block is encoder.h[-1]:  # only the newest token is needed from here on
             attended, hidden = attended[count - 1 :: count], hidden[count - 1 :: count]

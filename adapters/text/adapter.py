@@ -201,11 +201,11 @@ class TextAdapter(LanguageAdapter):
         sample, model, wording = inputs.sample, self._ready.model, self._wording
         with torch.no_grad():
             if self.answer_by == "generate":
-                return by_generation(model, wording, inputs, self.new_tokens(sample))
+                return by_generation(model, wording, inputs, memory, self.new_tokens(sample))
             if sample.options:
                 return by_options(model, wording, inputs, memory)
             if self.answer_by == "likelihood" and sample.answer:
-                return by_likelihood(model, wording, inputs)
+                return by_likelihood(model, wording, inputs, memory)
         raise UsageError(
             message(
                 f"sample {sample.id!r} cannot be answered by {self.answer_by}",

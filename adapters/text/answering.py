@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from namm_mm.records import Inputs
 
 
-def by_likelihood(model: Any, wording: Wording, inputs: Inputs) -> Answer:
+def by_likelihood(model: Any, wording: Wording, inputs: Inputs, memory: Memory | None) -> Answer:
     """Return the log-probability of the right answer, and the text of greedy decoding."""
     ids = wording.continuation(inputs.sample, inputs.sample.answer)
     start = now(model.device)
-    first, cache = _prefill(model, inputs)
+    first, cache = _prefill(model, inputs, memory)
     seconds = now(model.device) - start
     logits = _continue(model, inputs, first, cache, ids)
     best = logits.argmax(-1).tolist()
@@ -43,7 +43,7 @@ def by_options(model: Any, wording: Wording, inputs: Inputs, memory: Memory | No
     options = inputs.sample.options
     continuations = [wording.continuation(inputs.sample, option) for option in options]
     start = now(model.device)
-    first, cache = _prefill(model, inputs)
+    first, cache = _prefill(model, inputs, memory)
     seconds = now(model.device) - start
     found = []
     for ids in continuations:
@@ -61,8 +61,11 @@ def by_options(model: Any, wording: Wording, inputs: Inputs, memory: Memory | No
     )
 
 
-def by_generation(model: Any, wording: Wording, inputs: Inputs, new_tokens: int) -> Answer:
+def by_generation(
+    model: Any, wording: Wording, inputs: Inputs, memory: Memory | None, new_tokens: int
+) -> Answer:
     """Return the text of greedy decoding, `new_tokens` at most."""
+    _expect_prompt(inputs, memory)
     times = TokenTimes(model.device)
     settings = greedy(model, new_tokens)
     output = model.generate(**inputs.tensors, generation_config=settings, streamer=times)
@@ -74,8 +77,15 @@ def by_generation(model: Any, wording: Wording, inputs: Inputs, new_tokens: int)
     )
 
 
-def _prefill(model: Any, inputs: Inputs) -> tuple[Tensor, Any]:
+def _expect_prompt(inputs: Inputs, memory: Memory | None) -> None:
+    """Tell the memory where the prompt ends, if it prunes there."""
+    if memory is not None:
+        memory.expect_prompt(len(inputs.token_types))
+
+
+def _prefill(model: Any, inputs: Inputs, memory: Memory | None) -> tuple[Tensor, Any]:
     """Run the prompt; return the logits (vocabulary,) after it, and the cache."""
+    _expect_prompt(inputs, memory)
     output = model(**inputs.tensors, use_cache=True, logits_to_keep=1)
     return output.logits[0, -1], output.past_key_values
 

@@ -1,8 +1,8 @@
 """Video: multiple choice and free answers by the LLaVA video models of transformers.
 
 The clip is fed first and the rest of the prompt after it, in two calls on one cache. For a
-streaming memory this is the same as one call. Under ``prune_after_prefill`` the first call is the
-prefill: the video is pruned before the question is known. With ``options`` the answer is the option
+streaming memory this is the same as one call. Under ``prune_after_prefill`` the clip is the
+prompt: the video is pruned before the question is known. With ``options`` the answer is the option
 whose letter is the most probable at the last position. With ``words`` options are not listed, and
 the answer is the option whose first word is the most probable. With ``generate`` the model decodes
 greedily.
@@ -234,10 +234,10 @@ class LlavaVideoAdapter(AnsweringAdapter):
         sample, wording = inputs.sample, self._wording
         with torch.no_grad():
             if self.answering == "generate" or not sample.options:
-                return by_generation(self.loaded, inputs, self.max_new_tokens)
+                return by_generation(self.loaded, inputs, memory, self.max_new_tokens)
             texts = LETTERS[: len(sample.options)] if wording.list_options else sample.options
             compared = wording.first_tokens(wording.prompt(sample), texts)
-            return by_options(self.loaded, inputs, compared)
+            return by_options(self.loaded, inputs, memory, compared)
 
     def pieces(self, inputs: Inputs) -> tuple[str, ...]:
         """Return the text of each token; for those of a frame, that of the placeholder."""

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from namm_mm.adapters.video.loading import LoadedVideoModel
+    from namm_mm.memory import Memory
     from namm_mm.records import Inputs
 
 
-def by_options(loaded: LoadedVideoModel, inputs: Inputs, compared: Sequence[int]) -> Answer:
+def by_options(
+    loaded: LoadedVideoModel, inputs: Inputs, memory: Memory | None, compared: Sequence[int]
+) -> Answer:
     """Return the option whose first token, one of `compared`, is the most probable."""
     options = inputs.sample.options
     start = now(loaded.model.device)
-    cache, end = _feed_clip(loaded, inputs)
+    cache, end = _feed_clip(loaded, inputs, memory)
     output = loaded.model(
         input_ids=inputs.tensors["input_ids"][:, end:],
         attention_mask=inputs.tensors["attention_mask"],
@@ -42,10 +45,12 @@ def by_options(loaded: LoadedVideoModel, inputs: Inputs, compared: Sequence[int]
     )
 
 
-def by_generation(loaded: LoadedVideoModel, inputs: Inputs, new_tokens: int) -> Answer:
+def by_generation(
+    loaded: LoadedVideoModel, inputs: Inputs, memory: Memory | None, new_tokens: int
+) -> Answer:
     """Return the text of greedy decoding, `new_tokens` at most, and the option that it names."""
     times = TokenTimes(loaded.model.device)
-    cache, _ = _feed_clip(loaded, inputs)
+    cache, _ = _feed_clip(loaded, inputs, memory)
     output = loaded.model.generate(
         input_ids=inputs.tensors["input_ids"],
         attention_mask=inputs.tensors["attention_mask"],
@@ -66,10 +71,15 @@ def by_generation(loaded: LoadedVideoModel, inputs: Inputs, new_tokens: int) -> 
     )
 
 
-def _feed_clip(loaded: LoadedVideoModel, inputs: Inputs) -> tuple[Any, int]:
-    """Run the prompt up to the end of the clip; return the cache and the number of tokens."""
+def _feed_clip(loaded: LoadedVideoModel, inputs: Inputs, memory: Memory | None) -> tuple[Any, int]:
+    """Run the prompt up to the end of the clip; return the cache and the number of tokens.
+
+    A memory that prunes once prunes there.
+    """
     clip = (inputs.tensors["input_ids"][0] == loaded.video_token).nonzero()
     end = int(clip[-1]) + 1
+    if memory is not None:
+        memory.expect_prompt(end)
     output = loaded.model(
         input_ids=inputs.tensors["input_ids"][:, :end],
         attention_mask=inputs.tensors["attention_mask"][:, :end],

@@ -21,6 +21,7 @@ from namm_mm.memory.cache import EvictingCache, forget_pending
 from namm_mm.memory.caches import Caches
 from namm_mm.memory.hooks import after_call, before_call, evicting_attention, pass_padding
 from namm_mm.memory.layer import Rules
+from namm_mm.memory.prompt import Prompt
 from namm_mm.memory.swapping import swapped_attention
 from namm_mm.memory.watch import Watcher
 from namm_mm.namm import Namm
@@ -34,6 +35,10 @@ ATTENTION = "namm_memory"
 
 class Memory:
     """A policy at work on a model: makes the caches and tells what they kept.
+
+    Under ``prune_after_prefill`` a prompt is all that comes before the first decoded token, in one
+    call or in several, or what :meth:`expect_prompt` says. Until it is pruned, ``usage``, ``kept``
+    and ``trace`` tell what will be left of it.
 
     Parameters
     ----------
@@ -82,20 +87,48 @@ class Memory:
         """Forget: the next call begins new sequences."""
         self.caches.newest = None
 
+    def expect_prompt(self, columns: int) -> None:
+        """Say how long the prompt of the next sequences is, under ``prune_after_prefill``.
+
+        It is then pruned layer by layer in the call that brings its last column, so that the keys
+        of one layer's whole prompt exist at a time. Without this, the prompt is held until decoding
+        begins.
+
+        Parameters
+        ----------
+        columns
+            Columns of the prompt, padding included, over however many calls.
+
+        Raises
+        ------
+        UsageError
+            Fewer than 1.
+        """
+        Prompt(columns)
+        self.caches.prompt = columns
+
+    def prune(self) -> None:
+        """Evict now, in every layer, what the policy does not keep of all tokens so far.
+
+        Under ``prune_after_prefill`` this ends the prompt: what comes later is kept. A chat calls
+        it after a turn to prune again.
+        """
+        self.cache.sequences.prune()
+
     def usage(self, row: int = 0) -> MemoryUse:
         """Return the tokens and bytes of one row, now and at their peak."""
-        return self.cache.sequences.usage(row)
+        return self.cache.sequences.reported().usage(row)
 
     def trace(self, row: int = 0) -> Trace:
         """Return the sizes of one row after every update, for a ``match:`` budget."""
-        return self.cache.sequences.trace(row)
+        return self.cache.sequences.reported().trace(row)
 
     def kept(self, layer: int, row: int = 0) -> list[Tensor]:
         """Return the positions that each head still holds, ascending int64 on the CPU.
 
         A position is the index of a token in its row; padding is not counted.
         """
-        return self.cache.sequences.kept(layer, row)
+        return self.cache.sequences.reported().kept(layer, row)
 
 
 def attach(
@@ -125,7 +158,9 @@ def attach(
         official rule). ``per_head``: every head its own. None: the policy's own, else ``shared``.
     protocol
         ``streaming``: evict at every interval, in the prompt too, so that later tokens see only
-        what was kept (the official rule). ``prune_after_prefill``: evict once, after the prompt.
+        what was kept (the official rule). ``prune_after_prefill``: evict once, at the end of the
+        prompt, in however many calls it came. What is decoded and what a second turn brings is
+        kept: see :meth:`Memory.prune`.
     watcher
         Is told of every eviction.
 
@@ -181,6 +216,8 @@ def _attached(model: nn.Module, config: Any, memory: Memory) -> Iterator[Memory]
         )
         try:
             yield memory
+            if memory.caches.newest is not None:
+                memory.caches.newest.sequences.prune_prompts()
         finally:
             memory.caches.block.open = False
             for hook in hooks:

@@ -13,51 +13,53 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from namm_mm.memory.formula import Formula
 from namm_mm.memory.store import Store
 
 MASKED = 512
 """Queries that share one mask."""
 
 
-def attend(queries: Tensor, store: Store, *, scaling: float, window: int | None = None) -> Tensor:
+def attend(queries: Tensor, store: Store, formula: Formula) -> Tensor:
     """Attention output of the newest tokens; their own keys are in the store already.
 
     Parameters
     ----------
     queries
         (row, query_head, query, head_dim), rotary embedding applied.
-    scaling
-        Factor on the products, usually ``head_dim ** -0.5``.
-    window
-        Sliding window in positions: a query sees tokens less than `window` before it.
 
     Returns
     -------
     Tensor
-        (row, query_head, query, head_dim).
+        (row, query_head, query, value_dim).
     """
     count = queries.shape[2]
     # Each head over exactly its own slots.
-    if count > 1 and len(parts := store.split_heads(count)) > 1:
+    if count > 1 and formula.plain and len(parts := store.split_heads(count)) > 1:
         pairs = zip(of_parts(queries, store, parts), parts, strict=True)
-        found = [attend(own, part, scaling=scaling, window=window) for own, part in pairs]
+        found = [attend(own, part, formula) for own, part in pairs]
         return torch.cat(found, dim=1).view(*queries.shape[:3], -1)
     keys, values = store.padded()
-    if store.even and window is None and count in (1, keys.shape[2]):
-        return _sdpa(queries, keys, values, None, scaling, causal=count > 1)
-    positions = store.positions() if window is not None else None
-    return _masked(queries, keys, values, _distinct(store), positions, scaling, window)
+    if not formula.plain:
+        out = queries.new_empty(*queries.shape[:3], values.shape[-1])
+        for _ in weights(queries, store, formula, tile=MASKED, out=out):
+            pass
+        return out
+    if store.even and formula.window is None and count in (1, keys.shape[2]):
+        return _sdpa(queries, keys, values, None, formula.scaling, causal=count > 1)
+    positions = store.positions() if formula.window is not None else None
+    return _masked(queries, keys, values, _distinct(store), positions, formula)
 
 
 def attend_with_normaliser(
-    queries: Tensor, store: Store, *, scaling: float
+    queries: Tensor, store: Store, formula: Formula
 ) -> tuple[Tensor, Tensor]:
     """Attention output of the newest tokens, and the log-sum-exp of their products.
 
     Returns
     -------
     out : Tensor
-        (row, query_head, query, head_dim).
+        (row, query_head, query, value_dim).
     normaliser : Tensor
         (row, query_head, query) float32, in nats.
     """
@@ -72,12 +74,14 @@ def attend_with_normaliser(
     for start in range(0, count, MASKED):
         part = range(start, min(count, start + MASKED))
         asked = grouped[:, :, :, start : part.stop].flatten(2, 3)
-        products = (asked @ keys.transpose(-1, -2)).float().mul_(scaling)
+        products = (asked @ keys.transpose(-1, -2)).float().mul_(formula.scaling)
         products = products.view(rows, heads, group, len(part), slots)
+        if not formula.plain:
+            products = formula.bend(products, store.positions())
         if count > 1 or not store.even:
             seen = visibility(part, count, lengths, queries.device)
             products.masked_fill_(~seen[:, :, None], float("-inf"))
-        total = products.logsumexp(-1)
+        total = formula.normalisers(products)
         spent = (products - total[..., None]).exp_().flatten(2, 3).to(values.dtype)
         out[:, :, :, start : part.stop] = (spent @ values).view(rows, heads, group, len(part), -1)
         normaliser[:, :, :, start : part.stop] = total
@@ -85,26 +89,21 @@ def attend_with_normaliser(
 
 
 def weights(
-    queries: Tensor,
-    store: Store,
-    *,
-    scaling: float,
-    tile: int,
-    window: int | None = None,
-    out: Tensor | None = None,
+    queries: Tensor, store: Store, formula: Formula, *, tile: int, out: Tensor | None = None
 ) -> Iterator[Tensor]:
     """Attention weights of the newest tokens, a few queries at a time, mean over each query group.
 
     Parameters
     ----------
     out
-        (row, query_head, query, head_dim), like `queries`: filled with the attention output, which
-        costs one more product now that the weights are there.
+        (row, query_head, query, value_dim): filled with the attention output, which costs one more
+        product now that the weights are there.
 
     Yields
     ------
     Tensor
-        (row, kv_head, up to `tile` queries, slot) float32; each row of weights sums to 1.
+        (row, kv_head, up to `tile` queries, slot) float32; each row of weights sums to 1, or to
+        less where the layer has sinks.
     """
     keys, values = store.padded()
     rows, heads = keys.shape[:2]
@@ -112,21 +111,23 @@ def weights(
     grouped = queries.view(rows, heads, -1, count, dim)
     filled = None if out is None else out.view(rows, heads, -1, count, values.shape[-1])
     transposed = keys.transpose(-1, -2)
-    group = grouped.shape[2]
+    group, window = grouped.shape[2], formula.window
     even = store.even and window is None
-    positions = store.positions() if window is not None else None
+    positions = store.positions() if window is not None or not formula.plain else None
     for start in range(0, count, tile):
         part = range(start, min(count, start + tile))
         # The queries of a group in one product: no key is repeated for them.
         asked = grouped[:, :, :, start : part.stop].flatten(2, 3)
-        products = (asked @ transposed).float().mul_(scaling)
+        products = (asked @ transposed).float().mul_(formula.scaling)
         products = products.view(rows, heads, group, len(part), -1)
+        if positions is not None:
+            products = formula.bend(products, positions)
         if even:  # older tokens are seen by all queries, and adding is faster than filling
             products[..., products.shape[-1] - count :] += _newer(part, count, store.device)
         else:
             seen = _seen(part, count, _distinct(store), positions, window, store.device)
             products.masked_fill_(~seen[:, :, None], float("-inf"))
-        spent = products.softmax(-1)
+        spent = formula.softmax(products)
         if filled is not None:
             mixed = spent.flatten(2, 3).to(values.dtype) @ values
             filled[:, :, :, start : part.stop] = mixed.view(rows, heads, group, len(part), -1)
@@ -178,16 +179,15 @@ def _masked(
     values: Tensor,
     lengths: Tensor,
     positions: Tensor | None,
-    scaling: float,
-    window: int | None,
+    formula: Formula,
 ) -> Tensor:
     """Attention under a mask, some queries at a time, so that no mask is prompt x prompt."""
     count, out = queries.shape[2], []
     for start in range(0, count, MASKED):
         part = range(start, min(count, start + MASKED))
-        seen = _seen(part, count, lengths, positions, window, queries.device)
+        seen = _seen(part, count, lengths, positions, formula.window, queries.device)
         mask = seen.flatten(0, 1)[:, None]
-        out.append(_sdpa(queries[:, :, start : part.stop], keys, values, mask, scaling))
+        out.append(_sdpa(queries[:, :, start : part.stop], keys, values, mask, formula.scaling))
     return out[0] if len(out) == 1 else torch.cat(out, dim=2)
 
 

@@ -7,6 +7,7 @@ embeddings and ``generate`` need no change.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,7 +16,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from namm_mm.errors import RunError, UnsupportedError
+from namm_mm.memory.formula import Formula
 from namm_mm.memory.layer import LayerMemory, Rules, Segment
+from namm_mm.memory.prompt import Prompt
 from namm_mm.memory.sequences import Sequences
 
 # The keys that a layer has just handed over and that its attention call must now pick up.
@@ -24,6 +27,11 @@ _PENDING: ContextVar[tuple[EvictingLayer, Tensor] | None] = ContextVar("pending"
 _CROP = (
     "an evicting memory cannot be cropped, as assisted decoding and prompt look-up ask for. "
     "Generate without `assistant_model` and `prompt_lookup_num_tokens`."
+)
+
+_ROWS = (
+    "the rows of a DynamicCache that stands for a memory cannot be changed. Change those of "
+    "`memory.cache`, or of the `past_key_values` that the model returns."
 )
 
 
@@ -104,8 +112,7 @@ class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         keys: Tensor,
         values: Tensor,
         padding: Tensor | None,
-        scaling: float,
-        window: int | None,
+        formula: Formula,
     ) -> Tensor:
         """Attention of one call: (row, query_head, column, head_dim) in and out.
 
@@ -117,23 +124,21 @@ class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         segments = self.sequences.plan(layer, keys, values, padding, self.columns)
         self.columns += count
         if len(segments) == 1 and segments[0].columns is None:
-            out = self._run(segments[0], queries, keys, values, scaling, window)
+            out = self._run(segments[0], queries, keys, values, formula)
         else:
             out = queries.new_zeros(*queries.shape[:3], values.shape[-1])
             for segment in segments:
                 if segment.blocks:
                     at = (segment.rows[:, None], slice(None), segment.columns)
                     q, k, v = (t[at].transpose(1, 2) for t in (queries, keys, values))
-                    part = self._run(segment, q, k, v, scaling, window)
+                    part = self._run(segment, q, k, v, formula)
                     out[at] = part.transpose(1, 2).to(out.dtype)
         self.sequences.measure(layer)
         return out
 
-    def _run(
-        self, segment: Segment, q: Tensor, k: Tensor, v: Tensor, s: float, w: int | None
-    ) -> Tensor:
+    def _run(self, segment: Segment, q: Tensor, k: Tensor, v: Tensor, formula: Formula) -> Tensor:
         memory = self.memory.cohorts[segment.cohort]
-        return self.memory.attend(memory, segment, q, k, v, s, w)
+        return self.memory.attend(memory, segment, q, k, v, formula)
 
     def reset(self) -> None:
         """Forget everything."""
@@ -141,7 +146,16 @@ class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self.columns = 0
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Done by the cache for all layers at once."""
+        """Refuse: the cache orders the rows of all layers at once."""
+        raise UnsupportedError(_ROWS)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Refuse: the cache repeats the rows of all layers at once."""
+        raise UnsupportedError(_ROWS)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Refuse: the cache selects the rows of all layers at once."""
+        raise UnsupportedError(_ROWS)
 
     def crop(self, *args: Any) -> None:
         """Refuse: what was evicted cannot come back."""
@@ -162,16 +176,26 @@ class EvictingCache(Cache):
         Policy, interval, storage and protocol.
     block
         The ``with`` block that it belongs to.
+    prompt
+        Tells where a prompt ends that is pruned once.
     """
 
-    def __init__(self, layers: int, rules: Rules, block: Block) -> None:
-        self.sequences = Sequences(layers, rules)
-        self.block = block
-        super().__init__(
-            layers=[
-                EvictingLayer(self.sequences, memory, block) for memory in self.sequences.memories
-            ]
-        )
+    def __init__(
+        self, layers: int, rules: Rules, block: Block, prompt: Prompt | None = None
+    ) -> None:
+        sequences = Sequences(layers, rules, prompt)
+        self._take([EvictingLayer(sequences, memory, block) for memory in sequences.memories])
+
+    @classmethod
+    def over(cls, layers: Sequence[EvictingLayer]) -> EvictingCache:
+        """Return a cache of layers that are there already, those of one cache."""
+        cache = cls.__new__(cls)
+        cache._take(layers)
+        return cache
+
+    def _take(self, layers: Sequence[EvictingLayer]) -> None:
+        self.sequences, self.block = layers[0].sequences, layers[0].block
+        super().__init__(layers=list(layers))
 
     def check_served(self, model: str) -> None:
         """Raise `UnsupportedError` unless every layer ran the memory's attention in each call."""

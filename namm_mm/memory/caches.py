@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from transformers.cache_utils import DynamicCache
 
 from namm_mm.errors import UnsupportedError
-from namm_mm.memory.cache import Block, EvictingCache
+from namm_mm.memory.cache import Block, EvictingCache, EvictingLayer
 from namm_mm.memory.layer import Rules
+from namm_mm.memory.prompt import Prompt
 
 
 class Caches:
@@ -26,13 +26,14 @@ class Caches:
     def __init__(self, layers: int, rules: Rules) -> None:
         self.layers, self.rules = layers, rules
         self.block = Block()
+        self.prompt: int | None = None  # columns of the prompt of the next sequences, if known
         self.newest: EvictingCache | None = None
-        self._behind: WeakKeyDictionary[DynamicCache, EvictingCache] = WeakKeyDictionary()
 
     def begin(self) -> EvictingCache:
         """Return a new cache, which becomes the newest one."""
         self.newest = None  # freed before the next is made
-        cache = EvictingCache(self.layers, self.rules, self.block)
+        prompt, self.prompt = Prompt(self.prompt), None
+        cache = EvictingCache(self.layers, self.rules, self.block, prompt)
         self.newest = cache
         return cache
 
@@ -40,8 +41,8 @@ class Caches:
         """Return the cache of a call that brings `given` as its ``past_key_values``.
 
         None begins new sequences. A cache of this block, or a copy of one, goes on. An empty
-        ``DynamicCache`` of the user begins new sequences at its first call and goes on with them
-        at the next ones, as it does without a memory.
+        ``DynamicCache`` of the user begins new sequences at its first call: it is given our layers,
+        so that it tells its length, and goes on at the next calls, as it does without a memory.
 
         Raises
         ------
@@ -58,14 +59,19 @@ class Caches:
                 )
             self.newest = given
             return given
-        if type(given) is DynamicCache and given.get_seq_length() == 0:
-            if given not in self._behind:
-                self._behind[given] = self.begin()
-            self.newest = self._behind[given]
-            return self.newest
+        if type(given) is DynamicCache:
+            if given.get_seq_length() == 0 and not _ours(given):
+                given.layers = self.begin().layers
+            if ours := _ours(given):
+                return self.for_call(EvictingCache.over(ours))
         kind = type(given).__name__
         length = given.get_seq_length() if isinstance(given, DynamicCache) else "unknown"
         raise UnsupportedError(
             f"cannot go on from another cache: got a {kind} of length {length}, expected none, or "
             "`memory.cache` to continue. Static, quantised and sliding caches are not served."
         )
+
+
+def _ours(given: DynamicCache) -> list[EvictingLayer]:
+    """Layers of ours that a cache of the user was given, or a copy of it; none if it has others."""
+    return [layer for layer in given.layers if isinstance(layer, EvictingLayer)]

@@ -13,6 +13,7 @@ from transformers.masking_utils import causal_mask_function
 from namm_mm.errors import RunError, UnsupportedError, UsageError, message
 from namm_mm.memory.cache import EvictingCache, take_pending
 from namm_mm.memory.caches import Caches
+from namm_mm.memory.formula import Formula
 
 # Extra arguments of attention functions that change what is computed.
 _CHANGES_ATTENTION = ("softcap", "s_aux", "position_bias", "head_mask", "block_table")
@@ -71,6 +72,7 @@ def before_call(
             )
     _MASKS.set(frozenset())
     cache = caches.for_call(kwargs.get("past_key_values"))
+    cache.sequences.prompt.note(kwargs.get("attention_mask"), kwargs.get("position_ids"))
     return {**kwargs, "past_key_values": cache, "use_cache": True}
 
 
@@ -152,7 +154,7 @@ def evicting_attention(
         sliding_window = module.config.sliding_window  # type: ignore[union-attr, assignment]
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
     with torch.no_grad():
-        out = layer.attend(query, key, value, attention_mask, factor, sliding_window)
+        out = layer.attend(query, key, value, attention_mask, Formula(factor, sliding_window))
     if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad):
         out = _RefuseGradients.apply(out, query, key, value)  # type: ignore[no-untyped-call]
     return out.transpose(1, 2).contiguous(), None

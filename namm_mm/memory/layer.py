@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from namm_mm.memory.attention import attend
+from namm_mm.memory.formula import Formula
 from namm_mm.memory.observer import Observer, observer_for
 from namm_mm.memory.per_head_store import PerHeadStore
 from namm_mm.memory.residual import Residual
@@ -36,7 +37,7 @@ class Rules:
     per_head
         Heads keep their own numbers of tokens (``storage="per_head"``).
     streaming
-        Evict at every interval, in the prompt too; else once, after the first call.
+        Evict at every interval, in the prompt too; else once, at the end of the prompt.
     watcher
         Is told of every update; None for nobody.
     observation
@@ -49,6 +50,11 @@ class Rules:
     streaming: bool
     watcher: Watcher | None = None
     observation: Observation | None = None
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether nothing is ever evicted."""
+        return isinstance(self.policy.selection, KeepAll)
 
     def __deepcopy__(self, memo: object) -> Rules:
         """Return itself: copies of a cache share the policy, which may hold a network."""
@@ -92,6 +98,8 @@ class Segment:
         Tokens that the cohort had seen before.
     blocks
         The call cut at the update boundaries.
+    prune
+        Evict before the first block: the prompt ended with the call before.
     """
 
     cohort: int
@@ -99,16 +107,18 @@ class Segment:
     columns: Tensor | None
     seen: int
     blocks: tuple[Block, ...]
+    prune: bool = False
 
 
-def cut(count: int, seen: int, rules: Rules) -> tuple[Block, ...]:
-    """Cut `count` new tokens at the update boundaries of a row that has seen `seen` already."""
+def cut(count: int, seen: int, rules: Rules, *, ends: bool = False) -> tuple[Block, ...]:
+    """Cut `count` new tokens at the update boundaries of a row that has seen `seen` already.
+
+    `ends` says that a prompt that is pruned once ends with them.
+    """
     if count == 0:  # a row that is finished, or padding alone
         return ()
-    if isinstance(rules.policy.selection, KeepAll):
-        return (Block(0, count, False),)
-    if not rules.streaming:
-        return (Block(0, count, seen == 0),)
+    if rules.keeps_all or not rules.streaming:
+        return (Block(0, count, ends and not rules.keeps_all),)
     blocks, start = [], 0
     while start < count:
         stop = min(count, start + rules.interval - (seen + start) % rules.interval)
@@ -139,17 +149,17 @@ class CohortMemory:
         chosen.held, chosen.high = self.held[:, rows.cpu()], self.high[:, rows.cpu()]
         return chosen
 
-    def attend(self, queries: Tensor, dim: int, scaling: float, window: int | None) -> Tensor:
+    def attend(self, queries: Tensor, dim: int, formula: Formula) -> Tensor:
         """Attention output of the newest tokens, (row, head, token, `dim`), observed."""
         if self.residual is not None and self.residual.state is not None:
-            out = self.residual.attend(queries, self.store, scaling)
-            self.observer.observe(queries, self.store, scaling, window)
+            out = self.residual.attend(queries, self.store, formula)
+            self.observer.observe(queries, self.store, formula)
         elif self.observer.attends(queries):
             out = queries.new_empty(*queries.shape[:3], dim)
-            self.observer.observe(queries, self.store, scaling, window, out)
+            self.observer.observe(queries, self.store, formula, out)
         else:
-            out = attend(queries, self.store, scaling=scaling, window=window)
-            self.observer.observe(queries, self.store, scaling, window)
+            out = attend(queries, self.store, formula)
+            self.observer.observe(queries, self.store, formula)
         return out
 
     def measure(self, *, start: bool = False) -> None:
@@ -183,6 +193,7 @@ class LayerMemory:
 
     def __init__(self, layer: int, layers: int, rules: Rules) -> None:
         self.layer, self.layers, self.rules = layer, layers, rules
+        self.formula = Formula(1.0)  # that of the newest call
         self.cohorts: list[CohortMemory] = []
 
     def open(self, keys: Tensor, values: Tensor) -> CohortMemory:
@@ -203,36 +214,46 @@ class LayerMemory:
         queries: Tensor,
         keys: Tensor,
         values: Tensor,
-        scaling: float,
-        window: int | None,
+        formula: Formula,
     ) -> Tensor:
         """Run one cohort through its blocks; tensors are (row, head, token, head_dim)."""
-        out = []
+        out, self.formula = [], formula
+        if segment.prune:
+            self.evict(memory, segment.rows, segment.seen, segment.blocks[0].stop)
         for block in segment.blocks:
             part = slice(block.start, block.stop)
             first, left = segment.seen + block.start, 0 if block.evict else block.left
             memory.store.append(keys[:, :, part], values[:, :, part], first, left)
-            out.append(memory.attend(queries[:, :, part], values.shape[-1], scaling, window))
+            out.append(memory.attend(queries[:, :, part], values.shape[-1], formula))
             memory.measure(start=not block.start)
             if block.evict:
-                memory.observer.fold_waiting(memory.store, scaling, window)
-                self.evict(memory, segment, block, scaling, window)
-                memory.measure()  # room for the next tokens may be more than was freed
+                seen = segment.seen + block.stop
+                self.evict(memory, segment.rows, seen, block.coming, block.left)
         return out[0] if len(out) == 1 else torch.cat(out, dim=2)
 
     def evict(
         self,
         memory: CohortMemory,
-        segment: Segment,
-        block: Block,
-        scaling: float,
-        window: int | None,
+        rows: Tensor,
+        seen: int,
+        coming: int = 0,
+        left: int | None = None,
     ) -> None:
-        """Score, select, and drop the rest for good."""
-        store, policy = memory.store, self.rules.policy
-        seen, rows = segment.seen + block.stop, segment.rows.tolist()
+        """Score, select, and drop the rest for good.
+
+        Parameters
+        ----------
+        memory
+            The cohort, of which every row has processed `seen` tokens.
+        rows
+            Its rows of the batch.
+        coming, left
+            Tokens of the next block, and tokens until the next eviction, None where there is none.
+        """
+        memory.observer.fold_waiting(memory.store, self.formula)
+        store, policy, places = memory.store, self.rules.policy, rows.tolist()
         keys, values = store.padded()
-        cached = Cached(keys, store.positions(), seen, scaling, window)
+        cached = Cached(keys, store.positions(), seen, **vars(self.formula))
         view = LayerView(
             layer=self.layer,
             layers=self.layers,
@@ -242,18 +263,19 @@ class LayerMemory:
             lengths=store.lengths.to(store.device),
             seen=seen,
             statistics=memory.observer.statistics(store, cached),
-            rows=tuple(rows),
+            rows=tuple(places),
         )
-        sizes = limits(policy.selection, view, len(memory.sizes), rows, policy.numbers_per_token)
+        sizes = limits(policy.selection, view, len(memory.sizes), places, policy.numbers_per_token)
         view = replace(view, limits=sizes)
         scores = policy.protected_scores(view)
         index, counts = select(scores, view, policy.selection, per_head=self.rules.per_head)
-        if memory.residual is not None and window is None:
+        if memory.residual is not None and self.formula.window is None:
             memory.residual.fold(store, index, counts)
-        store.keep(index, counts, block.coming, block.left)
+        store.keep(index, counts, coming, left)
         memory.sizes.append(store.lengths)
         if self.rules.watcher is not None:
             scored = scores.float().masked_fill(~view.filled, float("nan"))
             number = len(memory.sizes) - 1
-            update = Update(self.layer, number, seen, tuple(rows), store.positions(), scored)
-            self.rules.watcher(update)
+            kept = store.positions()
+            self.rules.watcher(Update(self.layer, number, seen, tuple(places), kept, scored))
+        memory.measure()  # room for the next tokens may be more than was freed

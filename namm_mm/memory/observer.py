@@ -16,6 +16,7 @@ from torch import Tensor
 
 from namm_mm.errors import UsageError, message
 from namm_mm.memory.attention import of_parts, weights
+from namm_mm.memory.formula import Formula
 from namm_mm.memory.store import Store
 from namm_mm.observations.base import (
     Cached,
@@ -51,8 +52,7 @@ class Observer(ABC):
         self,
         queries: Tensor,
         store: Store,
-        scaling: float,
-        window: int | None,
+        formula: Formula,
         out: Tensor | None = None,
     ) -> None:
         """Fold all complete batches of queries; let the rest wait.
@@ -67,7 +67,7 @@ class Observer(ABC):
         waiting = queries[:, :, complete:]
         self.waiting = waiting.clone() if waiting.shape[2] else None
         if complete:
-            self.fold(queries, complete, store, scaling, window, out)
+            self.fold(queries, complete, store, formula, out)
 
     @abstractmethod
     def fold(
@@ -75,14 +75,13 @@ class Observer(ABC):
         queries: Tensor,
         complete: int,
         store: Store,
-        scaling: float,
-        window: int | None,
+        formula: Formula,
         out: Tensor | None,
     ) -> None:
         """Fold the first `complete` of the newest queries."""
 
     @abstractmethod
-    def fold_waiting(self, store: Store, scaling: float, window: int | None) -> None:
+    def fold_waiting(self, store: Store, formula: Formula) -> None:
         """Fold the waiting queries, however few, or drop them: an eviction follows."""
 
     @abstractmethod
@@ -109,8 +108,7 @@ class NoObserver(Observer):
         self,
         queries: Tensor,
         store: Store,
-        scaling: float,
-        window: int | None,
+        formula: Formula,
         out: Tensor | None = None,
     ) -> None:
         """Do nothing."""
@@ -120,13 +118,12 @@ class NoObserver(Observer):
         queries: Tensor,
         complete: int,
         store: Store,
-        scaling: float,
-        window: int | None,
+        formula: Formula,
         out: Tensor | None,
     ) -> None:
         """Do nothing."""
 
-    def fold_waiting(self, store: Store, scaling: float, window: int | None) -> None:
+    def fold_waiting(self, store: Store, formula: Formula) -> None:
         """Do nothing."""
 
     def statistics(self, store: Store, cached: Cached) -> dict[str, Tensor]:
@@ -156,23 +153,21 @@ class WeightsObserver(Observer):
         queries: Tensor,
         complete: int,
         store: Store,
-        scaling: float,
-        window: int | None,
+        formula: Formula,
         out: Tensor | None,
     ) -> None:
         """Fold tile by tile, each head over its own slots where that is faster."""
         parts = store.split_heads(complete) if store.device.type == "cpu" else (store,)
         outs = [None] * len(parts) if out is None else of_parts(out, store, parts)
         for own, part, filled in zip(of_parts(queries, store, parts), parts, outs, strict=True):
-            self._fold_tiles(self._tiles(own, part, scaling, window, complete, filled), part)
+            self._fold_tiles(self._tiles(own, part, formula, complete, filled), part)
         store.join_statistics(parts)
 
     def _tiles(
         self,
         queries: Tensor,
         store: Store,
-        scaling: float,
-        window: int | None,
+        formula: Formula,
         complete: int,
         out: Tensor | None = None,
     ) -> Iterator[Tensor]:
@@ -182,7 +177,7 @@ class WeightsObserver(Observer):
         with the newest slots; so they are passed along, and their weights left out.
         """
         tile = self.batch * max(1, TILE // self.batch)
-        for part in weights(queries, store, scaling=scaling, tile=tile, window=window, out=out):
+        for part in weights(queries, store, formula, tile=tile, out=out):
             if complete > 0:
                 yield part[:, :, :complete]
             complete -= part.shape[2]
@@ -195,14 +190,14 @@ class WeightsObserver(Observer):
             state = self.observation.fold(state, tile)
         store.set_statistics(state)
 
-    def fold_waiting(self, store: Store, scaling: float, window: int | None) -> None:
+    def fold_waiting(self, store: Store, formula: Formula) -> None:
         """Fold the rest, or drop it where the observation takes whole batches only."""
         if self.waiting is None:
             return
         queries, self.waiting = self.waiting, None
         if self.observation.folds_rest:
             count = queries.shape[2]
-            self._fold_tiles(self._tiles(queries, store, scaling, window, count), store)
+            self._fold_tiles(self._tiles(queries, store, formula, count), store)
 
     def statistics(self, store: Store, cached: Cached) -> dict[str, Tensor]:
         """What the observation reads of its state."""
@@ -230,19 +225,18 @@ class QueryObserver(Observer):
         queries: Tensor,
         complete: int,
         store: Store,
-        scaling: float,
-        window: int | None,
+        formula: Formula,
         out: Tensor | None,
     ) -> None:
         """Show the first `complete` queries."""
         self.state = self.observation.fold(self.state, queries[:, :, :complete], self.folded)
         self.folded += complete
 
-    def fold_waiting(self, store: Store, scaling: float, window: int | None) -> None:
+    def fold_waiting(self, store: Store, formula: Formula) -> None:
         """Show the waiting ones."""
         if self.waiting is not None:
             queries, self.waiting = self.waiting, None
-            self.fold(queries, queries.shape[2], store, scaling, window, None)
+            self.fold(queries, queries.shape[2], store, formula, None)
 
     def statistics(self, store: Store, cached: Cached) -> dict[str, Tensor]:
         """What the observation reads of its state and the cached keys."""

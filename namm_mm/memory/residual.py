@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from namm_mm.memory.attention import attend_with_normaliser
+from namm_mm.memory.formula import Formula
 from namm_mm.memory.store import Store
 from namm_mm.residuals import FeatureMaps, ResidualState
 
@@ -44,11 +45,11 @@ class Residual:
         features = self.maps.of_keys(self.layer, keys, positions)
         self.state = self.state.folded(features, values, (positions >= 0) & ~kept)
 
-    def attend(self, queries: Tensor, store: Store, scaling: float) -> Tensor:
+    def attend(self, queries: Tensor, store: Store, formula: Formula) -> Tensor:
         """Attention over what is kept, joined with the state; (row, query_head, query, dim)."""
         if self.state is None:
             raise RuntimeError("the residual is empty")
-        out, normaliser = attend_with_normaliser(queries, store, scaling=scaling)
+        out, normaliser = attend_with_normaliser(queries, store, formula)
         return self.state.joined(self.maps.of_queries(self.layer, queries), out, normaliser)
 
     def select_rows(self, rows: Tensor) -> Residual:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy, deepcopy
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from namm_mm.errors import RunError, UnsupportedError
 from namm_mm.memory.layer import CohortMemory, LayerMemory, Rules, Segment, cut
+from namm_mm.memory.prompt import Prompt
 from namm_mm.records import MemoryUse, Trace
 
 
@@ -24,12 +27,17 @@ class Sequences:
         Number of attention layers of the model.
     rules
         Policy, interval, storage and protocol.
+    prompt
+        Tells where a prompt ends that is pruned once.
     """
 
-    def __init__(self, layers: int, rules: Rules) -> None:
+    def __init__(self, layers: int, rules: Rules, prompt: Prompt | None = None) -> None:
         self.rules = rules
+        self.prompt = prompt or Prompt()
         self.rows: list[Tensor] = []  # rows of the batch in each cohort
         self.seen: list[int] = []  # tokens that each cohort has processed
+        self.unpruned: list[bool] = []  # whether the prompt of each cohort waits to be pruned
+        self._reported: Sequences | None = None
         self.memories = [LayerMemory(index, layers, rules) for index in range(layers)]
         self._segments: tuple[Segment, ...] = ()
         self._served: set[int] = set()
@@ -71,7 +79,8 @@ class Sequences:
         valid = _valid(padding, before, count)
         if valid is not None:
             self._split(valid.sum(1))
-        segments = []
+        over, ends = self.prompt.is_over(before, count), self.prompt.ends_with(before, count)
+        self._reported, segments = None, []
         for cohort, rows in enumerate(self.rows):
             own = count if valid is None else int(valid[rows[0]].sum())
             index: Tensor | None = None
@@ -80,14 +89,18 @@ class Sequences:
             elif len(self.rows) > 1:
                 index = torch.arange(count).expand(len(rows), count)
             index = index if index is None else index.to(keys.device)
-            blocks = cut(own, self.seen[cohort], self.rules)
+            unpruned = self.unpruned[cohort]
+            blocks = cut(own, self.seen[cohort], self.rules, ends=ends and unpruned)
+            prune = bool(blocks) and over and unpruned and self.seen[cohort] > 0
+            self.unpruned[cohort] = unpruned and not prune and not (blocks and blocks[-1].evict)
             rows = rows.to(keys.device)
-            segments.append(Segment(cohort, rows, index, self.seen[cohort], blocks))
+            segments.append(Segment(cohort, rows, index, self.seen[cohort], blocks, prune))
             self.seen[cohort] += own
         return tuple(segments)
 
     def _begin(self, batch: int) -> None:
         self.rows, self.seen = [torch.arange(batch)], [0]
+        self.unpruned = [not (self.rules.streaming or self.rules.keeps_all)]
         layers = len(self.memories)
         # Allocated bytes, tokens, live bytes.
         self._held = torch.zeros(3, layers, batch, dtype=torch.float64)
@@ -109,6 +122,7 @@ class Sequences:
             if old:
                 memory.cohorts = [old[cohort].select_rows(within) for cohort, within in parts]
         self.seen = [self.seen[cohort] for cohort, _ in parts]
+        self.unpruned = [self.unpruned[cohort] for cohort, _ in parts]
         self.rows = rows
 
     # -- rows: beam search and batches -------------------------------------------------------
@@ -130,8 +144,53 @@ class Sequences:
         """Forget everything."""
         for memory in self.memories:
             memory.cohorts.clear()
-        self.rows, self.seen = [], []
-        self._segments, self._served = (), set()
+        self.rows, self.seen, self.unpruned = [], [], []
+        self._segments, self._served, self._reported = (), set(), None
+
+    # -- the end of a prompt that is pruned once ---------------------------------------------
+
+    def prune(self) -> None:
+        """Evict now what the policy does not keep, in all layers."""
+        for layer, memory in enumerate(self.memories):
+            self._prune(layer, memory, range(len(self.rows)))
+        self.unpruned = [False] * len(self.rows)
+        self._reported = None
+
+    def prune_prompts(self) -> None:
+        """Prune the prompts that wait for it: nothing more will come."""
+        if waiting := self._waiting():
+            for layer, memory in enumerate(self.memories):
+                self._prune(layer, memory, waiting)
+            self.unpruned = [False] * len(self.rows)
+            self._reported = None
+
+    def reported(self) -> Sequences:
+        """Return the sequences as they are if the prompt has ended; these are not changed."""
+        waiting = self._waiting()
+        if not waiting:
+            return self
+        if self._reported is None:
+            found = copy(self)
+            found._held, found.memories = self._held.clone(), []
+            for layer, memory in enumerate(self.memories):
+                own = deepcopy(memory)
+                own.rules = replace(self.rules, watcher=None)
+                found.memories.append(own)
+                found._prune(layer, own, waiting)
+            found.unpruned = [False] * len(self.rows)
+            self._reported = found
+        return self._reported
+
+    def _waiting(self) -> list[int]:
+        """Cohorts with a prompt that is not pruned yet."""
+        states = zip(self.unpruned, self.seen, strict=True)
+        return [cohort for cohort, (unpruned, seen) in enumerate(states) if unpruned and seen]
+
+    def _prune(self, layer: int, memory: LayerMemory, cohorts: Iterable[int]) -> None:
+        for cohort in cohorts:
+            rows, own = self.rows[cohort], memory.cohorts[cohort]
+            memory.evict(own, rows, self.seen[cohort])
+            self._held[:, layer, rows] = own.held
 
     # -- what it holds -----------------------------------------------------------------------
 

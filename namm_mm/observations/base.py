@@ -40,6 +40,12 @@ class Cached:
         Factor on the products of queries and keys.
     window
         Sliding window in positions; None where the layer has none.
+    softcap
+        A product ``x`` becomes ``softcap * tanh(x / softcap)``; None where the layer has no cap.
+    sinks
+        (query_head,): a product that joins the denominator of the softmax; None for no sinks.
+    slopes
+        (query_head,): factor on the position of a key, added to its product; None for no bias.
     """
 
     keys: Tensor
@@ -47,6 +53,9 @@ class Cached:
     seen: int
     scaling: float
     window: int | None = None
+    softcap: float | None = None
+    sinks: Tensor | None = None
+    slopes: Tensor | None = None
 
 
 class Observation(ABC):

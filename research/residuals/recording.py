@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from namm_mm.memory.formula import Formula
 from namm_mm.memory.layer import LayerMemory, Rules, Segment, cut
 from namm_mm.memory.swapping import swapped_attention
 from namm_mm.memory.watch import Update
@@ -77,7 +78,7 @@ def visible(attended: Attended, policy: Policy, interval: int, layer: int, layer
     segment = Segment(0, torch.arange(1), None, 0, cut(tokens, 0, rules))
     with torch.no_grad():
         memory.attend(memory.open(keys, values), segment, queries, keys, values,
-                      attended.scaling, None)  # fmt: skip
+                      Formula(attended.scaling))  # fmt: skip
     kept = torch.stack([torch.zeros_like(found[0]), *found[:-1]])
     own = torch.arange(tokens) // interval == torch.arange(len(found))[:, None]
     return kept | own[:, None]

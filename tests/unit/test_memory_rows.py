@@ -184,10 +184,12 @@ def test_pruning_after_prefill_leaves_the_prompt_exact_and_evicts_once() -> None
     with torch.no_grad():
         full = model(tokens).logits
         with attach(model, policy(), interval=INTERVAL, protocol="prune_after_prefill") as memory:
+            memory.expect_prompt(150)
             pruned = model(tokens).logits
             assert memory.usage().tokens_final == 40
             assert memory.usage().tokens_peak == (150 + 40) / 2
-            model(tiny_tokens(1, 70, seed=2), past_key_values=memory.cache)
+            model(tokens[:, :1], past_key_values=memory.cache)
+            model(tiny_tokens(1, 69, seed=2), past_key_values=memory.cache)
             assert memory.usage().updates == 1
             assert memory.usage().tokens_final == 110
     torch.testing.assert_close(pruned, full, atol=2e-5, rtol=1e-5)

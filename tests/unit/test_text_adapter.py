@@ -103,6 +103,7 @@ def test_options_are_scored_as_if_each_were_alone(llama: str, protocol: str) -> 
         for option in CHOICE.options:
             ids = [CHARACTERS.index(c) for c in " " + option]
             memory.reset()
+            memory.expect_prompt(len(inputs.token_types))
             output = adapter.backbone(**inputs.tensors)
             logits = [output.logits[0, -1]]
             for step in ids[:-1]:
@@ -119,6 +120,7 @@ def test_options_are_scored_as_if_each_were_alone(llama: str, protocol: str) -> 
     assert answer.option == max(range(4), key=alone.__getitem__)
     assert len(set(map(round, alone))) > 1
     with attach(adapter.backbone, policy, interval=8, protocol=protocol) as memory:
+        memory.expect_prompt(len(inputs.token_types))
         adapter.backbone(**inputs.tensors)
         assert memory.usage() == use
         for positions, expected in zip(memory.kept(0), kept, strict=True):
