@@ -25,6 +25,7 @@ from namm_mm.memory.prompt import Prompt
 from namm_mm.memory.swapping import swapped_attention
 from namm_mm.memory.watch import Watcher
 from namm_mm.namm import Namm
+from namm_mm.observations.base import Observation
 from namm_mm.policies import create, preferences
 from namm_mm.policies.base import Policy
 from namm_mm.records import PROTOCOLS, STORAGES, MemoryUse, Trace
@@ -108,7 +109,7 @@ class Memory:
         self.caches.prompt = columns
 
     def prune(self) -> None:
-        """Evict now, in every layer, what the policy does not keep of all tokens so far.
+        """Evict now what the policy does not keep of all tokens so far, in every layer.
 
         Under ``prune_after_prefill`` this ends the prompt: what comes later is kept. A chat calls
         it after a turn to prune again.
@@ -142,7 +143,7 @@ def attach(
 ) -> AbstractContextManager[Memory]:
     """Give `model` a forgetting memory for the length of a ``with`` block.
 
-    A call of the model that brings no cache begins new sequences. One that brings
+    A call that brings no cache begins new sequences. One that brings
     ``past_key_values=memory.cache`` goes on with them, as ``generate`` does by itself.
 
     Parameters
@@ -159,8 +160,7 @@ def attach(
     protocol
         ``streaming``: evict at every interval, in the prompt too, so that later tokens see only
         what was kept (the official rule). ``prune_after_prefill``: evict once, at the end of the
-        prompt, in however many calls it came. What is decoded and what a second turn brings is
-        kept: see :meth:`Memory.prune`.
+        prompt, however it was fed; later turns are kept (:meth:`Memory.prune`).
     watcher
         Is told of every eviction.
 
@@ -189,9 +189,8 @@ def attach(
     if wrong := preferences.mismatch(policy, interval, storage):
         warnings.warn(wrong, NammWarning, stacklevel=2)
     config = carriers.decoder_config(model, policy)
-    observation = None if policy.needs is None else policy.needs.for_model(model)
-    how = (storage == "per_head", protocol == "streaming", watcher, observation)
-    rules = Rules(policy.for_model(model), interval, *how)
+    how = (storage == "per_head", protocol == "streaming", watcher)
+    rules = Rules(policy.for_model(model), interval, *how, _observation(policy, model))
     return _attached(model, config, Memory(config.num_hidden_layers, rules))
 
 
@@ -223,6 +222,10 @@ def _attached(model: nn.Module, config: Any, memory: Memory) -> Iterator[Memory]
             for hook in hooks:
                 hook.remove()
             forget_pending()
+
+
+def _observation(policy: Policy, model: nn.Module) -> Observation | None:
+    return None if policy.needs is None else policy.needs.for_model(model)
 
 
 def _policy(given: Policy | Namm | str) -> Policy:

@@ -62,7 +62,7 @@ FEEDS = [in_one_call, in_two_calls, on_an_own_cache, while_it_is_read, after_it_
 
 
 @pytest.mark.parametrize("storage", ["shared", "per_head"])
-@pytest.mark.parametrize("name", ["h2o", "l2", "snapkv"])
+@pytest.mark.parametrize("name", ["h2o", "l2_all", "snapkv"])
 def test_however_it_is_fed_the_prompt_is_pruned_once(name: str, storage: str) -> None:
     model, tokens, found = tiny_llama(), tiny_tokens(1, PROMPT), []
     options: Any = {"storage": storage, "protocol": "prune_after_prefill"}
