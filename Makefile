@@ -14,13 +14,14 @@ export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help transfer test quick numeric test-kvpress check format bench clean
+.PHONY: help transfer test quick numeric campaign test-kvpress check format bench clean
 
 help:
 	@echo "make transfer   install, then run one NAMM on text, video and control: namm-mm transfer"
 	@echo "make quick      install what the tests need, then run those that take below ten seconds"
 	@echo "make test       all tests, in as many processes as WORKERS says (2)"
 	@echo "make numeric    the tests of computed numbers, as older processors would run them"
+	@echo "make campaign   kills, random evictions, wrong inputs, videos, faults: a table of what went wrong"
 	@echo "make check      ruff, ruff format, mypy --strict and which package imports which"
 	@echo "make format     let ruff repair and format the code"
 	@echo "make bench      speed and memory of every policy, side by side"
@@ -47,6 +48,10 @@ numeric: $(VENV)/.development $(VENV)/.smollm2 $(VENV)/.footage $(VENV)/.vision
 test-kvpress: $(VENV)/kvpress/.ready $(VENV)/presses/.ready
 	@$(VENV)/kvpress/bin/python -m pytest tests/unit/test_integrations_kvpress.py $(ARGS)
 	@PYTHONPATH=$(VENV)/presses $(BIN)/python -m pytest tests/unit/test_integrations_kvpress.py $(ARGS)
+
+# What goes wrong when much is tried: about 20 minutes. ARGS chooses trials, such as ARGS='kills --part 0.1'.
+campaign: $(VENV)/.development $(VENV)/.smollm2 $(VENV)/.footage $(VENV)/.vision
+	@WANDB_MODE=offline HF_HUB_OFFLINE=1 PYTHONPATH=.:tests:tests/helpers $(BIN)/python -m campaign $(ARGS)
 
 check: $(VENV)/.development
 	$(BIN)/ruff check .

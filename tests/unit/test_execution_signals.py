@@ -9,12 +9,22 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from namm_mm.execution import temporary
-from namm_mm.execution.signals import Stopped, noted, raise_noted, stoppable
+from namm_mm.execution.signals import ENDING, Stopped, noted, raise_noted, stoppable
+
+
+@pytest.fixture(autouse=True)
+def _defaults() -> Iterator[None]:
+    """Whoever started the tests may ignore a signal, as ``nohup`` does."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
