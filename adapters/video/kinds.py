@@ -180,7 +180,7 @@ def kind_of(model_type: str, name: str) -> VideoKind:
                 given=model_type,
                 expected="a known model_type in its config.json",
                 valid=KINDS,
-                then="docs/add-an-adapter.md shows how to support another class.",
+                then="docs/how-to/add-an-adapter.md shows how to support another class.",
             )
         )
     return KINDS[model_type]

@@ -108,7 +108,7 @@ def _opened(model: str, question: str, call: Call) -> tuple[AnsweringAdapter, Sa
                     f"no adapter answers questions about {kind} files yet",
                     given=file.name,
                     expected="a text or a video",
-                    then="docs/add-an-adapter.md shows how to bring one.",
+                    then="docs/how-to/add-an-adapter.md shows how to bring one.",
                 )
             )
     if suffix in VIDEOS:

@@ -131,7 +131,7 @@ class Registry(Generic[T]):
                     f"the {self.kind} {name!r} has no declared base",
                     given=_where(entry),
                     expected=f"a subclass of {known}",
-                    then="docs/add-an-adapter.md walks through a package that has one.",
+                    then="docs/how-to/add-an-adapter.md walks through a package that has one.",
                 )
             )
         if isinstance(entry, ABCMeta) and entry.__abstractmethods__:

@@ -1,4 +1,4 @@
-"""Write docs/results.md, with its plots, from the records of record.
+"""Write research/results/tables.md, with its plots, from the records of record.
 
     namm-mm transfer --configs research/configs experiment=pocket_full checkpoint=FILE
     python research/benchmarks/results_page.py RUN_FOLDER ...
@@ -33,7 +33,8 @@ from research.benchmarks.results_plots import draw_curve, draw_families
 from research.benchmarks.results_tables import curve_table, family_table, limit, main_table
 
 ROOT = Path(__file__).parents[2]
-PAGE, KEPT = ROOT / "docs" / "results.md", ROOT / "research" / "results"
+KEPT = ROOT / "research" / "results"
+PAGE = KEPT / "tables.md"
 LEGEND = (
     "The tables have means with 95 % intervals: Wilson's for right-or-wrong scores, a bootstrap "
     "over samples for others (bias-corrected and accelerated below 30 samples). *NAMM - this* is "
@@ -139,6 +140,23 @@ def _of_one_run(record: Record) -> Record:
 
 def section(title: str, records: Sequence[Record], picture: Path) -> list[str]:
     """Return tables and plots: at the NAMM's own sizes, by family, and along the curve."""
+    own, spread, curve = parts_of(records)
+    rows, families = result_rows(own), result_rows(own, by_family=True)
+    parts = [f"### {title}", main_table(rows)]
+    if len({row.family for row in families}) > 1:
+        draw_families(families, Path(f"{picture}-by-family.png"))
+        parts += ["By family:", family_table(families), _image(picture, "by-family")]
+    if spread:
+        parts += [SPREAD_NOTE, main_table(spread_rows(own, spread))]
+    if curve:
+        found = [row for row in result_rows(_along(records, curve)) if row.score]
+        draw_curve(found, Path(f"{picture}-curve.png"))
+        parts += [CURVE_NOTE, curve_table(found), _image(picture, "curve")]
+    return parts
+
+
+def parts_of(records: Sequence[Record]) -> tuple[list[Record], list[Record], list[Record]]:
+    """Return the records at the NAMM's own sizes, those spread in other ways, and the curve's."""
     matched = _matched(records)
     spread = [r for r in records if _kind(r) in SPREAD]
     curve = [
@@ -149,22 +167,14 @@ def section(title: str, records: Sequence[Record], picture: Path) -> list[str]:
         and (r.policy, r.budget) != (NAMM, matched)
     ]
     elsewhere = {id(record) for record in (*spread, *curve)}
-    own = [r for r in records if id(r) not in elsewhere]
-    rows, families = result_rows(own), result_rows(own, by_family=True)
-    parts = [f"### {title}", main_table(rows)]
-    if len({row.family for row in families}) > 1:
-        draw_families(families, Path(f"{picture}-by-family.png"))
-        parts += ["By family:", family_table(families), _image(picture, "by-family")]
-    if spread:
-        names, asked = {r.policy for r in spread}, {r.sample for r in spread}
-        same = [r for r in own if r.sample in asked and r.policy in {FULL, NAMM, *names}]
-        table = main_table(sorted(result_rows([*same, *spread]), key=_by_policy))
-        parts += [SPREAD_NOTE, table]
-    if curve:
-        found = [row for row in result_rows(_along(records, curve)) if row.score]
-        draw_curve(found, Path(f"{picture}-curve.png"))
-        parts += [CURVE_NOTE, curve_table(found), _image(picture, "curve")]
-    return parts
+    return [r for r in records if id(r) not in elsewhere], spread, curve
+
+
+def spread_rows(own: Sequence[Record], spread: Sequence[Record]) -> list[Row]:
+    """Return the rows of policies whose sizes are spread in other ways, on the same samples."""
+    names, asked = {r.policy for r in spread}, {r.sample for r in spread}
+    same = [r for r in own if r.sample in asked and r.policy in {FULL, NAMM, *names}]
+    return sorted(result_rows([*same, *spread]), key=_by_policy)
 
 
 def _along(records: Sequence[Record], curve: Sequence[Record]) -> list[Record]:
@@ -218,7 +228,7 @@ def provenance(records: Sequence[Record]) -> str:
 
 
 def _image(picture: Path, kind: str) -> str:
-    return f"![{kind}](../research/results/{picture.name}-{kind}.png)"
+    return f"![{kind}]({picture.name}-{kind}.png)"
 
 
 if __name__ == "__main__":

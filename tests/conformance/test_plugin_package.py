@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import documents
 import pytest
 
 from namm_mm.runs import read_records
@@ -14,14 +15,12 @@ from namm_mm.runs import read_records
 pytestmark = pytest.mark.slow
 
 PACKAGE = Path(__file__).parents[1] / "plugin_package"
-GUIDE = PACKAGE.parents[1] / "docs" / "add-an-adapter.md"
+GUIDE = PACKAGE.parents[1] / "docs" / "how-to" / "add-an-adapter.md"
 
 
 def guide() -> dict[str, str]:
     """The files that the guide shows, by name."""
-    blocks = GUIDE.read_text(encoding="utf-8").split("```")[1::2]
-    named = (block.partition("\n") for block in blocks)
-    return {head.partition(" ")[2]: body for head, _, body in named if " " in head}
+    return {block.title: block.text for block in documents.blocks(GUIDE) if block.title}
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """lmms-eval, where it is installed, runs its tasks through a memory that forgets.
 
 It pins other versions than we do, so the tests that need it run in an environment of its own:
-docs/reproduce.md says how to make one.
+docs/how-to/lmms-eval-and-kvpress.md says how to make one.
 """
 
 from __future__ import annotations
