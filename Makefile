@@ -61,7 +61,7 @@ check: $(VENV)/.development
 	$(BIN)/lint-imports --no-logo
 
 docs: $(VENV)/.docs
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo "site/index.html"
 
 format: $(VENV)/.development

@@ -1,4 +1,4 @@
-"""What MkDocs does to a page beyond its plugins: docstrings' roles and ``::`` become plain Markdown."""
+"""What MkDocs does to a page beyond its plugins: roles and ``::`` of docstrings become Markdown."""
 
 import re
 from typing import Any

@@ -3,7 +3,7 @@
 A block is run as it stands unless a comment on the line before it says otherwise:
 
 ``<!-- run with: WORDS -->``         WORDS are added to each of its commands
-``<!-- run slowly -->``              in the test that carries the marker ``slow``; ``with: WORDS`` too
+``<!-- run slowly -->``              in the test marked ``slow``; ``with: WORDS`` too
 ``<!-- run by: FILE ... -->``        by that file
 ``<!-- not run: REASON -->``         not at all
 """
