@@ -16,21 +16,11 @@ from importlib.resources import files
 
 from namm_mm import __version__
 from namm_mm.commands.call import read_call
+from namm_mm.commands.verbs import VERBS
 from namm_mm.errors import NammError, UsageError, message
 from namm_mm.execution.signals import Stopped, stoppable
 
-VERBS = {
-    "transfer": "run one NAMM and its baselines on every modality of an experiment",
-    "evolve": "evolve a NAMM on text, in stages; the same command resumes a stopped run",
-    "evaluate": "run one adapter on one task under one policy",
-    "ask": "answer one question about a file under several policies, side by side",
-    "report": "make a report from the records of runs",
-    "build": "make a bundled asset again, from nothing",
-    "models": "fetch a language model that is not in a package: told first, checked, cached",
-    "namm": "say what a NAMM is: training, features, threshold, interval, scores, licence",
-    "list": "show adapters, tasks, policies, NAMMs, models, experiments and evolutions",
-    "doctor": "check the installation and say what is missing",
-}
+__all__ = ["VERBS", "main"]
 
 USAGE = f"""\
 namm-mm {__version__}: one attention memory, evolved on text, plugged into other modalities.
@@ -45,6 +35,7 @@ namm-mm {__version__}: one attention memory, evolved on text, plugged into other
   namm-mm namm      list | show NAME
   namm-mm list
   namm-mm doctor
+  namm-mm completion bash | zsh | fish
 
 `namm-mm VERB --help` says more. --debug (or NAMM_MM_DEBUG=1) shows tracebacks.
 """
@@ -100,6 +91,8 @@ def _dispatch(given: list[str]) -> int:
                 then="`namm-mm help` explains them.",
             )
         )
+    if verb == "completion" and rest[:1] == ["words"]:  # what follows is another command line
+        return int(importlib.import_module("namm_mm.commands.completion").complete(rest[1:]))
     if {"-h", "--help"} & set(rest):
         print(f"namm-mm {verb}: {VERBS[verb]}\n\n{_help(verb)}")
         return 0

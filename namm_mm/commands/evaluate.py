@@ -11,15 +11,11 @@ Budgets: tokens:64, fraction:0.25, pool:0.25 (storage=per_head), threshold (the 
 policy's own rule, which is the default. A budget of match:POLICY needs that policy's run on the
 same samples: `namm-mm transfer` runs them together.
 
-Options:
-  --configs FOLDER   search a folder of your own configurations too
-  --show             print the resolved configuration and its hash, and stop
-  --cfg job          print the composed configuration, before it is checked, and stop
-  --info defaults-tree   print the files that it is composed of, and stop
-  --multirun         one run for each combination of KEY=A,B; one W&B group, one report over all
-  --plan             print what would run: downloads, memory, time; nothing is fetched
-  --gpu NAME         plan for another device: h100, a100, l4, rtx4090 ..., or several: h100x4
-  --json             the plan as JSON
+Options, as those of `namm-mm transfer`:
+  --configs FOLDER                            a folder of your own configurations
+  --multirun                                  one run for each combination of KEY=A,B
+  --show, --cfg job, --info defaults-tree     print the configuration, and stop
+  --plan, --json, --gpu NAME                  print downloads, memory and time, and stop
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from namm_mm.commands.overrides import Override
@@ -43,7 +43,7 @@ def in_full(verb: str, overrides: Sequence[Override]) -> list[Override]:
             )
         value = f"[{override.value}]"
         text = f"{override.mark}{key}={value}"
-        found.append(replace(override, text=text, key=key, value=value))
+        found.append(dataclasses.replace(override, text=text, key=key, value=value))
     return found
 
 

@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from namm_mm import __version__
-from namm_mm.cli import VERBS, main
+from namm_mm.cli import main
 from namm_mm.commands import moved
 from namm_mm.commands.compose import compose, groups
+from namm_mm.commands.verbs import VERBS
 from namm_mm.errors import UsageError
 from namm_mm.experiment.reading import from_evaluation, from_mapping
 from namm_mm.experiment.settings import CellSettings

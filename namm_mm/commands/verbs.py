@@ -1,0 +1,19 @@
+"""The verbs of the command line, with a line about each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+VERBS: Mapping[str, str] = {
+    "transfer": "run one NAMM and its baselines on every modality of an experiment",
+    "evolve": "evolve a NAMM on text, in stages; the same command resumes a stopped run",
+    "evaluate": "run one adapter on one task under one policy",
+    "ask": "answer one question about a file under several policies, side by side",
+    "report": "make a report from the records of runs",
+    "build": "make a bundled asset again, from nothing",
+    "models": "fetch a language model that is not in a package: told first, checked, cached",
+    "namm": "say what a NAMM is: training, features, threshold, interval, scores, licence",
+    "list": "show adapters, tasks, policies, NAMMs, models, experiments and evolutions",
+    "doctor": "check the installation and say what is missing",
+    "completion": "print a script that completes the command line in bash, zsh or fish",
+}
