@@ -47,8 +47,8 @@ numeric: $(VENV)/.development $(VENV)/.smollm2 $(VENV)/.footage $(VENV)/.vision
 # kvpress's hooks and our memory ask for different versions of transformers: what one environment skips runs in
 # the other, where its presses are imported beside our own packages.
 test-kvpress: $(VENV)/kvpress/.ready $(VENV)/presses/.ready
-	@$(VENV)/kvpress/bin/python -m pytest tests/unit/test_integrations_kvpress.py $(ARGS)
-	@PYTHONPATH=$(VENV)/presses $(BIN)/python -m pytest tests/unit/test_integrations_kvpress.py $(ARGS)
+	@$(VENV)/kvpress/bin/python -m pytest tests/unit/test_integrations_kvpress*.py $(ARGS)
+	@PYTHONPATH=$(VENV)/presses $(BIN)/python -m pytest tests/unit/test_integrations_kvpress*.py $(ARGS)
 
 # What goes wrong when much is tried: about 20 minutes. ARGS chooses trials, such as ARGS='kills --part 0.1'.
 campaign: $(VENV)/.development $(VENV)/.smollm2 $(VENV)/.footage $(VENV)/.vision
