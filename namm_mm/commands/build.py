@@ -10,6 +10,7 @@
   namm-mm build warm-start out=FOLDER       fit a NAMM to an oracle by gradients, to evolve from
   namm-mm build refine out=FOLDER           refine a NAMM by gradients of the answers to text
   namm-mm build head-table policy=namm out=FILE               what each head keeps, for heads:FILE
+  namm-mm build trimkv out=FILE                                train the gates of TrimKV
   namm-mm build threshold namm=FILE fraction=0.5 out=FILE     set the threshold of a NAMM on text
 
 KEY=VALUE are the options of the builder. The builders are in the folder research/ of a clone.

@@ -43,6 +43,17 @@ def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
     adapter = _adapter(cell)
     if adapter is not None and (unread := content_problem(policy, adapter)):
         yield at(cell, "policies", unread)
+    if adapter is not None and policy.made_for not in ("", adapter.model_name):
+        yield at(
+            cell,
+            "policies",
+            message(
+                f"{policy.name} was trained for another model",
+                given=adapter.model_name,
+                expected=policy.made_for,
+                then="Train it for this model with `namm-mm build`. Or use it: anyway=true.",
+            ),
+        )
     if policy.needs is not None:
         try:
             policy.needs.check_interval(cell.interval)
@@ -141,7 +152,7 @@ def _size(cell: CellSettings, words: str, policy: Policy) -> Iterator[str]:
             given=words,
             expected="a size: tokens:64, fraction:0.25",
         )
-    if not isinstance(selection, Budget) or not words.startswith(("pool:", "heads:")):
+    if not isinstance(selection, Budget) or not words.startswith(("pool", "heads:")):
         return
     if selection.table is not None and selection.table.model not in ("", model := _model(cell)):
         yield message(

@@ -228,7 +228,7 @@ def preferences(policies: Iterable[PolicySettings]) -> tuple[int, str]:
             policy = create(settings.name, **settings.options)
         except NammError:  # the check of the settings says it
             continue
-        pooled = "per_head" if settings.budget.startswith(("pool:", "heads:")) else None
+        pooled = "per_head" if settings.budget.startswith(("pool", "heads:")) else None
         interval = interval or policy.interval
         storage = storage or pooled or policy.storage
     return interval or INTERVAL, storage or STORAGE

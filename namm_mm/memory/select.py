@@ -118,6 +118,9 @@ def limits(
     if view.layer < selection.whole_layers:
         return torch.full_like(view.lengths, view.seen)
     size = selection.tokens if selection.tokens is not None else selection.size(view.seen)
+    if selection.bytewise:
+        plain = _plain_bytes(view)
+        size = max(selection.least, size * plain // (plain + 4 * numbers_per_token))
     if selection.beta is not None:
         size = _of_layer(size, selection.beta, view)
     return torch.full_like(view.lengths, size)
@@ -162,6 +165,11 @@ def _of_layer(size: int, beta: float, view: LayerView) -> int:
     return max(1, round(first - view.layer * (first - last) / (view.layers - 1)))
 
 
+def _plain_bytes(view: LayerView) -> int:
+    """Bytes of the key, the value and the position of one token in one head."""
+    return (view.keys.shape[-1] + view.values.shape[-1]) * view.keys.element_size() + 4
+
+
 def _matched(
     selection: Budget, row: int, update: int, view: LayerView, numbers_per_token: int
 ) -> Tensor:
@@ -181,7 +189,7 @@ def _matched(
             f"expected the model's {heads}. Record it on the same model."
         )
     if selection.bytewise:
-        plain = (view.keys.shape[-1] + view.values.shape[-1]) * view.keys.element_size() + 4
+        plain = _plain_bytes(view)
         theirs, ours = plain + 4 * trace.numbers_per_token, plain + 4 * numbers_per_token
         sizes = tuple(min(view.seen, max(1, size * theirs // ours)) for size in sizes)
     return torch.tensor(sizes)

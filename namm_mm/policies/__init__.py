@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from namm_mm.policies.recency import Recency
     from namm_mm.policies.snapkv import SnapKV
     from namm_mm.policies.tova import Tova
+    from namm_mm.policies.trimkv import TrimKV
     from namm_mm.policies.window import Window
 
 _CLASSES = {entry.partition(":")[2]: entry.partition(":")[0] for entry in BUILTIN.values()}
@@ -77,6 +78,7 @@ __all__ = [
     "SnapKV",
     "Threshold",
     "Tova",
+    "TrimKV",
     "Window",
     "create",
 ]

@@ -118,6 +118,11 @@ class Policy(ABC):
         return False
 
     @property
+    def made_for(self) -> str:
+        """The model that something of it was trained for; empty where it takes any."""
+        return ""
+
+    @property
     def numbers_per_token(self) -> int:
         """How many float32 numbers the memory holds for it beside each cached token and head."""
         return 0 if self.needs is None else self.needs.numbers_per_token

@@ -9,6 +9,8 @@ Configurations and records hold the words. In Python a number is a fraction: ``H
 ``fraction:0.25``       this part of the tokens that were seen; ``0.25`` alone is the same
 ``pool:0.25``           this part in each layer, the best tokens of all its heads together
 ``fraction:0.1:60``     as ``fraction:0.1``, and 60 tokens in any case; ``pool:0.1:60`` likewise
+``bytes:0.25``          this part of the *bytes* of a full cache: what a policy remembers of each
+                        token counts too; ``pool_bytes:0.25`` where heads share them
 ``heads:FILE``          for each layer and head its part of the tokens that were seen, of a table:
                         a bundled name, or a file of ``namm-mm build head-table``
 ``match:namm``          as many tokens, at every update and in every layer, as that run kept,
@@ -32,6 +34,14 @@ from pathlib import PurePath
 from namm_mm.errors import UsageError, message
 from namm_mm.policies.head_table import HeadTable, load_table
 from namm_mm.records import Trace
+
+FRACTIONS: Mapping[str, tuple[bool, bool]] = {
+    "fraction": (False, False),
+    "pool": (True, False),
+    "bytes": (False, True),
+    "pool_bytes": (True, True),
+}
+"""Kinds of a fraction: whether the heads of a layer share it, and whether it is of bytes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,7 @@ class Budget:
     matched
         The words that asked for a trace or a table, for the record: ``match:namm``.
     bytewise
-        With `trace`: the sizes are of equal bytes, not of equal tokens (``match_bytes``).
+        The sizes of a `trace` or a `fraction` are of bytes, not of tokens (``match_bytes``).
     floor
         With `pooled`: part of an equal share that each head keeps in any case.
     beta
@@ -157,7 +167,8 @@ class Budget:
             return f"tokens:{self.tokens}"
         if self.fraction is not None:
             least = f":{self.least}" if self.least > 1 else ""
-            return f"{'pool' if self.pooled else 'fraction'}:{self.fraction:g}{least}"
+            kind = next(k for k, how in FRACTIONS.items() if how == (self.pooled, self.bytewise))
+            return f"{kind}:{self.fraction:g}{least}"
         return self.matched or "match"
 
 
@@ -176,6 +187,8 @@ KINDS = (
     "tokens:N",
     "fraction:F[:N]",
     "pool:F[:N]",
+    "bytes:F[:N]",
+    "pool_bytes:F[:N]",
     "heads:FILE",
     "match:POLICY",
     "match_heads:POLICY",
@@ -228,12 +241,14 @@ def parse(words: str, traces: Traces | None = None) -> Selection:
             return Budget(tokens=int(rest))
         if kind == "heads" and rest:
             return Budget(table=load_table(rest), matched=f"heads:{PurePath(rest).stem}")
-        if kind in ("fraction", "pool"):
+        if kind in FRACTIONS:
             part, floor, least = rest.partition(":")
+            pooled, bytewise = FRACTIONS[kind]
             return Budget(
                 fraction=float(part),
                 least=int(least) if floor else 1,
-                pooled=kind == "pool",
+                pooled=pooled,
+                bytewise=bytewise,
             )
     except ValueError as error:
         if isinstance(error, UsageError):

@@ -29,6 +29,7 @@ BUILTIN = {
     "kvzip": "namm_mm.policies.kvzip:KVzip",
     "lagkv": "namm_mm.policies.lagkv:LagKV",
     "infinipot_v": "namm_mm.policies.infinipot_v:InfiniPotV",
+    "trimkv": "namm_mm.policies.trimkv:TrimKV",
     "protected": "namm_mm.policies.protected:Protected",
     "adakv": "namm_mm.policies.adakv:AdaKV",
     "criticalkv": "namm_mm.policies.criticalkv:CriticalKV",

@@ -23,7 +23,7 @@ class Less(Over):
     kernels
         The trained feature maps: a bundled name, a file, or the maps themselves.
     anyway
-        Use kernels that were trained under another policy than the one below.
+        Use kernels that were trained under another policy, or for a model of another name.
     """
 
     sized: ClassVar[bool] = False
@@ -57,6 +57,12 @@ class Less(Over):
                     then="Train them: `namm-mm build less`. Or use them: anyway=true.",
                 )
             )
+
+    @property
+    def made_for(self) -> str:
+        """The model that the kernels, or the policy below, were trained for."""
+        own = self.maps.card.get("model", "") if isinstance(self.maps, LessKernels) else ""
+        return "" if self.anyway else str(own or super().made_for)
 
     @property
     def residual(self) -> FeatureMaps:

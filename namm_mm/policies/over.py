@@ -83,6 +83,11 @@ class Over(Policy):
         """Whether the policy below must see the model repeat its prompt."""
         return self.below.repeats
 
+    @property
+    def made_for(self) -> str:
+        """The model that the policy below was trained for."""
+        return self.below.made_for
+
     def for_repetition(self, scores: Sequence[Tensor]) -> Self:
         """Return the policy on top of the one below with what a repetition showed."""
         return replace(self, over=self.below.for_repetition(scores))

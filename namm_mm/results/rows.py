@@ -235,4 +235,4 @@ def _reference(policy: str, method: Method, methods: Iterable[Method]) -> Method
 
 def _room(budget: str) -> str:
     """The budget, however the heads of a layer share it."""
-    return budget.replace("pool:", "fraction:")
+    return budget.replace("pool_bytes:", "bytes:").replace("pool:", "fraction:")

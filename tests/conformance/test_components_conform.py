@@ -12,6 +12,7 @@ from torch import Tensor
 
 from namm_mm.adapters import ADAPTERS
 from namm_mm.policies import POLICIES, create
+from namm_mm.policies.trim_gates import TrimGates
 from namm_mm.registry.registry import build
 from namm_mm.residuals import FeatureMaps
 from namm_mm.tasks import TASKS
@@ -48,7 +49,21 @@ def test_policy(name: str) -> None:
     options: dict[str, Any] = {"checkpoint": "namm.safetensors"} if name == "namm" else {}
     if name == "less":  # no kernels are bundled: those that leave no trace
         options = {"over": "h2o", "kernels": NoTrace()}
+    if name == "trimkv":  # gates are trained for one model
+        options = {"gates": gates()}
     check_policy(create(name, **options))
+
+
+def gates() -> TrimGates:
+    """Gates for the kit's model: 2 layers, 2 kv heads of 8 numbers."""
+    draw = torch.Generator().manual_seed(0)
+    shapes = {
+        "inner": (2, 2, 16, 4),
+        "inner_bias": (2, 2, 1, 4),
+        "outer": (2, 2, 4, 1),
+        "outer_bias": (2, 2, 1, 1),
+    }
+    return TrimGates({name: torch.randn(shape, generator=draw) for name, shape in shapes.items()})
 
 
 class NoTrace(FeatureMaps):

@@ -284,6 +284,28 @@ def test_equal_bytes_give_a_policy_that_remembers_less_more_tokens() -> None:
         assert [sizes[1][0] for sizes in memory.trace().sizes] == [min(s, expected) for s in seen]
 
 
+def test_a_budget_in_bytes_gives_every_policy_the_same_bytes() -> None:
+    """Of the full cache, up to one token for each head."""
+    model, tokens = tiny_llama(), tiny_tokens(1, 160)
+    token = 2 * 8 * 4 + 4
+    full = 2 * 2 * 160 * token
+    for name in ("recency", "h2o", "namm", "keydiff"):
+        for words in ("bytes:0.4", "pool_bytes:0.4"):
+            policy = create(name, budget=words)
+            assert policy.selection.describe() == words
+            with (
+                torch.no_grad(),
+                attach(model, policy, interval=32, storage="per_head") as memory,
+            ):
+                model(tokens)
+            live = memory.usage().live_final
+            own = token + 4 * policy.numbers_per_token
+            assert live is not None
+            assert 0 <= 0.4 * full - live <= 4 * own
+    adakv = create("adakv", over="h2o", budget="bytes:0.4")
+    assert adakv.selection.describe() == "pool_bytes:0.4"
+
+
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
