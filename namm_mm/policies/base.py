@@ -81,6 +81,9 @@ class Policy(ABC):
     reencodes: ClassVar[bool] = False
     """Whether it encodes its tokens anew for every decision, and so is no memory to attach."""
 
+    least_tokens: ClassVar[int] = 1
+    """Fewer tokens would all be protected, and leave nothing to the score."""
+
     budget: AnyBudget = field(default=QUARTER, kw_only=True)
     sinks: float = field(default=0, kw_only=True)
     recents: float = field(default=0, kw_only=True)
@@ -92,7 +95,20 @@ class Policy(ABC):
             if not _protects(given):
                 expected = "0 or more tokens, or a part of the limit: 0.5 at most"
                 raise UsageError(message(f"wrong {name}", given=given, expected=expected))
+        self._check_size()
         self.check()
+
+    def _check_size(self) -> None:
+        budget = self.budget
+        tokens = budget.tokens if isinstance(budget, Budget) else None
+        if tokens is not None and tokens < self.least_tokens:
+            raise UsageError(
+                message(
+                    f"{self.name} protects as many tokens as it may keep",
+                    given=f"tokens:{tokens}",
+                    expected=f"tokens:{self.least_tokens} or more",
+                )
+            )
 
     @property
     @abstractmethod

@@ -25,6 +25,7 @@ class Protected(Policy):
     """
 
     name: ClassVar[str] = "protected"
+    least_tokens: ClassVar[int] = 3  # one at each end
     part: float = 0.1
 
     def check(self) -> None:

@@ -22,6 +22,7 @@ class Tova(Policy):
 
     name: ClassVar[str] = "tova"
     needs: ClassVar[LastQueries] = LastQueries(1)
+    least_tokens: ClassVar[int] = 2  # the newest stays
 
     def score(self, view: LayerView) -> Tensor:
         """(row, kv_head, slot): the mean weight of the token's position."""

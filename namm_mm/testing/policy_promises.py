@@ -140,7 +140,7 @@ def _check_memory(policy: Policy, promises: Promises) -> None:
     for storage in storages:
         with promises.promise(f"it generates under its own rule with {storage} storage"):
             _generate(model, policy, storage)
-        for size in (1, 6):
+        for size in (policy.least_tokens, 6):
             with promises.promise(f"a budget of {size} is kept with {storage} storage"):
                 limited: Any = dataclasses.replace(policy, budget=Budget(tokens=size))
                 memory = _generate(model, limited, storage)

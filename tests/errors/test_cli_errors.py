@@ -17,6 +17,7 @@ import torch
 from namm_mm.cli import main
 from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import save
+from namm_mm.residuals.less import PARTS, LessKernels
 
 HERE = Path(__file__).parent
 SNAPSHOT = HERE / "cli_errors.txt"
@@ -65,6 +66,26 @@ CASES = {
     "a fraction above 1": f"{TINY} budgets=['fraction:1.5']",
     "a budget that is none": f"{TINY} budgets=[64]",
     "a match without a match": f"{TINY} budgets=['match:namm']",
+    "a budget below what tova protects": f"{TINY} policies=[tova] budgets=['tokens:1']",
+    "a budget below what protected protects": f"{TINY} policies=[protected] budgets=['tokens:2']",
+    "a bound on control": f"{TINY} policies=[kvzip] budgets=['pool:0.5'] storage=per_head",
+    "a table of heads of another model": (
+        f"{TINY} policies=[random] budgets=['heads:smollm2'] storage=per_head"
+    ),
+    "a table of heads that is not there": (
+        f"{TINY} policies=[random] budgets=['heads:mine.json'] storage=per_head"
+    ),
+    "gates of another model": f"{TINY} policies=[trimkv] budgets=['fraction:0.5']",
+    "kernels of another model": (
+        f"{TINY} policies=[{{name:less,over:h2o,kernels:kernels.safetensors}}] budgets=['0.5']"
+    ),
+    "kernels of another policy": (
+        f"{TINY} policies=[{{name:less,over:l2,kernels:kernels.safetensors}}] budgets=['0.5']"
+    ),
+    "kernels that are not there": (
+        f"{TINY} policies=[{{name:less,over:l2,kernels:mine.safetensors}}] budgets=['0.5']"
+    ),
+    "a part that is too large to protect": f"{TINY} policies=[{{name:recency,recents:0.6}}]",
     "a policy for video on text": f"{TINY} policies=[full,infinipot_v] budgets=['tokens:64']",
     "heads that cannot share": f"{TINY} budgets=['pool:0.5'] storage=shared",
     "the same policy twice": f"{TINY} policies=[recency,recency]",
@@ -109,6 +130,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     card = {"about": "a test", "made_by": "this test", "licence": "Apache-2.0"}
     good = Namm(torch.ones(4172), torch.zeros(17), torch.ones(17), card=card)
     save(good, folder / "good.safetensors")
+    part = {name: torch.zeros(1, 1, 1) for name in PARTS}
+    LessKernels((part,), {"model": "smollm2", "policy": "h2o"}).save(folder / "kernels.safetensors")
     return folder
 
 
