@@ -14,7 +14,7 @@ export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help transfer test quick numeric campaign test-kvpress check docs format bench clean
+.PHONY: help transfer test quick numeric campaign test-kvpress check docs format wheel bench clean
 
 help:
 	@echo "make transfer   install, then run one NAMM on text, video and control: namm-mm transfer"
@@ -25,6 +25,7 @@ help:
 	@echo "make check      ruff, ruff format, mypy --strict and which package imports which"
 	@echo "make docs       the documentation site, in site/"
 	@echo "make format     let ruff repair and format the code"
+	@echo "make wheel      the wheel, in dist/; it holds the package without research/"
 	@echo "make bench      speed and memory of every policy, side by side"
 	@echo "make clean      remove .venv and all caches; runs/ stays"
 
@@ -67,6 +68,9 @@ docs: $(VENV)/.docs
 format: $(VENV)/.development
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+wheel: $(VENV)/.development
+	@$(BIN)/python -m build --no-isolation --wheel --outdir dist .
 
 bench: $(VENV)/.runtime
 	$(BIN)/python research/benchmarks/prefill_decode.py $(ARGS)

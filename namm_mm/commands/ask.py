@@ -11,21 +11,23 @@ Options:
   --compare NAMES    other policies with as many tokens, or full; full,h2o by default
   --tokens N         longest answer in tokens; 64 by default
   --interval N       tokens between two evictions; the policy's own by default
-  --show             also show what each policy kept
+  --show             also show what each policy kept: text in shades; of a video a page, too
+  --output FILE      write that page to FILE; namm-mm-ask.html by default
 """
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from transformers.utils import logging
 
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
+from namm_mm.commands.ask_page import PAGE, bars, coloured, is_text, write_page
 from namm_mm.errors import UsageError, message
 from namm_mm.experiment.asking import Asked, ask
 from namm_mm.experiment.check_policies import content_problem
@@ -45,14 +47,11 @@ OPTIONS: dict[str, bool] = {
     "tokens": True,
     "interval": True,
     "show": False,
+    "output": True,
 }
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".wmv")
-OTHERS = {
-    "image": (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic"),
-    "sound": (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".opus"),
-}
-SHADES = ("grey35", "grey58", "white", "bold white")
-"""From forgotten by nearly all heads to held by nearly all."""
+IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic")
+SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".opus", ".aac")
 
 
 def main(call: Call) -> int:
@@ -76,7 +75,8 @@ def main(call: Call) -> int:
         adapter.chat = bool(adapter.tokenizer.chat_template)
     interval = _number(call, "interval") if "interval" in call.options else None
     compare = [name for name in call.options.get("compare", "full,h2o").split(",") if name]
-    found = ask(adapter, sample, policy, compare, interval)
+    closely = bool({"show", "output"} & call.options.keys())
+    found = ask(adapter, sample, policy, compare, interval, closely=closely)
     out = Console()
     out.print(answers(found))
     if not found[0].memory.updates:
@@ -86,7 +86,10 @@ def main(call: Call) -> int:
         )
     if "show" in call.options:
         for asked in found:
-            out.print(kept(asked))
+            out.print(coloured(asked) if is_text(found) else bars(asked))
+    if "output" in call.options or ("show" in call.options and not is_text(found)):
+        page = write_page(found, sample, Path(call.options.get("output", PAGE)).expanduser())
+        out.print(f"page: {page}", soft_wrap=True, highlight=False, markup=False)
     return 0
 
 
@@ -101,21 +104,39 @@ def _opened(model: str, question: str, call: Call) -> tuple[AnsweringAdapter, Sa
     if not file.is_file():
         raise UsageError(message("no such file", given=name, expected="a text or a video"))
     suffix = file.suffix.lower()
-    for kind, suffixes in OTHERS.items():
-        if suffix in suffixes:
-            raise UsageError(
-                message(
-                    f"no adapter answers questions about {kind} files yet",
-                    given=file.name,
-                    expected="a text or a video",
-                    then="docs/how-to/add-an-adapter.md shows how to bring one.",
-                )
-            )
+    if suffix in (*IMAGES, *SOUNDS):
+        _refuse(file)
     if suffix in VIDEOS:
         video = LlavaVideoAdapter(model, answer_by="generate", max_new_tokens=new_tokens)
         return video, Sample("ask", "ask", question=question, video=file)
     text = TextAdapter(model, answer_by="generate", max_new_tokens=new_tokens)
     return text, Sample("ask", "ask", context=_read(file), question=question)
+
+
+def _refuse(file: Path) -> NoReturn:
+    """Say which models could answer about an image or a sound, and what can be asked instead."""
+    other = shlex.quote(str(file.with_suffix(".mp4" if file.suffix.lower() in IMAGES else ".txt")))
+    given = shlex.quote(str(file))
+    if file.suffix.lower() in IMAGES:
+        kind, could = "image", "LLaVA-OneVision and LLaVA-NeXT"
+        made = (
+            "As a video of one frame it can be asked about: "
+            f"`ffmpeg -i {given} -vf 'pad=ceil(iw/2)*2:ceil(ih/2)*2' -pix_fmt yuv420p {other}`"
+        )
+    else:
+        kind, could = "sound", "Whisper and Qwen2-Audio"
+        made = (
+            "Its transcript can be asked about, for example with `pip install openai-whisper` and "
+            f"`whisper {given} --output_format txt`"
+        )
+    raise UsageError(
+        message(
+            f"no adapter answers questions about {kind} files yet",
+            given=file.name,
+            expected=f"a text or a video; models that could are {could}",
+            then=f"{made}, then --file {other}. docs/how-to/add-an-adapter.md brings an adapter.",
+        )
+    )
 
 
 def _read(file: Path) -> str:
@@ -158,22 +179,3 @@ def answers(found: list[Asked]) -> Table:
             words.duration(asked.seconds),
         )
     return table
-
-
-def kept(asked: Asked) -> Text:
-    """What one policy holds: text in shades, or a bar for each frame."""
-    out = Text(f"\n{asked.policy} ({asked.budget}): ", style="bold")
-    if asked.pieces and all(token_type.kind == "text" for token_type in asked.token_types):
-        out.append("white is held by most heads, grey by few\n", style="")
-        for piece, part in zip(asked.pieces, asked.fractions, strict=False):
-            out.append(piece, style=SHADES[min(3, int(4 * part))])
-        return out
-    frames: dict[int, list[float]] = {}
-    for token_type, part in zip(asked.token_types, asked.fractions, strict=True):
-        if token_type.kind == "frame":
-            frames.setdefault(token_type.index, []).append(part)
-    out.append("part of each frame's tokens that is held, mean over heads\n", style="")
-    for index, parts in sorted(frames.items()):
-        mean = sum(parts) / len(parts)
-        out.append(f"frame {index:3} {'#' * round(40 * mean):<40} {words.percent(mean)}\n", "")
-    return out

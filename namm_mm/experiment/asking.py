@@ -15,6 +15,8 @@ from namm_mm.memory import attach
 from namm_mm.policies import Policy, create
 from namm_mm.policies.base import Budget
 from namm_mm.records import MemoryUse, Sample, TokenType
+from namm_mm.runs.history import History, Recorder
+from namm_mm.runs.pictures import frame_strip
 
 if TYPE_CHECKING:
     from namm_mm.adapters.base import AnsweringAdapter
@@ -37,6 +39,10 @@ class Asked:
     fractions, token_types, pieces
         For each prompt token the part of all heads that hold it at the end, what it is, and its
         text (empty where tokens are no text).
+    history
+        When each prompt token was forgotten; None unless it was asked for.
+    frames
+        The frames of a video side by side, as JPEG; empty for other inputs.
     """
 
     policy: str
@@ -47,6 +53,8 @@ class Asked:
     fractions: tuple[float, ...]
     token_types: tuple[TokenType, ...]
     pieces: tuple[str, ...]
+    history: History | None = None
+    frames: bytes = b""
 
 
 def ask(
@@ -55,6 +63,8 @@ def ask(
     policy: Policy,
     compare: Sequence[str] = (),
     interval: int | None = None,
+    *,
+    closely: bool = False,
 ) -> list[Asked]:
     """Answer `sample` under `policy`, and under each policy of `compare` with as many tokens.
 
@@ -69,6 +79,8 @@ def ask(
         tokens in every layer.
     interval
         Tokens between two evictions; None is the first policy's own.
+    closely
+        Whether histories are recorded, which takes time.
 
     Returns
     -------
@@ -84,6 +96,7 @@ def ask(
     interval = policy.interval if interval is None else interval
     found: list[Asked] = []
     chosen, trace = policy, None
+    frames = frame_strip(inputs) if closely else b""
     with torch.no_grad():
         for name in (policy.name, *compare):
             if found:
@@ -91,10 +104,18 @@ def ask(
                 chosen = create(name) if name == "full" else create(name, budget=matched)
             start = time.perf_counter()
             chosen = told(adapter, inputs, chosen)
+            recorder = Recorder() if closely else None
             with attach(
-                adapter.backbone, chosen, interval=interval, storage=policy.storage
+                adapter.backbone,
+                chosen,
+                interval=interval,
+                storage=policy.storage,
+                watcher=recorder,
             ) as memory:
                 answer = adapter.answer(inputs, memory)
+            seconds = time.perf_counter() - start
+            pieces = adapter.pieces(inputs)
+            history = recorder and recorder.history(memory, inputs.token_types, pieces=pieces)
             trace = trace or memory.trace().even_heads()
             found.append(
                 Asked(
@@ -102,10 +123,12 @@ def ask(
                     budget=chosen.selection.describe(),
                     text=answer.text,
                     memory=memory.usage(),
-                    seconds=time.perf_counter() - start,
+                    seconds=seconds,
                     fractions=tuple(kept_fractions(memory, inputs.token_types)),
                     token_types=inputs.token_types,
-                    pieces=adapter.pieces(inputs),
+                    pieces=pieces,
+                    history=history,
+                    frames=frames,
                 )
             )
     return found

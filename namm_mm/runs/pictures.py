@@ -36,9 +36,23 @@ def save_frames(run: Path, cell: str, inputs: Inputs) -> str:
         The picture's path within the run folder; empty where there are no frames, or where it
         cannot be written: a full disk costs the picture and not the sample.
     """
+    picture = frame_strip(inputs)
+    if not picture:
+        return ""
+    file = run / FOLDER / f"{file_name(cell, inputs.sample.id)}.jpg"
+    try:
+        file.parent.mkdir(exist_ok=True)
+        write_whole(file, picture)
+    except OSError:
+        return ""
+    return file.relative_to(run).as_posix()
+
+
+def frame_strip(inputs: Inputs) -> bytes:
+    """Return the frames of a video sample side by side, as JPEG; nothing where there are none."""
     frames = inputs.tensors.get("pixel_values_videos")
     if frames is None or frames.ndim != 5 or frames.shape[2] != 3:
-        return ""
+        return b""
     import torch
     from PIL import Image
 
@@ -53,10 +67,4 @@ def save_frames(run: Path, cell: str, inputs: Inputs) -> str:
     strip = strip.permute(2, 0, 3, 1).reshape(HEIGHT, -1, 3)  # frames from left to right
     packed = io.BytesIO()
     Image.fromarray(strip.numpy()).save(packed, "jpeg", quality=85)
-    file = run / FOLDER / f"{file_name(cell, inputs.sample.id)}.jpg"
-    try:
-        file.parent.mkdir(exist_ok=True)
-        write_whole(file, packed.getvalue())
-    except OSError:
-        return ""
-    return file.relative_to(run).as_posix()
+    return packed.getvalue()

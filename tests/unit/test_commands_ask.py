@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -46,13 +48,34 @@ def test_a_prompt_shorter_than_an_interval_is_told(
 
 
 def test_a_video_is_asked_about_frame_by_frame(
-    tiny: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip = next((tiny / "clips").rglob("*.mp4"))
     words = ["ask", str(tiny / "video"), "What?", "--file", str(clip), "--policy", "recency"]
+    page = tmp_path / "page.html"
     assert main([*words, "--budget", "tokens:8", "--interval", "16", "--compare", "full",
-                 "--tokens", "2", "--show"]) == 0  # fmt: skip
-    assert "frame   0" in capsys.readouterr().out
+                 "--tokens", "2", "--show", "--output", str(page)]) == 0  # fmt: skip
+    told = capsys.readouterr().out
+    assert "frame   0" in told
+    assert f"page: {page}" in told.replace("\n", "")
+    text = page.read_text(encoding="utf-8")
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
+    (view,) = json.loads(data)
+    assert view["form"] == "frames"
+    assert view["frames"].startswith("data:image/jpeg;base64,")
+    assert [one["policy"] for one in view["histories"]] == ["recency (tokens:8)", "full (full)"]
+    assert view["histories"][0]["seen"]
+
+
+def test_a_page_of_a_text_is_written_where_it_is_asked_for(
+    model: str, note: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ask", model, "Did it rain?", "--file", str(note), "--tokens", "2"]
+    page = tmp_path / "below" / "page.html"
+    assert main([*words, "--budget", "0.25", "--interval", "64", "--output", str(page)]) == 0
+    assert '"form": "text"' in page.read_text(encoding="utf-8")
+    assert main([*words, "--output", str(note / "page.html")]) == 1
+    assert "Choose another file with --output FILE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -60,8 +83,8 @@ def test_a_video_is_asked_about_frame_by_frame(
     [
         (["MODEL"], "a model and a question"),
         (["MODEL", "Why?", "--file", "absent.txt"], "no such file"),
-        (["MODEL", "Why?", "--file", "FOLDER/face.png"], "image files yet"),
-        (["MODEL", "Why?", "--file", "FOLDER/voice.wav"], "sound files yet"),
+        (["MODEL", "Why?", "--file", "FOLDER/face.png"], "models that could are LLaVA-OneVision"),
+        (["MODEL", "Why?", "--file", "FOLDER/voice.wav"], "--output_format txt`, then --file"),
         (["MODEL", "Why?", "--file", "FOLDER/latin.txt"], "byte 1"),
         (["MODEL", "Why?", "--tokens", "many"], "wrong --tokens"),
         (["MODEL", "Why?", "--policy", "snapvk"], "Did you mean 'snapkv'"),

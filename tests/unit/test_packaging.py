@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -126,3 +127,31 @@ def test_an_installed_wheel_says_that_builders_are_in_a_clone(
     assert done.returncode == 2
     assert "no builders are installed" in done.stderr
     assert "Clone the repository and run `pip install -e research`" in done.stderr
+
+
+def test_an_installed_wheel_explains_itself(installed: Path, tmp_path: Path) -> None:
+    done = namm_mm(installed, tmp_path, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "namm-mm transfer" in done.stdout
+    done = namm_mm(installed, tmp_path, "completion", "words", "transfer", "experiment=poc")
+    assert done.stdout.split() == ["experiment=pocket"]
+    done = namm_mm(installed, tmp_path, "completion", "bash")
+    assert "complete -o default -F _namm_mm namm-mm" in done.stdout
+
+
+def test_an_installed_wheel_plans_a_transfer(installed: Path, tmp_path: Path) -> None:
+    done = namm_mm(installed, tmp_path, "transfer", "--plan")
+    assert done.returncode == 0, done.stderr
+    assert "pocket_video" in done.stdout
+
+
+def test_an_installed_wheel_runs_and_reports(installed: Path, tmp_path: Path, tiny: Path) -> None:
+    model = ["adapter.model=" + str(tiny / "text"), "adapter.dtype=float32"]
+    task = ["task.words=100", "task.families=[passkey]", "limit=1", "folder=run", "wandb=disabled"]
+    done = namm_mm(installed, tmp_path, "evaluate", *model, *task, "policy=h2o", "budget=tokens:32")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
+    (line,) = (tmp_path / "run" / "records.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert record["policy"] == "h2o"
+    assert not record["error"]

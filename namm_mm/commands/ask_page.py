@@ -1,0 +1,122 @@
+"""What each policy kept of a question's prompt: coloured text in a terminal, or a page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.text import Text
+
+from namm_mm.errors import RunError
+from namm_mm.experiment.asking import Asked
+from namm_mm.records import Sample
+from namm_mm.report import html
+from namm_mm.results import blocks, words
+from namm_mm.runs.disk import reason, write_whole
+
+PAGE = Path("namm-mm-ask.html")
+"""Where the page goes unless --output names a file."""
+
+SHADES = ("grey35", "grey58", "white", "bold white")
+"""From forgotten by nearly all heads to held by nearly all."""
+
+
+def is_text(found: Sequence[Asked]) -> bool:
+    """Whether a terminal can show what was kept: every token has a text of its own."""
+    first = found[0]
+    return bool(first.pieces) and all(one.kind == "text" for one in first.token_types)
+
+
+def coloured(asked: Asked) -> Text:
+    """The prompt in shades: white is held by most heads, grey by few."""
+    out = Text(f"\n{asked.policy} ({asked.budget}): ", style="bold")
+    out.append("white is held by most heads, grey by few\n", style="")
+    for piece, part in zip(asked.pieces, asked.fractions, strict=False):
+        out.append(piece, style=SHADES[min(3, int(4 * part))])
+    return out
+
+
+def bars(asked: Asked) -> Text:
+    """A line for each frame: which part of its tokens is held, mean over heads."""
+    out = Text(f"\n{asked.policy} ({asked.budget}): ", style="bold")
+    frames: dict[int, list[float]] = {}
+    for token_type, part in zip(asked.token_types, asked.fractions, strict=True):
+        if token_type.kind == "frame":
+            frames.setdefault(token_type.index, []).append(part)
+    out.append("part of each frame's tokens that is held, mean over heads\n", style="")
+    for index, parts in sorted(frames.items()):
+        mean = sum(parts) / len(parts)
+        out.append(f"frame {index:3} {'#' * round(40 * mean):<40} {words.percent(mean)}\n", "")
+    return out
+
+
+def write_page(found: Sequence[Asked], sample: Sample, file: Path) -> Path:
+    """Write a page that shows answers and, update by update, what each policy kept.
+
+    Raises
+    ------
+    RunError
+        The file cannot be written.
+    """
+    about = [("question", sample.question)]
+    about += [("file", sample.video.name)] if sample.video else []
+    pictures = base64.b64encode(found[0].frames).decode("ascii")
+    view = blocks.HistoryView(
+        name=sample.video.name if sample.video else "the prompt",
+        about=tuple(about),
+        form="text" if is_text(found) else "frames",
+        histories=tuple(
+            blocks.PolicyHistory(f"{one.policy} ({one.budget})", one.text, one.history)
+            for one in found
+            if one.history is not None
+        ),
+        frames=f"data:image/jpeg;base64,{pictures}" if pictures else "",
+    )
+    explained = "Bright is kept, dark is forgotten; the sliders move time, layer and head."
+    histories = blocks.Histories("What was kept, update by update", explained, (view,))
+    page = blocks.Report(
+        sample.question,
+        "One question under several policies with as many tokens.",
+        (
+            blocks.Section("results", "Answers", (_answers(found),)),
+            blocks.Section("kept", "What each policy kept", (histories,)),
+        ),
+    )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, html.render(page))
+    except OSError as error:
+        raise RunError(
+            f"the page cannot be written to {file}: {reason(error)}. Choose another file with "
+            "--output FILE."
+        ) from error
+    return file
+
+
+def _answers(found: Sequence[Asked]) -> blocks.Table:
+    columns = (
+        blocks.Column("policy"),
+        blocks.Column("answer"),
+        blocks.Column("tokens kept", numeric=True),
+        blocks.Column("cache", "bytes of keys, values and what the policy remembers", numeric=True),
+        blocks.Column("time", numeric=True),
+    )
+    rows = []
+    for asked in found:
+        memory, part = asked.memory, asked.memory.kept_fraction
+        kept = words.tokens(memory.tokens_final)
+        rows.append(
+            (
+                blocks.Entry(asked.policy, asked.budget),
+                blocks.Entry(asked.text or "(nothing)"),
+                blocks.Entry(
+                    f"{kept} of {memory.seen}",
+                    "" if part is None else words.percent(part),
+                    memory.tokens_final,
+                ),
+                blocks.Entry(words.size(memory.bytes_final), value=memory.bytes_final),
+                blocks.Entry(words.duration(asked.seconds), value=asked.seconds),
+            )
+        )
+    return blocks.Table("Answers", columns, tuple(rows))
