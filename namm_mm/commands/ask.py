@@ -27,7 +27,15 @@ from transformers.utils import logging
 
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
-from namm_mm.commands.ask_page import PAGE, bars, coloured, is_text, write_page
+from namm_mm.commands.ask_page import (
+    LARGER,
+    PAGE,
+    bars,
+    coloured,
+    is_text,
+    larger_than_full,
+    write_page,
+)
 from namm_mm.errors import UsageError, message
 from namm_mm.experiment.asking import Asked, ask
 from namm_mm.experiment.check_policies import content_problem
@@ -167,6 +175,7 @@ def _number(call: Call, option: str) -> int:
 def answers(found: list[Asked]) -> Table:
     """A table with one row for each policy."""
     table = Table("policy", "answer", "tokens kept", "cache", "time")
+    larger = larger_than_full(found)
     for asked in found:
         memory = asked.memory
         part = memory.kept_fraction
@@ -175,7 +184,7 @@ def answers(found: list[Asked]) -> Table:
             f"{asked.policy}\n{asked.budget}",
             asked.text or "(nothing)",
             f"{words.tokens(memory.tokens_final)} of {memory.seen}{share}",
-            words.size(memory.bytes_final),
+            words.size(memory.bytes_final) + (f"\n{LARGER}" if asked in larger else ""),
             words.duration(asked.seconds),
         )
     return table

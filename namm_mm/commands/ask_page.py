@@ -18,6 +18,8 @@ from namm_mm.runs.disk import reason, write_whole
 PAGE = Path("namm-mm-ask.html")
 """Where the page goes unless --output names a file."""
 
+LARGER = "larger than the full cache"
+
 SHADES = ("grey35", "grey58", "white", "bold white")
 """From forgotten by nearly all heads to held by nearly all."""
 
@@ -26,6 +28,12 @@ def is_text(found: Sequence[Asked]) -> bool:
     """Whether a terminal can show what was kept: every token has a text of its own."""
     first = found[0]
     return bool(first.pieces) and all(one.kind == "text" for one in first.token_types)
+
+
+def larger_than_full(found: Sequence[Asked]) -> list[Asked]:
+    """Which answers had a cache larger than that of `full`, where that was asked too."""
+    full = [one.memory.bytes_final for one in found if one.policy == "full"]
+    return [one for one in found if full and one.memory.bytes_final > full[0]]
 
 
 def coloured(asked: Asked) -> Text:
@@ -102,7 +110,7 @@ def _answers(found: Sequence[Asked]) -> blocks.Table:
         blocks.Column("cache", "bytes of keys, values and what the policy remembers", numeric=True),
         blocks.Column("time", numeric=True),
     )
-    rows = []
+    rows, larger = [], larger_than_full(found)
     for asked in found:
         memory, part = asked.memory, asked.memory.kept_fraction
         kept = words.tokens(memory.tokens_final)
@@ -115,8 +123,13 @@ def _answers(found: Sequence[Asked]) -> blocks.Table:
                     "" if part is None else words.percent(part),
                     memory.tokens_final,
                 ),
-                blocks.Entry(words.size(memory.bytes_final), value=memory.bytes_final),
+                blocks.Entry(
+                    words.size(memory.bytes_final),
+                    LARGER if asked in larger else "",
+                    memory.bytes_final,
+                    warning=True,
+                ),
                 blocks.Entry(words.duration(asked.seconds), value=asked.seconds),
             )
         )
-    return blocks.Table("Answers", columns, tuple(rows))
+    return blocks.Table("Side by side", columns, tuple(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ import torch
 
 from namm_mm.experiment.kept import kept_fractions
 from namm_mm.experiment.telling import told
-from namm_mm.memory import attach
+from namm_mm.memory import Memory, attach
 from namm_mm.policies import Policy, create
 from namm_mm.policies.base import Budget
-from namm_mm.records import MemoryUse, Sample, TokenType
+from namm_mm.records import Inputs, MemoryUse, Sample, TokenType
 from namm_mm.runs.history import History, Recorder
 from namm_mm.runs.pictures import frame_strip
 
@@ -96,15 +97,13 @@ def ask(
     interval = policy.interval if interval is None else interval
     found: list[Asked] = []
     chosen, trace = policy, None
-    frames = frame_strip(inputs) if closely else b""
     with torch.no_grad():
         for name in (policy.name, *compare):
             if found:
                 matched = Budget(trace=trace, matched=f"match:{policy.name}")
                 chosen = create(name) if name == "full" else create(name, budget=matched)
-            start = time.perf_counter()
-            chosen = told(adapter, inputs, chosen)
             recorder = Recorder() if closely else None
+            chosen = told(adapter, inputs, chosen)
             with attach(
                 adapter.backbone,
                 chosen,
@@ -112,23 +111,28 @@ def ask(
                 storage=policy.storage,
                 watcher=recorder,
             ) as memory:
-                answer = adapter.answer(inputs, memory)
-            seconds = time.perf_counter() - start
-            pieces = adapter.pieces(inputs)
-            history = recorder and recorder.history(memory, inputs.token_types, pieces=pieces)
+                asked = _answered(adapter, inputs, memory, chosen)
             trace = trace or memory.trace().even_heads()
-            found.append(
-                Asked(
-                    policy=chosen.name,
-                    budget=chosen.selection.describe(),
-                    text=answer.text,
-                    memory=memory.usage(),
-                    seconds=seconds,
-                    fractions=tuple(kept_fractions(memory, inputs.token_types)),
-                    token_types=inputs.token_types,
-                    pieces=pieces,
-                    history=history,
-                    frames=frames,
-                )
-            )
+            found.append(asked if recorder is None else _closely(asked, recorder, memory, inputs))
     return found
+
+
+def _answered(adapter: AnsweringAdapter, inputs: Inputs, memory: Memory, policy: Policy) -> Asked:
+    start = time.perf_counter()
+    answer = adapter.answer(inputs, memory)
+    return Asked(
+        policy=policy.name,
+        budget=policy.selection.describe(),
+        text=answer.text,
+        memory=memory.usage(),
+        seconds=time.perf_counter() - start,
+        fractions=tuple(kept_fractions(memory, inputs.token_types)),
+        token_types=inputs.token_types,
+        pieces=adapter.pieces(inputs),
+    )
+
+
+def _closely(asked: Asked, recorder: Recorder, memory: Memory, inputs: Inputs) -> Asked:
+    """Add what a page shows: the history, and the frames of a video."""
+    history = recorder.history(memory, asked.token_types, pieces=asked.pieces)
+    return dataclasses.replace(asked, history=history, frames=frame_strip(inputs))

@@ -39,6 +39,27 @@ def test_answers_stand_side_by_side_with_tokens_and_bytes(
     assert told.count("On day 7 it rained") == 3
 
 
+def test_a_cache_larger_than_the_full_one_is_marked(
+    model: str, note: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "ask",
+        model,
+        "Did it rain?",
+        "--file",
+        str(note),
+        "--tokens",
+        "2",
+        "--compare",
+        "full",
+    ]
+    page = tmp_path / "page.html"
+    assert main([*words, "--policy", "h2o", "--budget", "4096", "--output", str(page)]) == 2
+    assert main([*words, "--policy", "h2o", "--budget", "tokens:4096", "--output", str(page)]) == 0
+    assert "larger than" in capsys.readouterr().out  # its statistics come on top of every token
+    assert "larger than the full cache" in page.read_text(encoding="utf-8")
+
+
 def test_a_prompt_shorter_than_an_interval_is_told(
     model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,6 +78,7 @@ def test_a_video_is_asked_about_frame_by_frame(
                  "--tokens", "2", "--show", "--output", str(page)]) == 0  # fmt: skip
     told = capsys.readouterr().out
     assert "frame   0" in told
+    assert "larger than the full cache" not in told
     assert f"page: {page}" in told.replace("\n", "")
     text = page.read_text(encoding="utf-8")
     (data,) = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
