@@ -265,7 +265,7 @@ class LayerMemory:
             statistics=memory.observer.statistics(store, cached),
             rows=tuple(places),
         )
-        sizes = limits(policy.selection, view, len(memory.sizes), places, policy.numbers_per_token)
+        sizes = limits(policy.selection, view, len(memory.sizes), places, policy)
         view = replace(view, limits=sizes)
         scores = policy.protected_scores(view)
         index, counts = select(scores, view, policy.selection, per_head=self.rules.per_head)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
-from namm_mm.policies.base import Budget, KeepAll, LayerView, Selection, Threshold
+from namm_mm.policies.base import Budget, KeepAll, LayerView, Policy, Selection, Threshold
 
 
 def select(
@@ -86,7 +86,7 @@ def limits(
     view: LayerView,
     update: int = 0,
     rows: Sequence[int] | None = None,
-    numbers_per_token: int = 0,
+    policy: Policy | None = None,
 ) -> Tensor | None:
     """Return how many tokens each head may keep, (row, kv_head) int64; None where no size is named.
 
@@ -98,8 +98,8 @@ def limits(
         Number of earlier updates, to look up a ``match:`` trace.
     rows
         Index of each row in the batch, to look up its trace.
-    numbers_per_token
-        float32 numbers that the policy remembers for each token and head, for equal bytes.
+    policy
+        The policy, for equal bytes: what it remembers counts, of each token and in a residual.
     """
     if isinstance(selection, KeepAll):
         return None
@@ -108,7 +108,7 @@ def limits(
         return None if size is None else torch.full_like(view.lengths, size)
     if selection.trace is not None:
         matched = [
-            _matched(selection, row, update, view, numbers_per_token)
+            _matched(selection, row, update, view, policy)
             for row in (rows if rows is not None else range(view.lengths.shape[0]))
         ]
         return torch.stack(matched).to(view.lengths)
@@ -119,8 +119,7 @@ def limits(
         return torch.full_like(view.lengths, view.seen)
     size = selection.tokens if selection.tokens is not None else selection.size(view.seen)
     if selection.bytewise:
-        plain = _plain_bytes(view)
-        size = max(selection.least, size * plain // (plain + 4 * numbers_per_token))
+        size = max(selection.least, _tokens_for(size * _plain_bytes(view), view, policy))
     if selection.beta is not None:
         size = _of_layer(size, selection.beta, view)
     return torch.full_like(view.lengths, size)
@@ -170,13 +169,22 @@ def _plain_bytes(view: LayerView) -> int:
     return (view.keys.shape[-1] + view.values.shape[-1]) * view.keys.element_size() + 4
 
 
+def _tokens_for(size: int, view: LayerView, policy: Policy | None) -> int:
+    """Tokens of a head that fit in `size` bytes beside what the policy's residual takes of them."""
+    if policy is None:
+        return size // _plain_bytes(view)
+    features = 0 if policy.residual is None else policy.residual.features
+    state = 4 * features * (view.values.shape[-1] + 1)
+    return (size - state) // (_plain_bytes(view) + 4 * policy.numbers_per_token)
+
+
 def _matched(
-    selection: Budget, row: int, update: int, view: LayerView, numbers_per_token: int
+    selection: Budget, row: int, update: int, view: LayerView, policy: Policy | None
 ) -> Tensor:
     """(kv_head,): the sizes that the traced run kept in this layer after this update.
 
     Under equal bytes a token costs ``(d_k + d_v) * itemsize + 4`` for its key, value and position,
-    and 4 for each number that its policy remembers of it.
+    and 4 for each number that its policy remembers of it; a residual takes its state's bytes.
     """
     trace = selection.trace_of(row)
     sizes = trace.at(update, view.layer)
@@ -189,7 +197,7 @@ def _matched(
             f"expected the model's {heads}. Record it on the same model."
         )
     if selection.bytewise:
-        plain = _plain_bytes(view)
-        theirs, ours = plain + 4 * trace.numbers_per_token, plain + 4 * numbers_per_token
-        sizes = tuple(min(view.seen, max(1, size * theirs // ours)) for size in sizes)
+        theirs = _plain_bytes(view) + 4 * trace.numbers_per_token
+        fit = (_tokens_for(size * theirs, view, policy) for size in sizes)
+        sizes = tuple(min(view.seen, max(1, tokens)) for tokens in fit)
     return torch.tensor(sizes)

@@ -9,10 +9,15 @@ from namm_mm.memory import attach
 from namm_mm.policies import Budget, create
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
+EVICTING = [
+    *("h2o", "l2_all", "recency", "random", "namm", "snapkv", "tova", "keydiff", "lagkv"),
+    *("protected", "expected_attention", "criticalkv", "pyramid"),
+]
+
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("storage", ["shared", "per_head"])
-@pytest.mark.parametrize("name", ["full", "h2o", "l2_all", "recency", "random", "namm"])
+@pytest.mark.parametrize("name", ["full", *EVICTING])
 def test_cuda_keeps_what_the_cpu_keeps(name: str, storage: str) -> None:
     policy = create(name) if name == "full" else create(name, budget=Budget(tokens=40))
     tokens = tiny_tokens(3, 150)

@@ -170,6 +170,23 @@ def test_the_state_takes_the_same_bytes_however_much_was_evicted() -> None:
     assert [b - a for a, b in zip(*held, strict=True)] == [state, state]
 
 
+def test_equal_bytes_count_the_state() -> None:
+    """A head with a state of its own gets as many tokens fewer."""
+    model, live = tiny_llama(), []
+    token, state = 2 * 8 * 4 + 4, 4 * (head_dim() + 1) * 4
+    for name in ("keydiff", "less"):
+        less = {"over": "keydiff", "kernels": kernels(dim=head_dim())}
+        options: dict[str, Any] = less if name == "less" else {}
+        with (
+            torch.no_grad(),
+            attach(model, create(name, budget="bytes:0.4", **options), interval=32) as memory,
+        ):
+            model(tiny_tokens(1, 160))
+        live.append(memory.usage().live_final or 0)
+        assert memory.usage().tokens_final == (64 if name == "keydiff" else 64 - -(-state // token))
+    assert 0 <= live[0] - live[1] < 2 * 2 * token
+
+
 def test_rows_of_a_batch_with_padding_give_what_they_give_alone() -> None:
     model, maps = tiny_llama(), kernels(dim=head_dim())
     policy = create("less", over="h2o", budget="tokens:12", kernels=maps)
