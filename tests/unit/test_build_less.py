@@ -9,10 +9,10 @@ import torch
 
 from namm_mm.memory import attach
 from namm_mm.policies import create
-from namm_mm.residuals.less import load_kernels
+from namm_mm.residuals.less import LessKernels, load_kernels
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 from research.builders.text.less import HELD_OUT, LessTraining, train_model
-from research.residuals import recording, training
+from research.residuals import joint, recording, training
 
 pytestmark = pytest.mark.numeric
 
@@ -51,9 +51,53 @@ def test_training_recovers_error_on_sequences_that_were_held_out() -> None:
     assert float(less) < 0.97 * float(sparse)
 
 
+def test_the_dense_run_is_that_of_the_memory() -> None:
+    """With states in all layers: the same logits as the memory with LESS."""
+    torch.manual_seed(0)
+    model, policy = tiny_llama(), create("recency", budget="tokens:12")
+    parts = tuple(training.new_part(4, 2, 8, 16, 4) for _ in range(2))
+    for part in parts:
+        part["s1"].fill_(0.5)
+    tokens = tiny_tokens(1, 96)
+    (lesson,) = joint.make_lessons(model, [tokens], policy, 32)
+    with torch.no_grad():
+        with joint.evicting(model, parts, lesson, 32):
+            dense = model(tokens, use_cache=False).logits
+        less = create("less", over=policy, kernels=LessKernels(parts))
+        with attach(model, less, interval=32):
+            streamed = model(tokens).logits
+        with attach(model, policy, interval=32):
+            without = model(tokens).logits
+    torch.testing.assert_close(dense, streamed, atol=2e-3, rtol=1e-3)
+    assert float((dense - without).abs().max()) > 0.05
+
+
+def test_layers_trained_together_come_closer_to_the_full_cache(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, policy = tiny_llama(), create("recency", budget="tokens:6")
+    model.requires_grad_(False)
+    lessons = list(
+        joint.make_lessons(model, [tiny_tokens(1, 96, seed=s) for s in range(6)], policy, 32)
+    )
+    parts = tuple(training.new_part(4, 2, 8, 16, 4) for _ in range(2))
+    course = joint.Course(tmp_path / "joint", 4, 32, 0)
+    said: list[str] = []
+    trained = joint.train(model, parts, lessons, course, said.append)
+    before = joint.distance(model, joint.silent(parts), lessons, 32)
+    assert joint.distance(model, trained, lessons, 32) < before
+    assert len(said) == 4
+    course.state(3).unlink()
+    again = joint.train(model, parts, lessons, course, said.append)
+    assert len(said) == 5
+    for one, other in zip(trained, again, strict=True):
+        torch.testing.assert_close(one["a1"], other["a1"], rtol=1e-2, atol=1e-3)
+
+
 def test_a_stopped_build_goes_on_with_the_next_layer(tmp_path: Path) -> None:
     model = tiny_llama()
-    settings = LessTraining("tiny", "recency", 0.2, 2, 64, 32, hidden=4, features=2, epochs=1)
+    settings = LessTraining(
+        "tiny", "recency", 0.2, 2, 64, 32, hidden=4, features=2, epochs=1, joint_epochs=1
+    )
     given = [tiny_tokens(1, 64, seed=s) for s in range(2 + HELD_OUT)]
     file = tmp_path / "less.safetensors"
     said: list[str] = []
@@ -62,7 +106,10 @@ def test_a_stopped_build_goes_on_with_the_next_layer(tmp_path: Path) -> None:
     first = load_kernels(file)
     said.clear()
     train_model(model, given, settings, file, said.append)
-    assert [line.partition(":")[0] for line in said[1:]] == ["layer 1"]
+    assert [line.partition(":")[0] for line in said[1:]] == [
+        *("layer 1", "held-out sequences, nats from the full cache"),
+        "held-out sequences, nats from the full cache",
+    ]
     again = load_kernels(file)
     assert again.card["policy"] == "recency"
     assert len(again.card["layers"]) == 2

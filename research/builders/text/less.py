@@ -1,14 +1,16 @@
 """``namm-mm build less``: train the kernels of LESS for a language model, layer by layer.
 
-Each layer is trained alone, from queries, keys and values of the frozen model. A trained layer is
-kept beside the output, so a build that was interrupted goes on with the next one.
+First each layer is trained alone, from queries, keys and values of the frozen model, as published.
+Then all layers are trained together, so that the model's next-token distribution comes close to
+that of the full cache. A trained layer, and each pass over all layers, is kept beside the output: a
+build that was interrupted goes on.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,11 @@ from namm_mm.commands.build import Builder
 from namm_mm.policies import Policy, create
 from namm_mm.residuals.less import ASSETS, PREFIX, LessKernels
 from namm_mm.tasks.long_text import sources
-from research.residuals import recording, training
+from research.residuals import joint, recording, training
 
 HELD_OUT = 8  # sequences of the test split that judge a layer
+
+Parts = tuple[Mapping[str, Tensor], ...]
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ class LessTraining:
         Training sequences, their length, and tokens between two evictions.
     hidden, features
         Width of the small networks, and features of a query or a key.
-    epochs, seed
-        Passes over the sequences, and the seed of the start and the order.
+    epochs, joint_epochs, seed
+        Passes over the sequences for a layer alone and for all layers together, and the seed of the
+        start and the order.
     """
 
     model: str = "smollm2-135m-instruct"
@@ -52,6 +57,7 @@ class LessTraining:
     hidden: int = 64
     features: int = 8
     epochs: int = 40
+    joint_epochs: int = 3
     seed: int = 0
 
 
@@ -67,8 +73,9 @@ class BuildLess(Builder):
         The policy that evicts while the kernels are trained, and its part of the tokens.
     out
         The ``.safetensors`` file; None replaces the bundled one.
-    sequences, epochs, seed
-        Training sequences of 512 tokens, passes over them, and the seed.
+    sequences, epochs, joint_epochs, seed
+        Training sequences of 512 tokens, passes over them for each layer alone and for all layers
+        together, and the seed.
     """
 
     model: str = "smollm2-135m-instruct"
@@ -77,6 +84,7 @@ class BuildLess(Builder):
     out: Path | None = None
     sequences: int = 24
     epochs: int = 40
+    joint_epochs: int = 3
     seed: int = 0
 
     def build(self, say: Callable[[str], None] = print) -> Path:
@@ -87,6 +95,7 @@ class BuildLess(Builder):
             self.budget,
             self.sequences,
             epochs=self.epochs,
+            joint_epochs=self.joint_epochs,
             seed=self.seed,
         )
         adapter = TextAdapter(model=self.model)
@@ -128,11 +137,39 @@ def train_model(
             (state / f"{number:02}.json").write_text(json.dumps(row), encoding="utf-8")
             (state / f"{number:02}.part").rename(state / f"{number:02}.safetensors")
             say(f"layer {number}: {json.dumps(row)}")
-    parts = tuple(load_file(state / f"{n:02}.safetensors") for n in range(layers))
+    alone = tuple(load_file(state / f"{n:02}.safetensors") for n in range(layers))
     rows = [json.loads((state / f"{n:02}.json").read_text(encoding="utf-8")) for n in range(layers)]
+    parts, nats = together(model, given, alone, settings, state, say)
     made_by = f"namm-mm build less model={settings.model} policy={settings.policy}"
     card = {**asdict(settings), "made_by": made_by, "licence": "Apache-2.0", "layers": rows}
-    return LessKernels(parts, card).save(file)
+    return LessKernels(parts, {**card, "nats_from_full": nats}).save(file)
+
+
+def together(
+    model: Any,
+    given: list[Tensor],
+    parts: Parts,
+    settings: LessTraining,
+    state: Path,
+    say: Callable[[str], None],
+) -> tuple[Parts, dict[str, float]]:
+    """Train all layers together; return kernels, and how far each stage is from the full cache."""
+    if not settings.joint_epochs:
+        return parts, {}
+    model = model.float().requires_grad_(False)
+    policy = create(settings.policy, budget=settings.budget)
+    lessons = list(joint.make_lessons(model, given, policy, settings.interval))
+    taught, judged = lessons[:-HELD_OUT], lessons[-HELD_OUT:]
+    nats = {
+        "without": joint.distance(model, joint.silent(parts), judged, settings.interval),
+        "each_layer_alone": joint.distance(model, parts, judged, settings.interval),
+    }
+    say(f"held-out sequences, nats from the full cache: {json.dumps(nats)}")
+    course = joint.Course(state / "joint", settings.joint_epochs, settings.interval, settings.seed)
+    parts = joint.train(model, parts, taught, course, say)
+    nats["together"] = joint.distance(model, parts, judged, settings.interval)
+    say(f"held-out sequences, nats from the full cache: {json.dumps(nats)}")
+    return parts, {name: round(value, 4) for name, value in nats.items()}
 
 
 def _projection(model: Any, number: int) -> Tensor:
