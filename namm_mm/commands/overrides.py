@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -31,6 +32,12 @@ OF_HYDRA: Mapping[str, str] = {
     "hydra.output_subdir": "The run folder holds config.yaml and run.json.",
 }
 """Settings of Hydra itself, none of which has an effect here, and what takes their place."""
+
+BRACKETS = ("[", "{", "'", '"', "$")
+"""What begins a value that is no plain word: it is given to Hydra as it is."""
+
+PLAIN = re.compile(r"[\w/\-+.$%*@?|:=,~ ]*|\w+\(.*\)", re.ASCII)
+"""What Hydra's grammar takes without quotes, functions such as ``range(1,5)`` included."""
 
 Groups = Mapping[str, Sequence[str]]
 """Each configuration group with its options."""
@@ -91,6 +98,15 @@ def read_overrides(words: Iterable[str]) -> list[Override]:
     return list(found.values())
 
 
+def _quoted(override: Override) -> str:
+    """Quote a value in which Hydra's grammar has no place for a sign, such as ``R&D/run``."""
+    value = override.value
+    if value is None or value.startswith(BRACKETS) or PLAIN.fullmatch(value):
+        return override.text
+    inside = value.replace("'", "\\'")
+    return f"{override.mark}{override.key}='{inside}'"
+
+
 def hydra_words(overrides: Iterable[Override], groups: Groups) -> list[str]:
     """Word overrides so that Hydra accepts keys that are not in the configuration yet.
 
@@ -106,7 +122,7 @@ def hydra_words(overrides: Iterable[Override], groups: Groups) -> list[str]:
     for override in overrides:
         group, value = override.group, override.value
         if group not in groups:
-            words.append(override.text if override.mark else f"++{override.text}")
+            words.append(_quoted(override) if override.mark else f"++{_quoted(override)}")
         elif (
             value is None
             or value == "null"

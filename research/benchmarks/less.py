@@ -59,10 +59,9 @@ def main() -> None:
     text = "\n".join(p for document in sources.prose(args.split) for p in document.paragraphs)
     given = list(cut_text(adapter.tokenizer, text, args.sequences, args.tokens))
     dtype = next(model.parameters()).dtype
-    print(
-        f"{args.model}, {dtype}, {processor()}, {len(given)} sequences of {args.tokens} tokens"
-    )
-    print(f"kernels {args.kernels}: {kernels.card.get('policy')} at {kernels.card.get('budget')}\n")
+    trained = f"{kernels.card.get('policy')} at {kernels.card.get('budget')}"
+    print(f"{args.model}, {dtype}, {processor()}; kernels {args.kernels}, trained for {trained}.")
+    print(f"{len(given)} sequences of {args.tokens} tokens, {args.split} split.\n")
     full = losses(model, given, None, args.interval)
     print(f"Full cache: {full.nats.mean():.3f} nats a token.\n")
     print("| policy | budget | gap | closed by LESS | closed by its bytes in tokens | more time |")

@@ -158,6 +158,13 @@ def policies_of(cell: CellSettings) -> list[tuple[str, str]]:
     return [(policy.name, policy.budget) for policy in cell.policies]
 
 
+@pytest.mark.parametrize(
+    "folder", ["/data/R&D (old)/run", "it's", "a b", "C:\\runs\\1", "50%!", "é"]
+)
+def test_any_path_can_be_a_folder(folder: str) -> None:
+    assert compose("transfer", ["experiment=pocket", f"folder={folder}"], None)["folder"] == folder
+
+
 def test_chosen_cells_run_as_if_the_others_were_not_there() -> None:
     chosen = from_mapping(compose("transfer", ["cells=[text,control]"]))
     without = from_mapping(compose("transfer", ["~cells.video"]))
