@@ -12,6 +12,8 @@
   namm-mm build head-table policy=namm out=FILE               what each head keeps, for heads:FILE
   namm-mm build trimkv out=FILE                                train the gates of TrimKV
   namm-mm build threshold namm=FILE fraction=0.5 out=FILE     set the threshold of a NAMM on text
+  namm-mm build zoo                         train small language models that need their memory
+  namm-mm build zoo-namm out=FOLDER         evolve a NAMM on the models of the zoo
 
 KEY=VALUE are the options of the builder. The builders are in the folder research/ of a clone.
 """
