@@ -1,1 +1,1 @@
-"""A zoo of small language models that need their memory: what NAMMs that transfer are evolved on."""
+"""A zoo of small language models that need their memory, to evolve NAMMs that transfer."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,7 @@ from research.zoo.variants import blank, calibrated
 STATE, LOG, VALIDATIONS = "state.safetensors", "generations.jsonl", "validations.jsonl"
 LARGEST = 500  # parameters that a full covariance is kept for
 INTERVALS, FRACTIONS = (16, 32, 48), (0.15, 0.25, 0.4, 0.6)
+POOLED = 0.3  # part of the draws in which the heads of a layer share their size
 FIXED = (Conditions(16, 0.25), Conditions(16, 0.4), Conditions(32, 0.4, pooled=True))
 CALIBRATION = 6  # training samples of a model on which its statistics are measured
 
@@ -135,17 +136,12 @@ def _generation(
     names = random.choice(settings.trained, min(settings.models, len(settings.trained)), False)
     values, drawn = [], []
     for name in map(str, names):
-        how = Conditions(
-            int(random.choice(INTERVALS)),
-            float(random.choice(FRACTIONS)),
-            bool(random.random() < 0.3),
-        )
+        interval, fraction = int(random.choice(INTERVALS)), float(random.choice(FRACTIONS))
+        how = Conditions(interval, fraction, bool(random.random() < POOLED))
         seed = 1_000_000 * settings.seed + 1000 * generation + int(random.integers(1000))
         judge = draw(name, "train", seed, settings.samples, LENGTH)
-        differences = candidates(
-            judge, namm_for(settings.variant, name, how.interval), vectors, how
-        )
-        values.append(fitness(differences, judge))
+        namm = namm_for(settings.variant, name, interval)
+        values.append(fitness(candidates(judge, namm, vectors, how), judge))
         drawn.append([name, how.interval, how.budget])
     return torch.stack(values).mean(0), drawn
 
@@ -184,6 +180,6 @@ def _validate(
     say(json.dumps(line))
 
 
-def _append(path: Path, line: dict[str, object]) -> None:
+def _append(path: Path, line: Mapping[str, object]) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,8 +93,10 @@ def load(name: str) -> PreTrainedModel:
                 then=f"namm-mm build zoo models=[{name}]",
             )
         )
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model.eval().requires_grad_(False)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.eval().requires_grad_(False)
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def card(name: str) -> dict[str, object]:

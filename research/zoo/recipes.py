@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import (
     GPT2Config,
@@ -88,7 +89,7 @@ def new_model(chosen: Recipe) -> PreTrainedModel:
     return _BUILDERS[chosen.family](chosen)
 
 
-def _common(chosen: Recipe) -> dict[str, object]:
+def _common(chosen: Recipe) -> dict[str, Any]:
     return {
         "vocab_size": chosen.vocabulary,
         "tie_word_embeddings": True,
@@ -98,7 +99,7 @@ def _common(chosen: Recipe) -> dict[str, object]:
     }
 
 
-def _modern(chosen: Recipe) -> dict[str, object]:
+def _modern(chosen: Recipe) -> dict[str, Any]:
     return {
         **_common(chosen),
         "hidden_size": chosen.width,
@@ -132,7 +133,11 @@ def _neox(chosen: Recipe) -> PreTrainedModel:
             num_hidden_layers=chosen.layers,
             num_attention_heads=chosen.heads,
             max_position_embeddings=POSITIONS,
-            rotary_pct=0.5,
+            rope_parameters={
+                "rope_type": "default",
+                "rope_theta": 10_000.0,
+                "partial_rotary_factor": 0.5,
+            },
             hidden_dropout=0.0,
             attention_dropout=0.0,
         )

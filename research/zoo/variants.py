@@ -2,11 +2,11 @@
 
 ``published``   the published features, with frozen statistics of one model
 ``relative``    attention relative to an equal share, with statistics of each model
-``logarithm``   the logarithm of ``relative``: a head or a model whose attention has another scale is
-                shifted by a constant, which does not change the order of its tokens
+``logarithm``   the logarithm of ``relative``: a head or a model whose attention has another scale
+                is shifted by a constant, which does not change the order of its tokens
 
-Statistics of a model are measured once with its full cache, and are frozen then. The constant of the
-exponential mean is in units of the interval.
+Statistics of a model are measured once with its full cache, and are frozen then. The constant of
+the exponential mean is in units of the interval.
 """
 
 from __future__ import annotations
