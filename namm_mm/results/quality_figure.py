@@ -9,6 +9,7 @@ import numpy as np
 
 from namm_mm.results import words
 from namm_mm.results.blocks import Column, Entry, Figure, Table
+from namm_mm.results.cells import Method
 from namm_mm.results.number_tables import interval_entry
 from namm_mm.results.rows import Row
 from namm_mm.results.styles import Styles, error_bars, plotly
@@ -64,7 +65,11 @@ def _trace(
         "mode": "lines+markers" if len(curve) > 1 else "markers",
         "name": name or "",
         "showlegend": name is not None,
-        "line": {"color": styles.colour(method), "width": 1.5},
+        "line": {
+            "color": styles.colour(method),
+            "width": 1.5,
+            "dash": "dash" if _sharing(method) else "solid",
+        },
         "marker": {"color": styles.colour(method), "symbol": styles.symbol(method), "size": 11},
         "hovertext": [_hover(row, styles) for row in curve],
         "hoverinfo": "text",
@@ -72,11 +77,19 @@ def _trace(
 
 
 def budget_curves(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return the rows that differ in their budget alone, each curve by the size of the cache."""
+    """Return the rows that differ in their budget alone, each curve by the size of the cache.
+
+    A budget that the heads of a layer share is no point of a curve of equal heads.
+    """
     curves: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        curves.setdefault(row.method._replace(budget=""), []).append(row)
+        curves.setdefault(row.method._replace(budget=_sharing(row.method)), []).append(row)
     return [sorted(curve, key=lambda row: row.bytes_final or 0.0) for curve in curves.values()]
+
+
+def _sharing(method: Method) -> str:
+    """``heads share`` for a budget that the heads of a layer share, else nothing."""
+    return "heads share" if method.budget.startswith("pool") else ""
 
 
 def _names(curves: Sequence[Sequence[Row]], styles: Styles) -> list[str | None]:
@@ -99,7 +112,7 @@ def _names(curves: Sequence[Sequence[Row]], styles: Styles) -> list[str | None]:
     for group in groups:
         methods = [curves[place][0].method for place in group]
         if len(curves[group[0]]) > 1:  # the points of a curve are its budgets
-            methods = [method._replace(budget="") for method in methods]
+            methods = [method._replace(budget=_sharing(method)) for method in methods]
         names[group[0]] = styles.joined(methods)
     return names
 

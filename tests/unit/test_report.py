@@ -476,6 +476,25 @@ def test_several_budgets_of_one_policy_make_a_curve_at_true_positions(tmp_path: 
     assert line["name"] == "h2o"
 
 
+def test_budgets_that_heads_share_are_a_curve_of_their_own(tmp_path: Path) -> None:
+    records = [
+        make_record(
+            policy="namm",
+            budget=f"{kind}:{size}",
+            sample=f"s{i}",
+            value=float(i < 4 * size),
+            memory=dataclasses.replace(MEMORY, bytes_final=int(10_240 * size)),
+        )
+        for kind in ("bytes", "pool_bytes")
+        for size in (0.2, 0.4)
+        for i in range(4)
+    ]
+    figure = figures(make_report(tmp_path, records))[0]
+    lines = [trace for trace in figure.plot["data"] if "lines" in trace["mode"]]
+    assert [list(line["x"]) for line in lines] == [[2.0, 4.0], [2.0, 4.0]]
+    assert {line["line"]["dash"] for line in lines} == {"solid", "dash"}
+
+
 def test_a_legend_has_one_entry_for_what_cannot_be_told_apart(tmp_path: Path) -> None:
     same = [
         make_record(policy=policy, sample=f"s{i}", value=float(i % 2))
