@@ -112,14 +112,17 @@ def _width(table: blocks.Table, places: Sequence[int], *, beside: bool) -> int:
 
 def _lines(entry: blocks.Entry, beside: bool) -> list[str]:
     detail = _detail(entry, beside)
-    parts = [entry.text, detail] if detail else [entry.text]
+    parts = [entry.text, *detail.split("\n")] if detail else [entry.text]
     return [" ".join(parts)] if beside else parts
 
 
 def _detail(entry: blocks.Entry, beside: bool) -> str:
-    """Return the detail; beside a number, words stand in parentheses."""
-    bare = not beside or not entry.detail or not isinstance(entry.value, float | int)
-    return entry.detail if bare or entry.detail.startswith("[") else f"({entry.detail})"
+    """Return the detail: in parentheses beside a number, each part in a line below it."""
+    if not entry.detail or entry.detail.startswith("["):
+        return entry.detail
+    if not beside:
+        return entry.detail.replace(", ", "\n")
+    return f"({entry.detail})" if isinstance(entry.value, float | int) else entry.detail
 
 
 def _entry(entry: blocks.Entry, beside: bool) -> Text:

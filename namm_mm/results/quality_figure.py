@@ -14,8 +14,14 @@ from namm_mm.results.number_tables import interval_entry
 from namm_mm.results.rows import Row
 from namm_mm.results.styles import Styles, error_bars, plotly
 
-SAME = 0.005
-"""Points that lie closer than this part of the axes cannot be told apart."""
+SAME = (0.006, 0.025)
+"""Points that lie closer than these parts of the two axes cannot be told apart: half a marker."""
+
+WIDE = 10.0
+"""The axis of bytes is logarithmic where the largest cache is so many times the smallest."""
+
+
+FROM_ZERO = {"rangemode": "tozero"}
 
 
 def quality_title(metric: str) -> str:
@@ -33,19 +39,23 @@ def quality_by_bytes(rows: Sequence[Row], styles: Styles) -> Figure | None:
     if not shown:
         return None
     divisor, unit = words.byte_unit(max(row.bytes_final or 0.0 for row in shown))
+    sizes = [row.bytes_final for row in shown if row.bytes_final]
+    wide = len(sizes) == len(shown) and max(sizes) > WIDE * min(sizes)
     curves = budget_curves(shown)
     named = sorted(  # what is covered is drawn first, so that a marker is that of the legend
-        zip(curves, _names(curves, styles), strict=True), key=lambda pair: pair[1] is not None
+        zip(curves, _names(curves, styles, wide=wide), strict=True),
+        key=lambda pair: pair[1] is not None,
     )
     plot = plotly(
         [_trace(curve, name, divisor, styles) for curve, name in named],
-        x={"title": f"cache at the end, {unit}", "rangemode": "tozero"},
-        y={"title": rows[0].metric.replace("_", " "), "rangemode": "tozero"},
+        x={"title": f"cache at the end, {unit}"} | ({"type": "log"} if wide else FROM_ZERO),
+        y={"title": rows[0].metric.replace("_", " "), **FROM_ZERO},
     )
     return Figure(
         quality_title(rows[0].metric),
         "Mean score with its 95 % interval against the allocated bytes of the whole cache at the "
-        "end. Up and to the left is better. A line joins the budgets of one policy.",
+        "end. Up and to the left is better. A line joins the budgets of one policy."
+        + (" The axis of bytes is logarithmic." if wide else ""),
         plot,
         _table(shown, styles),
         height=320,
@@ -92,13 +102,20 @@ def _sharing(method: Method) -> str:
     return "heads share" if method.budget.startswith("pool") else ""
 
 
-def _names(curves: Sequence[Sequence[Row]], styles: Styles) -> list[str | None]:
+def _names(
+    curves: Sequence[Sequence[Row]], styles: Styles, *, wide: bool = False
+) -> list[str | None]:
     """Return the entry of each curve in the legend; None where an earlier one covers it."""
     points = [
         np.array([(row.bytes_final or 0.0, row.score.mean) for row in curve if row.score])
         for curve in curves
     ]
-    spans = np.maximum(np.ptp(np.concatenate(points), axis=0), 1e-12)
+    if wide:
+        points = [np.column_stack((np.log(own[:, 0]), own[:, 1])) for own in points]
+    every = np.concatenate(points)
+    low, high = every.min(0), every.max(0)
+    low = np.where([wide, False], low, np.minimum(low, 0.0))  # an axis that is not logarithmic
+    spans = np.maximum(high - low, 1e-12)
     groups: list[list[int]] = []
     for place, mine in enumerate(points):
         for group in groups:

@@ -94,6 +94,16 @@ def test_a_narrow_console_leaves_columns_out_and_breaks_no_word() -> None:
     assert "At this width without" not in printed(records, 160)
 
 
+def test_every_part_of_what_is_told_of_a_cache_has_its_line_in_a_narrow_console() -> None:
+    grown = dataclasses.replace(
+        MEMORY, live_final=MEMORY.bytes_final - 1024, bytes_peak=2 * MEMORY.bytes_final
+    )
+    records = [make_record(sample="a"), make_record(sample="a", policy="namm", memory=grown)]
+    lines = [line.strip() for line in printed(records, 80).splitlines()]
+    assert any(line.endswith("cache bytes") for line in lines)
+    assert "over full" in lines
+
+
 def test_metrics_that_differ_stand_in_tables_of_their_own(tmp_path: Path) -> None:
     """Half of the samples have options and accuracy, half are generated and matched exactly."""
     records = [
@@ -508,6 +518,36 @@ def test_a_legend_has_one_entry_for_what_cannot_be_told_apart(tmp_path: Path) ->
     assert shown == ["h2o, l2, random"]
     assert len(quality.plot["data"]) == 3
     assert len({(*trace["x"], *trace["y"]) for trace in quality.plot["data"]}) == 1
+
+
+def test_points_that_half_a_marker_covers_share_an_entry(tmp_path: Path) -> None:
+    def record(policy: str, value: float, size: int) -> Record:
+        memory = dataclasses.replace(MEMORY, bytes_final=size)
+        return make_record(policy=policy, value=value, memory=memory)
+
+    near = [record("full", 1.0, 4000), record("h2o", 0.81, 3000), record("l2", 0.8, 3010)]
+    far = [*near, record("recency", 0.7, 3000)]
+    (figure,) = [f for f in figures(make_report(tmp_path, far)) if "against bytes" in f.title]
+    names = {trace["name"] for trace in figure.plot["data"] if trace["showlegend"]}
+    assert names == {"full", "h2o, l2", "recency"}
+    assert "type" not in figure.plot["layout"]["xaxis"]
+
+
+def test_caches_of_very_different_sizes_have_a_logarithmic_axis(tmp_path: Path) -> None:
+    def record(policy: str, value: float, size: int) -> Record:
+        memory = dataclasses.replace(MEMORY, bytes_final=size)
+        return make_record(policy=policy, value=value, memory=memory)
+
+    found = [
+        record("full", 1.0, 4_000_000),
+        record("h2o", 0.8, 150_000),
+        record("l2", 0.8, 140_000),
+    ]
+    (figure,) = [f for f in figures(make_report(tmp_path, found)) if "against bytes" in f.title]
+    assert figure.plot["layout"]["xaxis"]["type"] == "log"
+    assert "logarithmic" in figure.description
+    names = {trace["name"] for trace in figure.plot["data"] if trace["showlegend"]}
+    assert names == {"full", "h2o", "l2"}  # on a linear axis the two would be one point
 
 
 @pytest.mark.slow
