@@ -11,7 +11,9 @@ import torch
 from namm_mm.adapters.control.step import encode
 from namm_mm.errors import UsageError, message
 from namm_mm.memory import Memory
+from namm_mm.memory.carriers import Carrier
 from namm_mm.memory.layer import Rules
+from namm_mm.memory.layout import Layout
 from namm_mm.policies import create
 from namm_mm.records import Agent, MemoryUse, ReencodingAgent, TokenType, Trace
 
@@ -148,7 +150,7 @@ class StreamingAgent(_Agent):
 def _keep_all(model: Any) -> Memory:
     """Return a memory that evicts nothing."""
     rules = Rules(create("full"), interval=192, per_head=False, streaming=True)
-    return Memory(model.config.n_layer, rules)
+    return Memory(Carrier(Layout.plain(model.config.n_layer)), rules)
 
 
 class WindowAgent(_Agent, ReencodingAgent):

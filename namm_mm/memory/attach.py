@@ -19,7 +19,8 @@ from namm_mm.errors import NammWarning, UsageError, message
 from namm_mm.memory import carriers
 from namm_mm.memory.cache import EvictingCache, forget_pending
 from namm_mm.memory.caches import Caches
-from namm_mm.memory.hooks import after_call, before_call, evicting_attention, pass_padding
+from namm_mm.memory.carriers import Carrier
+from namm_mm.memory.hooks import after_call, before_call, end_call, evicting_attention, pass_padding
 from namm_mm.memory.layer import Rules
 from namm_mm.memory.prompt import Prompt
 from namm_mm.memory.swapping import swapped_attention
@@ -43,16 +44,16 @@ class Memory:
 
     Parameters
     ----------
-    layers
-        Attention layers of the model.
+    carrier
+        The model; its layers of attention are counted from 0, and other layers are not counted.
     rules
         Policy, interval, storage and protocol.
     """
 
-    def __init__(self, layers: int, rules: Rules) -> None:
-        self.layers = layers
+    def __init__(self, carrier: Carrier, rules: Rules) -> None:
+        self.layers = carrier.layout.attention
         self.rules = rules
-        self.caches = Caches(layers, rules)
+        self.caches = Caches(carrier, rules)
 
     @property
     def policy(self) -> Policy:
@@ -191,7 +192,7 @@ def attach(
     config = carriers.decoder_config(model, policy)
     how = (storage == "per_head", protocol == "streaming", watcher)
     rules = Rules(policy.for_model(model), interval, *how, _observation(policy, model))
-    return _attached(model, config, Memory(config.num_hidden_layers, rules))
+    return _attached(model, config, Memory(Carrier.of(model, config), rules))
 
 
 @contextmanager
@@ -212,6 +213,7 @@ def _attached(model: nn.Module, config: Any, memory: Memory) -> Iterator[Memory]
                 lambda called, _args, kwargs, _output: after_call(called, kwargs),
                 with_kwargs=True,
             ),
+            model.register_forward_hook(lambda *_: end_call(), always_call=True),
         )
         try:
             yield memory

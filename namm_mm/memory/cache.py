@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
 
 from namm_mm.errors import RunError, UnsupportedError
 from namm_mm.memory.formula import Formula
 from namm_mm.memory.layer import LayerMemory, Rules, Segment
+from namm_mm.memory.layout import OTHER, Layout
 from namm_mm.memory.prompt import Prompt
 from namm_mm.memory.sequences import Sequences
 
@@ -47,10 +48,19 @@ class Block:
 
 
 def take_pending(keys: Tensor) -> EvictingLayer | None:
-    """Return the layer whose ``update`` was given exactly these keys, once."""
+    """Return the layer whose ``update`` was given these keys just before, once.
+
+    Keys may have been expanded in between, token by token, to those of more heads: from a latent,
+    or by repetition. The expanded ones are then stored.
+    """
     pending = _PENDING.get()
     _PENDING.set(None)
-    return pending[0] if pending is not None and pending[1] is keys else None
+    if pending is None:
+        return None
+    layer, given = pending
+    sizes = [(len(part), part.shape[2]) for part in (keys, given)]
+    expanded = sizes[0] == sizes[1] and keys.shape[1] > given.shape[1]
+    return layer if given is keys or expanded else None
 
 
 def forget_pending() -> None:
@@ -87,8 +97,8 @@ class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
             _PENDING.set(None)
             raise RunError(
                 f"layer {self.memory.layer} was updated, but the keys of the layer before never "
-                "reached the attention function. The model copies or skips them; it cannot carry "
-                "an evicting memory."
+                "reached the attention function. The model computes attention in code of its own; "
+                "it cannot carry an evicting memory."
             )
         _PENDING.set((self, key_states))
         self.is_initialized = True
@@ -162,6 +172,33 @@ class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         raise UnsupportedError(_CROP)
 
 
+class EvictingStateLayer(LinearAttentionLayer, EvictingLayer):  # type: ignore[no-untyped-call]
+    """A layer of attention beside a state of constant size, which is kept as it is."""
+
+    is_croppable = False
+    is_compileable = False
+    supports_early_init = False
+
+    def __init__(
+        self, sequences: Sequences, memory: LayerMemory, block: Block, states: int
+    ) -> None:
+        EvictingLayer.__init__(self, sequences, memory, block)
+        LinearAttentionLayer.__init__(self, number_of_states=states)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        LinearAttentionLayer.reset(self)
+        EvictingLayer.reset(self)
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Refuse: the cache orders the rows of all layers at once."""
+        EvictingLayer.reorder_cache(self, beam_idx)
+
+    def crop(self, *args: Any) -> None:
+        """Refuse: what was evicted cannot come back."""
+        EvictingLayer.crop(self, *args)
+
+
 class EvictingCache(Cache):
     """A cache of one batch of sequences, all layers.
 
@@ -170,8 +207,8 @@ class EvictingCache(Cache):
 
     Parameters
     ----------
-    layers
-        Number of attention layers of the model.
+    layout
+        The cache of each layer of the model.
     rules
         Policy, interval, storage and protocol.
     block
@@ -181,20 +218,30 @@ class EvictingCache(Cache):
     """
 
     def __init__(
-        self, layers: int, rules: Rules, block: Block, prompt: Prompt | None = None
+        self, layout: Layout, rules: Rules, block: Block, prompt: Prompt | None = None
     ) -> None:
-        sequences = Sequences(layers, rules, prompt)
-        self._take([EvictingLayer(sequences, memory, block) for memory in sequences.memories])
+        sequences = Sequences(layout.attention, rules, prompt)
+        memories = iter(sequences.memories)
+        layers: list[Any] = []
+        for kind, states in zip(layout.kinds, layout.states, strict=True):
+            if kind in OTHER:
+                layers.append(kind(number_of_states=states))
+            elif states:
+                layers.append(EvictingStateLayer(sequences, next(memories), block, states))
+            else:
+                layers.append(EvictingLayer(sequences, next(memories), block))
+        self._take(layers)
 
     @classmethod
-    def over(cls, layers: Sequence[EvictingLayer]) -> EvictingCache:
+    def over(cls, layers: Sequence[Any]) -> EvictingCache:
         """Return a cache of layers that are there already, those of one cache."""
         cache = cls.__new__(cls)
         cache._take(layers)
         return cache
 
-    def _take(self, layers: Sequence[EvictingLayer]) -> None:
-        self.sequences, self.block = layers[0].sequences, layers[0].block
+    def _take(self, layers: Sequence[Any]) -> None:
+        first = next(layer for layer in layers if isinstance(layer, EvictingLayer))
+        self.sequences, self.block = first.sequences, first.block
         super().__init__(layers=list(layers))
 
     def check_served(self, model: str) -> None:
@@ -215,14 +262,17 @@ class EvictingCache(Cache):
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Let each row continue the beam ``beam_idx`` (row,)."""
         self.sequences.take_rows(beam_idx)
+        for layer in self.layers:
+            if isinstance(layer, LinearAttentionLayer):
+                LinearAttentionLayer.reorder_cache(layer, beam_idx)  # type: ignore[arg-type]
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat each row `repeats` times."""
-        self.sequences.take_rows(torch.arange(self.batch).repeat_interleave(repeats))
+        self.reorder_cache(torch.arange(self.batch).repeat_interleave(repeats))
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep the rows `indices`, integers or a mask."""
-        self.sequences.take_rows(torch.arange(self.batch)[indices.cpu()])
+        self.reorder_cache(torch.arange(self.batch)[indices.cpu()])
 
     def crop(self, *args: Any) -> None:
         """Refuse: what was evicted cannot come back."""

@@ -8,6 +8,7 @@ from transformers.cache_utils import DynamicCache
 
 from namm_mm.errors import UnsupportedError
 from namm_mm.memory.cache import Block, EvictingCache, EvictingLayer
+from namm_mm.memory.carriers import Carrier
 from namm_mm.memory.layer import Rules
 from namm_mm.memory.prompt import Prompt
 
@@ -17,14 +18,14 @@ class Caches:
 
     Parameters
     ----------
-    layers
-        Number of attention layers of the model.
+    carrier
+        The model that they are for.
     rules
         Policy, interval, storage and protocol.
     """
 
-    def __init__(self, layers: int, rules: Rules) -> None:
-        self.layers, self.rules = layers, rules
+    def __init__(self, carrier: Carrier, rules: Rules) -> None:
+        self.carrier, self.rules = carrier, rules
         self.block = Block()
         self.prompt: int | None = None  # columns of the prompt of the next sequences, if known
         self.newest: EvictingCache | None = None
@@ -33,7 +34,7 @@ class Caches:
         """Return a new cache, which becomes the newest one."""
         self.newest = None  # freed before the next is made
         prompt, self.prompt = Prompt(self.prompt), None
-        cache = EvictingCache(self.layers, self.rules, self.block, prompt)
+        cache = EvictingCache(self.carrier.layout, self.rules, self.block, prompt)
         self.newest = cache
         return cache
 
@@ -60,10 +61,10 @@ class Caches:
             self.newest = given
             return given
         if type(given) is DynamicCache:
-            if given.get_seq_length() == 0 and not _ours(given):
+            if not _ours(given) and given.get_seq_length() == 0:
                 given.layers = self.begin().layers
-            if ours := _ours(given):
-                return self.for_call(EvictingCache.over(ours))
+            if _ours(given):
+                return self.for_call(EvictingCache.over(given.layers))
         kind = type(given).__name__
         length = given.get_seq_length() if isinstance(given, DynamicCache) else "unknown"
         raise UnsupportedError(
@@ -72,6 +73,6 @@ class Caches:
         )
 
 
-def _ours(given: DynamicCache) -> list[EvictingLayer]:
-    """Layers of ours that a cache of the user was given, or a copy of it; none if it has others."""
-    return [layer for layer in given.layers if isinstance(layer, EvictingLayer)]
+def _ours(given: DynamicCache) -> bool:
+    """Whether a cache of the user was given the layers of one of ours, or is a copy of such."""
+    return any(isinstance(layer, EvictingLayer) for layer in given.layers)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import GenerationMixin, PreTrainedModel
 
 from namm_mm.errors import UnsupportedError, UsageError, message
+from namm_mm.memory.layout import Layout
 from namm_mm.policies.base import Budget, Policy
-
-SERVED_LAYERS = {"full_attention", "sliding_attention"}
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -25,28 +25,64 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def check_made_for(policy: Policy, config: Any) -> None:
-    """Raise `UsageError` where feature maps or a table of heads were made for another model."""
+def check_made_for(policy: Policy, config: Any, layers: int) -> None:
+    """Raise `UsageError` where feature maps or a table of heads were made for another model.
+
+    `layers` is the number of layers of attention.
+    """
+    selection, maps = policy.selection, policy.residual
+    table = selection.table if isinstance(selection, Budget) else None
+    if table is None and maps is None:
+        return
     plain = config.to_dict()
     heads = int(config.num_attention_heads)
     kv_heads = int(plain.get("num_key_value_heads") or heads)
-    selection = policy.selection
-    if isinstance(selection, Budget) and selection.table is not None:
-        selection.table.check_model(int(config.num_hidden_layers), kv_heads)
-    maps = policy.residual
+    if table is not None:
+        table.check_model(layers, kv_heads)
     if maps is None:
         return
-    if maps.layers != config.num_hidden_layers:
+    if maps.layers != layers:
         raise UsageError(
             message(
                 "the feature maps of the residual do not fit the model",
-                given=f"{config.num_hidden_layers} layers",
+                given=f"{layers} layers",
                 expected=f"{maps.layers} layers",
                 then="Train maps for this model: `namm-mm build less model=NAME`.",
             )
         )
     width = int(plain.get("head_dim") or config.hidden_size // heads)
     maps.check_model(heads, kv_heads, width)
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """What a model needs of its memory, and whether it can be given.
+
+    Attributes
+    ----------
+    layout
+        The cache of each layer.
+    own_attention
+        It computes attention in code of its own, where no other function can be put.
+    own_cache
+        It takes no cache but one of its own class.
+    """
+
+    layout: Layout
+    own_attention: bool = False
+    own_cache: bool = False
+
+    @classmethod
+    def of(cls, model: nn.Module, config: Any) -> Carrier:
+        """Look at `model`, whose decoder is the one that `config` describes."""
+        parts = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+        decoders = [part for part in parts if part.config is config]
+        return cls(
+            Layout.of(config),
+            not all(part._can_set_attn_implementation() for part in decoders),
+            # The call needs no instance, but its annotation asks for one that generates.
+            isinstance(model, GenerationMixin) and not model._supports_default_dynamic_cache(),  # type: ignore[misc]
+        )
 
 
 def decoder_config(model: nn.Module, policy: Policy) -> Any:
@@ -69,14 +105,5 @@ def decoder_config(model: nn.Module, policy: Policy) -> Any:
             )
         )
     config: Any = model.config.get_text_config(decoder=True)
-    kinds = set(config.to_dict().get("layer_types") or ()) - SERVED_LAYERS
-    if kinds:
-        raise UnsupportedError(
-            message(
-                "cannot attach a memory",
-                given=sorted(kinds),
-                expected="layers of full or sliding attention",
-            )
-        )
-    check_made_for(policy, config)
+    check_made_for(policy, config, Layout.of(config).attention)
     return config

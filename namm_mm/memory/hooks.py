@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.masking_utils import causal_mask_function
+from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
 
 from namm_mm.errors import RunError, UnsupportedError, UsageError, message
-from namm_mm.memory.cache import EvictingCache, take_pending
+from namm_mm.memory.cache import EvictingCache, forget_pending, take_pending
 from namm_mm.memory.caches import Caches
 from namm_mm.memory.formula import Formula
 
 # Extra arguments of attention functions that change what is computed.
-_CHANGES_ATTENTION = ("softcap", "s_aux", "position_bias", "head_mask", "block_table")
+_CHANGES_ATTENTION = ("position_bias", "head_mask", "block_table")
 
 
-_MASKS: ContextVar[frozenset[str]] = ContextVar("masks", default=frozenset())
-"""The kinds of mask that the running call of the model has asked for: ``causal``, ``sliding``."""
+@dataclass
+class _Call:
+    """The running call of a model.
+
+    Attributes
+    ----------
+    model
+        Name of its class.
+    own_attention
+        Whether it computes attention in code of its own.
+    masks
+        The kinds of mask that it has asked for: ``causal``, ``sliding``.
+    """
+
+    model: str
+    own_attention: bool
+    masks: set[str] = field(default_factory=set)
+
+
+_CALL: ContextVar[_Call | None] = ContextVar("call", default=None)
 
 
 def before_call(
@@ -70,10 +90,22 @@ def before_call(
             raise UsageError(
                 message("empty prompt", given="0 tokens", expected="a batch with 1 token or more")
             )
-    _MASKS.set(frozenset())
+    name = type(model).__name__
+    if caches.carrier.own_cache:
+        raise UnsupportedError(
+            f"{name} keeps a cache of its own and takes no other: it cannot carry an evicting "
+            "memory."
+        )
+    _CALL.set(_Call(name, caches.carrier.own_attention))
     cache = caches.for_call(kwargs.get("past_key_values"))
     cache.sequences.prompt.note(kwargs.get("attention_mask"), kwargs.get("position_ids"))
     return {**kwargs, "past_key_values": cache, "use_cache": True}
+
+
+def end_call() -> None:
+    """Forget the running call, after an error too."""
+    _CALL.set(None)
+    forget_pending()
 
 
 def after_call(model: nn.Module, kwargs: Mapping[str, Any]) -> None:
@@ -87,15 +119,28 @@ def pass_padding(
     *, mask_function: Any, attention_mask: Tensor | None, config: Any, **kwargs: Any
 ) -> Tensor | None:
     """Pass the padding (row, column) on as it is; causality follows from positions."""
-    slides = vars(config).get("sliding_window") is not None
-    if kwargs.get("use_vmap") or (mask_function is not causal_mask_function and not slides):
+    call = _CALL.get()
+    if call is not None and call.own_attention:
         raise UnsupportedError(
-            f"{type(config).__name__} asks for a mask that is not causal (bidirectional, packed or "
-            "prefix attention), which an evicting memory does not serve."
+            f"{call.model} computes attention in code of its own and does not call the function "
+            "that transformers lets one choose: it cannot carry an evicting memory."
         )
     kind = "causal" if mask_function is causal_mask_function else "sliding"
-    _MASKS.set(_MASKS.get() | {kind})
+    if mask_function is bidirectional_mask_function:
+        return torch.empty(0)  # refused where a layer uses it; cross-attention may not
+    if kwargs.get("use_vmap") or (kind == "sliding" and not _is_sliding(mask_function)):
+        raise _not_causal(type(config).__name__)
+    if call is not None:
+        call.masks.add(kind)
     return attention_mask
+
+
+def _is_sliding(mask_function: Any) -> bool:
+    """Whether a mask function is a causal one in a sliding window, and nothing besides."""
+    parts = inspect.getclosurevars(mask_function).nonlocals.get("mask_functions", ())
+    names = {part.__qualname__.partition(".")[0] for part in parts}
+    made = mask_function.__qualname__.partition(".")[0]
+    return made == "and_masks" and names == {"sliding_window_overlay", "causal_mask_function"}
 
 
 class _RefuseGradients(torch.autograd.Function):
@@ -125,12 +170,11 @@ def evicting_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention over what is kept; (row, head, column, dim) in, (row, column, head, dim) out."""
-    layer = take_pending(key)
+    layer, call = take_pending(key), _CALL.get()
     if layer is None:
-        raise RunError(
-            f"{type(module).__name__} ran attention without the memory's cache. Call the model "
-            "that the memory is attached to, or pass `past_key_values=memory.cache`."
-        )
+        raise _without_cache(type(module).__name__, call)
+    if attention_mask is not None and attention_mask.dim() == 1:
+        raise _not_causal(type(module).__name__)
     if attention_mask is not None and attention_mask.dim() != 2:
         raise UnsupportedError(
             message(
@@ -139,6 +183,8 @@ def evicting_attention(
                 expected="a padding mask (row, column): other masks are made from positions",
             )
         )
+    if vars(module).get("is_causal") is False:
+        raise _not_causal(type(module).__name__)
     if dropout:
         raise UnsupportedError(
             f"the model is in training mode (attention dropout {dropout}): call `model.eval()`."
@@ -149,12 +195,33 @@ def evicting_attention(
             f"{type(module).__name__} passes {', '.join(changed)} to attention, which an evicting "
             "memory does not serve."
         )
-    if sliding_window is None and _MASKS.get() == {"sliding"}:
+    if sliding_window is None and call is not None and call.masks == {"sliding"}:
         # Some families put the window into the mask alone, the same for all layers.
         sliding_window = module.config.sliding_window  # type: ignore[union-attr, assignment]
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling
     with torch.no_grad():
-        out = layer.attend(query, key, value, attention_mask, Formula(factor, sliding_window))
+        formula = Formula(factor, sliding_window, kwargs.get("softcap"), kwargs.get("s_aux"))
+        out = layer.attend(query, key, value, attention_mask, formula)
     if torch.is_grad_enabled() and (query.requires_grad or key.requires_grad):
         out = _RefuseGradients.apply(out, query, key, value)  # type: ignore[no-untyped-call]
     return out.transpose(1, 2).contiguous(), None
+
+
+def _not_causal(name: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{name} asks for a mask that is not causal (bidirectional, packed or prefix attention), "
+        "which an evicting memory does not serve."
+    )
+
+
+def _without_cache(module: str, call: _Call | None) -> Exception:
+    """Return the error for a call of attention whose keys the cache was not given."""
+    if call is None:
+        return RunError(
+            f"{module} ran attention without the memory's cache. Call the model that the memory is "
+            "attached to, or pass `past_key_values=memory.cache`."
+        )
+    return UnsupportedError(
+        f"{module} runs attention on keys that it did not give to its cache just before: those of "
+        f"another layer, or the same keys twice. {call.model} cannot carry an evicting memory."
+    )

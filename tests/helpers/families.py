@@ -1,0 +1,181 @@
+"""Tiny models of every causal family of the installed transformers, made from its defaults.
+
+A family's default configuration is shrunk by the names of its entries. What that leaves undone for
+a family stands in :data:`OWN`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import transformers
+from transformers import CONFIG_MAPPING
+from transformers.models.auto import modeling_auto
+
+VOCABULARY = 64
+WINDOW = 24
+
+SMALL: dict[str, Any] = {
+    # layers
+    "num_hidden_layers": 2, "n_layer": 2, "n_layers": 2, "num_layers": 2, "encoder_layers": 2,
+    "decoder_layers": 2, "num_encoder_layers": 2, "num_decoder_layers": 2, "depth": 1,
+    "num_blocks": 2, "max_window_layers": 0, "first_k_dense_replace": 1, "num_dense_layers": 1,
+    "num_kv_shared_layers": 0, "num_nextn_predict_layers": 0,
+    # width
+    "hidden_size": 32, "d_model": 32, "n_embd": 32, "emb_dim": 32, "embedding_size": 32,
+    "embed_dim": 32, "word_embed_proj_dim": 32, "intermediate_size": 48, "ffn_dim": 48,
+    "decoder_ffn_dim": 48, "encoder_ffn_dim": 48, "n_inner": 48, "d_inner": 48, "dff": 48,
+    "ffn_hidden_size": 48, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16,
+    "moe_shared_expert_intermediate_size": 16, "expert_ffn_hidden_size": 16, "dim_ff": 48,
+    "shared_experts_intermediate_size": 16, "dense_intermediate_size": 48, "out_hidden_size": 32,
+    "intermediate_size_mlp": 48, "shared_intermediate_size": 16, "mlp_dim": 48,
+    # heads
+    "num_attention_heads": 4, "n_head": 4, "n_heads": 4, "num_heads": 4, "attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_attention_heads": 4, "num_decoder_attention_heads": 4,
+    "num_encoder_attention_heads": 4, "num_key_value_heads": 2, "num_kv_heads": 2, "head_dim": 8,
+    "global_head_dim": 8, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2,
+    "swa_head_dim": 8, "dim_head": 8, "d_head": 8, "kv_channels": 8, "attention_head_dim": 8,
+    "rotary_dim": 4, "query_pre_attn_scalar": 8,
+    # latent attention
+    "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
+    "v_head_dim": 8, "qk_head_dim": 16, "index_head_dim": 8, "index_n_heads": 2, "index_topk": 16,
+    # experts
+    "num_experts": 4, "n_routed_experts": 4, "num_local_experts": 4, "moe_num_experts": 4,
+    "num_experts_per_tok": 2, "num_experts_per_token": 2, "moe_topk": 2, "moe_k": 2, "n_group": 1,
+    "topk_group": 1, "num_expert_group": 1, "n_shared_experts": 1, "num_shared_experts": 1,
+    "moe_num_shared_experts": 1, "zero_expert_num": 2,
+    # convolutions and states
+    "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_dt_rank": 4,
+    "mamba_chunk_size": 16, "mamba_d_ssm": 64, "mamba_expand": 2, "mamba_num_heads": 4,
+    "mamba_head_dim": 16, "ssm_state_size": 8, "state_size": 8, "time_step_rank": 4,
+    "chunk_size": 16, "n_groups": 1, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_head_dim": 8,
+    "linear_num_heads": 4, "n_mamba_heads": 2, "mamba_headdim": 16, "lru_width": 32,
+    "block_size": 16, "block_multiple_of": 16, "embedding_dim": 32,
+    # positions
+    "max_position_embeddings": 512, "n_positions": 512, "n_ctx": 512, "max_seq_len": 512,
+    "max_target_positions": 512, "context_length": 512, "model_max_length": 512,
+    "sliding_window": WINDOW, "sliding_window_size": WINDOW, "window_size": WINDOW,
+    "attention_window_size": WINDOW, "local_attention": WINDOW, "attention_chunk_size": WINDOW,
+    # vocabularies
+    "vocab_size": VOCABULARY, "vocab_size_per_layer_input": VOCABULARY, "unpadded_vocab_size": 60,
+    "image_token_id": 61, "image_token_index": 61, "video_token_id": 62, "video_token_index": 62,
+    "audio_token_id": 63, "audio_token_index": 63,
+    # the seeing part
+    "image_size": 28, "patch_size": 14, "num_channels": 3, "vision_feature_layer": -1,
+    "attention_hidden_size": 32, "input_embedding_size": 32, "output_embedding_size": 32,
+}  # fmt: skip
+
+_MROPE = {"text_config": {"rope_parameters": {
+    "rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}}}  # fmt: skip
+_HYBRID = {"num_hidden_layers": 3, "attn_layer_period": 3, "attn_layer_offset": 1}
+
+OWN: dict[str, dict[str, Any]] = {
+    "nemotron": {"num_key_value_heads": 2},
+    "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1,
+              "n_group": 1, "topk_group": 1},
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "dbrx": {"attn_config": {"rope_theta": 1e4, "kv_n_heads": 2}},
+    "glm4v_moe": {"text_config": {"rope_parameters": {
+        "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5,
+        "mrope_section": [1, 1, 0]}}},
+    "chameleon": {"vocabulary_map": {"<image>": 61}},
+    "bamba": {"attn_layer_indices": [1], "num_hidden_layers": 3},
+    "jamba": {**_HYBRID, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "granitemoehybrid": {
+        "num_hidden_layers": 3,
+        "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    },
+    "zamba": {"num_hidden_layers": 3, "attn_layer_period": 2, "attn_layer_offset": 1,
+              "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
+              "attention_head_dim": 16, "attention_hidden_size": 64},
+    "zamba2": {"num_hidden_layers": 3,
+               "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
+               "hybrid_layer_ids": [1, 2], "attention_head_dim": 16, "attention_hidden_size": 64,
+               "mamba_headdim": 16, "n_mamba_heads": 4},
+    "recurrent_gemma": {"num_hidden_layers": 3, "num_attention_heads": 4},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "mamba2": {"num_heads": 8, "head_dim": 8},
+    "zaya": {"num_experts_per_tok": 1},
+    "dots3_note": {"num_key_value_heads": 4},
+    "dots3_note_text": {"num_key_value_heads": 4},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"], "num_hidden_layers": 3},
+    "reformer": {"is_decoder": True},
+    "xmod": {"default_language": "en_XX"},
+    "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0}},
+    "glm5_next": {"text_config": {"num_key_value_heads": 4}},
+    "mistral4": {"head_dim": 16},
+    **{name: _MROPE for name in (
+        "cosmos3_edge", "glm46v", "glm4v", "glm_ocr", "glmga", "paddleocr_vl", "qwen2_vl",
+        "qwen2_5_vl", "qwen2_5_omni_thinker", "qwen3_vl", "qwen3_vl_moe",
+    )},
+}  # fmt: skip
+
+
+NOT_SMALL = {"blt": "its default configuration cannot be made small by names"}
+"""Families that are not tried, and why."""
+
+
+def causal_families() -> dict[str, str]:
+    """Model type and class of every language model of transformers."""
+    return dict(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def seeing_families() -> dict[str, str]:
+    """Model type and class of those that read images and text and are not among the former."""
+    causal = causal_families()
+    found = modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    return {family: name for family, name in found.items() if family not in causal}
+
+
+def shrink(kind: Any, own: Mapping[str, Any]) -> Any:
+    """Return a small configuration of class `kind`; the entries of `own` overrule the rules."""
+    defaults = kind()
+    given = defaults.to_dict()
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if (
+            name in SMALL
+            and (value is not None or name == "head_dim")
+            and not isinstance(value, (list, dict))
+        ):
+            changes[name] = SMALL[name]
+        elif name.endswith("token_id") and isinstance(value, int) and name not in SMALL:
+            changes[name] = min(value, VOCABULARY - 1)
+    if "kv_lora_rank" in given:  # keys and values of latent attention are those of all heads
+        changes["num_key_value_heads"] = 4
+    for name in ("initializer_range", "init_std", "std"):
+        if name in given:
+            changes[name] = 0.3
+    if "is_decoder" in given and not kind.sub_configs:
+        changes["is_decoder"] = True
+    layers = next((n for n in ("num_hidden_layers", "n_layer") if n in changes), None)
+    kinds = given.get("layer_types")
+    if kinds and layers:
+        seen = list(dict.fromkeys(kinds))
+        changes[layers] = max(2, len(seen))
+        changes["layer_types"] = (seen * 2)[: changes[layers]]
+    for name in kind.sub_configs:
+        inner = vars(defaults).get(name)
+        if inner is not None:
+            changes[name] = shrink(type(inner), own.get(name, {}))
+    changes.update({name: value for name, value in own.items() if name not in kind.sub_configs})
+    return kind(**changes)
+
+
+def tiny_model(family: str, seed: int = 0) -> Any:
+    """Return a small model of `family` in evaluation mode, float32."""
+    if family in NOT_SMALL:
+        raise ValueError(NOT_SMALL[family])
+    names = {**causal_families(), **seeing_families()}
+    kind = getattr(transformers, names[family])
+    config = shrink(CONFIG_MAPPING[family], OWN.get(family, {}))
+    if kind.config_class is not None and not isinstance(config, kind.config_class):
+        config = config.get_text_config(decoder=True)
+    torch.manual_seed(seed)
+    model = kind(config)
+    if family == "xmod":
+        model.set_default_language("en_XX")
+    return model.eval()
