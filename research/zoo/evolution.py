@@ -91,7 +91,7 @@ def evolve(
     strategy, begun = _strategy(settings, len(space.index)), time.monotonic()
     if (folder / STATE).is_file():
         tensors, _ = read_tensors(folder / STATE, "the state of the evolution")
-        strategy.load({k: v for k, v in tensors.items() if k != "origin"})
+        strategy.load(tensors)
         space = replace(space, origin=tensors["origin"])
     while strategy.generation < settings.generations:
         if strategy.generation % settings.validate_every == 0:
@@ -114,6 +114,14 @@ def evolve(
         }
         _append(folder / LOG, line)
     return space.vectors(strategy.mean[None])[0]
+
+
+def mean_vector(folder: Path) -> tuple[ZooEvolution, Tensor]:
+    """Return the settings of a run, and the vector (4172,) of its mean as it is now."""
+    tensors, told = read_tensors(folder / STATE, "the state of the evolution")
+    settings = ZooEvolution(**told)
+    space = _space(settings, tensors["origin"])
+    return settings, space.vectors(tensors["mean"][None])[0]
 
 
 def _space(settings: ZooEvolution, start: Tensor | None) -> SearchSpace:

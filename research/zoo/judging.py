@@ -105,9 +105,9 @@ def card(name: str) -> dict[str, object]:
     return found
 
 
-def case(name: str, samples: Samples) -> Case:
+def case(model: PreTrainedModel, samples: Samples) -> Case:
     """Run the samples with the full cache."""
-    model, judged = load(name), samples.answers.clone()
+    judged = samples.answers.clone()
     plain = ~judged.any(1)
     judged[plain, -samples.tokens.shape[1] // 5 :] = True
     with torch.no_grad():
@@ -123,7 +123,7 @@ def draw(name: str, split: str, seed: int, count: int, length: int) -> Case:
     parts = [
         torch.cat([getattr(row, part) for row in rows]) for part in ("tokens", "answers", "weights")
     ]
-    return case(name, Samples(*parts))
+    return case(load(name), Samples(*parts))
 
 
 def _mean(logits: Tensor, tokens: Tensor, judged: Tensor) -> Tensor:
