@@ -169,9 +169,9 @@ class CohortMemory:
         included, each row's own share; tokens, mean over heads; and live bytes, without free room.
         """
         store, beside = self.store, self.observer.nbytes
-        shares, slot = store.shares(), store.slot_nbytes
+        shares, slot, observed = store.shares(), store.slot_nbytes, store.statistics_nbytes
         if store.even and isinstance(shares, float):  # all rows are alike: one number says it
-            live = store.width * store.heads * slot + shares * beside
+            live = store.width * store.heads * slot + shares * (observed + beside)
             alike = [round(shares * (store.nbytes + beside)), store.width, round(live)]
             held = torch.tensor(alike, dtype=torch.float64)[:, None].expand(3, store.rows)
         else:
@@ -179,7 +179,11 @@ class CohortMemory:
             parts = torch.full_like(tokens, 1.0).mul_(shares)
             size = (parts * (store.nbytes + beside)).round_()
             held = torch.stack(
-                [size, tokens / store.heads, (tokens * slot + parts * beside).round_()]
+                [
+                    size,
+                    tokens / store.heads,
+                    (tokens * slot + parts * (observed + beside)).round_(),
+                ]
             )
         if self.residual is not None:
             own = self.residual.nbytes / store.rows

@@ -12,7 +12,6 @@ eviction: most tokens are written in place, and a long interval costs nothing by
 from __future__ import annotations
 
 import math
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -114,20 +113,22 @@ class Store(ABC):
     def join_statistics(self, parts: Sequence[Store]) -> None:
         """Take over what was observed in the stores of :meth:`split_heads`."""
 
-    def _buffers(self) -> tuple[Tensor, ...]:
-        return (self._keys, self._values, self._positions, *self._statistics.values())
-
     @property
     def nbytes(self) -> int:
         """Allocated bytes of keys, values, positions and statistics, room included."""
-        return sum(buffer.untyped_storage().nbytes() for buffer in self._buffers())
+        held = (self._keys, self._values, self._positions, *self._statistics.values())
+        return sum(buffer.untyped_storage().nbytes() for buffer in held)
 
     @property
     def slot_nbytes(self) -> int:
-        """Bytes of one token in one head: key, value, position and statistics."""
-        numbers = [math.prod(buffer.shape[self._slot_axis + 1 :]) for buffer in self._buffers()]
-        sizes = [buffer.element_size() for buffer in self._buffers()]
-        return sum(map(operator.mul, numbers, sizes))
+        """Bytes of one token in one head: key, value and position."""
+        held = (self._keys, self._values, self._positions)
+        return sum(b.element_size() * math.prod(b.shape[self._slot_axis + 1 :]) for b in held)
+
+    @property
+    def statistics_nbytes(self) -> int:
+        """Bytes of the statistics of all tokens that were observed so far."""
+        return sum(part.numel() * part.element_size() for part in self._statistics.values())
 
     @abstractmethod
     def shares(self) -> Tensor | float:

@@ -78,7 +78,7 @@ def _trace(
         "line": {
             "color": styles.colour(method),
             "width": 1.5,
-            "dash": "dash" if _sharing(method) else "solid",
+            "dash": "dash" if _sharing(method) else styles.round_dash(method),
         },
         "marker": {"color": styles.colour(method), "symbol": styles.symbol(method), "size": 11},
         "hovertext": [_hover(row, styles) for row in curve],

@@ -13,6 +13,7 @@ from namm_mm.results.statistics import Interval
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#999999")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "x", "hexagon")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+ROUNDS = ("solid", "dot", "dashdot")
 PATTERNS = ("", "/", "x", ".", "-", "+", "|")
 SCALE = "Cividis"
 LEGEND_WIDTH = 40
@@ -52,6 +53,11 @@ class Styles:
     def dash(self, method: Method) -> str:
         """Return the dash of the budget."""
         return DASHES[self._variant(method) % len(DASHES)]
+
+    def round_dash(self, method: Method) -> str:
+        """Return the dash that tells apart policies of one colour, where there are many."""
+        place = self._policies.index(method.policy) // len(COLOURS)
+        return ROUNDS[place % len(ROUNDS)]
 
     def pattern(self, method: Method) -> str:
         """Return the pattern that fills a bar."""

@@ -66,7 +66,9 @@ def test_reported_bytes_are_those_that_are_allocated(name: str, storage: str) ->
         # what is alive besides the cache: lengths and sizes, a few integers for each head
         assert 0 <= allocated - reported < 6000
         assert reported > 20_000
-        assert memory.usage().bytes_peak >= memory.usage().bytes_final
+        use = memory.usage()
+        assert use.bytes_peak >= use.bytes_final >= (use.live_final or 0) > 0.7 * use.bytes_final
+        assert use.bytes_peak >= (use.live_peak or 0) >= (use.live_final or 0)
 
 
 def test_heads_of_their_own_size_free_what_they_drop() -> None:
