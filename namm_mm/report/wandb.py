@@ -14,8 +14,7 @@ from typing import Any
 
 from namm_mm.errors import RunError
 from namm_mm.report import markdown
-from namm_mm.results.blocks import Block, Notice, Report, Text
-from namm_mm.results.quality_figure import quality_title
+from namm_mm.results.blocks import Block, Figure, Notice, Report, Text
 from namm_mm.runs.load import Run
 
 PROJECT = "namm-mm"
@@ -67,12 +66,18 @@ def build(
     with _explained():
         made = wr.Report(project=project, **({} if entity is None else {"entity": entity}))
     made.title, made.description, made.width = report.title, report.subtitle, "fluid"
-    blocks: list[Any] = [wr.TableOfContents()]
+    runset = _runset(runs, made.entity, project, wr)
+    blocks: list[Any] = []
     for section in report.sections:
         blocks.append(wr.H1(section.title))
         for block in section.blocks:
+            if isinstance(block, Figure) and block.task:
+                blocks.append(wr.PanelGrid(runsets=[runset], panels=[_headline(block, wr)]))
             blocks += _block(block, wr)
-    made.blocks = [*blocks, wr.H1("Runs"), _panels(runs, made.entity, project, wr)]
+    # Results lead, as in HTML; the contents stand after them.
+    after = next((n for n, b in enumerate(blocks) if n and isinstance(b, wr.H1)), len(blocks))
+    blocks.insert(after, wr.TableOfContents())
+    made.blocks = [*blocks, wr.H1("Runs"), _panels(runs, runset, wr)]
     with _explained():
         made._to_model()  # looks the project up: here, where a failure can be explained
     return made
@@ -93,16 +98,26 @@ def _block(block: Block, wr: Any) -> list[Any]:
             return [wr.MarkdownBlock(text=markdown.block(block))]
 
 
-def _panels(runs: Sequence[Run], entity: str, project: str, wr: Any) -> Any:
+def _runset(runs: Sequence[Run], entity: str, project: str, wr: Any) -> Any:
+    names = ", ".join(f'"{run.name}"' for run in runs)
+    chosen = f'Metric("displayName") in [{names}]'
+    return wr.Runset(name="runs", entity=entity, project=project, filters=chosen)
+
+
+def _headline(figure: Figure, wr: Any) -> Any:
+    """The figure as the runs logged it: a reader can hover over its points."""
+    key = f"figures/{figure.task}/{figure.title.replace(' ', '_')}"
+    return wr.MediaBrowser(title=f"{figure.task}: {figure.title}", media_keys=[key])
+
+
+def _panels(runs: Sequence[Run], runset: Any, wr: Any) -> Any:
     """Curves, tables and sizes of the runs themselves, as W&B holds them."""
     curves = dict.fromkeys(
         (record.task, record.metric) for run in runs for record in run.records if record.metric
     )
     tasks = dict.fromkeys(task for task, _ in curves)
-    names = ", ".join(f'"{run.name}"' for run in runs)
-    chosen = f'Metric("displayName") in [{names}]'
     return wr.PanelGrid(
-        runsets=[wr.Runset(name="runs", entity=entity, project=project, filters=chosen)],
+        runsets=[runset],
         panels=[
             *(
                 wr.LinePlot(
@@ -130,13 +145,6 @@ def _panels(runs: Sequence[Run], entity: str, project: str, wr: Any) -> Any:
                 for task in dict.fromkeys(
                     r.task for run in runs for r in run.records if r.media.history
                 )
-            ),
-            *(
-                wr.MediaBrowser(
-                    title=f"{task}: {quality_title(metric)}",
-                    media_keys=[f"figures/{task}/{quality_title(metric).replace(' ', '_')}"],
-                )
-                for task, metric in curves
             ),
             wr.WeavePanelSummaryTable(table_name="transfer_matrix"),
             wr.WeavePanelSummaryTable(table_name="predictions"),

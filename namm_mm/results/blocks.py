@@ -119,12 +119,15 @@ class Figure(Described):
         Pixels.
     wide
         Whether it takes the whole width of the page; others may stand side by side.
+    task
+        The task of a headline figure; empty for others.
     """
 
     plot: Mapping[str, Any]
     table: Table
     height: int = 360
     wide: bool = False
+    task: str = ""
 
 
 @dataclass(frozen=True)

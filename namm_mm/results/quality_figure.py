@@ -60,6 +60,7 @@ def quality_by_bytes(rows: Sequence[Row], styles: Styles) -> Figure | None:
         _table(shown, styles),
         height=320,
         wide=True,
+        task=rows[0].cell.task,
     )
 
 

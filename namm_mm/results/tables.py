@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,13 +12,23 @@ from namm_mm.results.comparisons import by_table, significant
 from namm_mm.results.rows import Row
 from namm_mm.results.statistics import Interval
 
-PREDICTIONS = 3_000
-"""Rows of the table of answers; of more predictions, every so many-th is in it."""
-
-INDEXES = 200
-"""Frames or timesteps of one kind in a table."""
+ROWS = 3_000
+"""Rows of a table in W&B; of more, so many are drawn, always the same."""
 
 Table = tuple[list[str], list[list[Any]]]
+
+
+def thinned(table: Table) -> Table:
+    """Return a table of at most `ROWS` rows, in their order.
+
+    Rows are drawn at random with a fixed seed: every so many-th could be of one policy alone.
+    """
+    columns, rows = table
+    if len(rows) <= ROWS:
+        return table
+    return columns, [
+        rows[place] for place in sorted(random.Random(0).sample(range(len(rows)), ROWS))
+    ]
 
 
 def transfer_matrix(rows: Sequence[Row]) -> Table:
@@ -57,12 +68,11 @@ def _interval(interval: Interval | None) -> tuple[float | None, ...]:
 
 
 def predictions(records: Sequence[Record]) -> Table:
-    """Return columns and rows of the table of answers; of too many, every so many-th."""
+    """Return columns and rows of the table of answers."""
     columns = ["task", "sample", "family", "policy", "budget", "question", "options", "right"]
     columns += ["answer", "score", "kept_fraction", "seconds", "error"]
-    step = max(1, -(-len(records) // PREDICTIONS))
     data = []
-    for record in records[::step]:
+    for record in records:
         use = record.memory
         data.append(
             [
@@ -93,13 +103,12 @@ def kept_by_index(means: Mapping[tuple[Cell, Method], Mapping[str, Sequence[floa
     """Return columns and rows of the table of what is kept of each frame or timestep.
 
     `means` is from :func:`namm_mm.results.kept_means.index_means`.
-    Of a long episode, every so many-th.
     """
     columns = ["task", "model", "policy", "budget", "storage", "protocol", "interval"]
     rows = [
         [cell.task, cell.model, *method[1:], kind, index, kept]
         for (cell, method), kinds in means.items()
         for kind, line in kinds.items()
-        for index, kept in list(enumerate(line))[:: -(-len(line) // INDEXES)]
+        for index, kept in enumerate(line)
     ]
     return [*columns, "kind", "index", "kept_fraction"], rows

@@ -8,8 +8,9 @@ Keys, where WHO is model, policy and budget (``pocket-video/h2o_match_namm``):
 - ``frames/TASK`` pictures of some samples, ``films/TASK`` what was kept of them or an episode,
   ``episodes/TASK/WHO`` an episode's return and what was kept;
 - ``figures/TASK/NAME`` the figures of the report;
-- in the summary ``TASK/METRIC/WHO/{mean,low,high,n,errors}``, and in ``predictions/left_out`` how
-  many records that table leaves out.
+- in the summary ``TASK/METRIC/WHO/{mean,low,high,n,errors}``, in ``TABLE/left_out`` how many rows a
+  table leaves out, and for a run of one method, which a sweep compares,
+  ``evaluate/{score,kept_fraction,bytes_final}``.
 """
 
 from __future__ import annotations
@@ -50,7 +51,12 @@ def send_results(run: Any, folder: Path, names: Names) -> None:
     _send_frames(run, records, folder)
     _send_watched(run, records, folder, names)
     _send_figures(run, records)
-    for row in result_rows(records):
+    rows = result_rows(records)
+    if len(rows) == 1:
+        run.summary["evaluate/score"] = rows[0].score and rows[0].score.mean
+        run.summary["evaluate/kept_fraction"] = rows[0].kept_fraction
+        run.summary["evaluate/bytes_final"] = rows[0].bytes_final
+    for row in rows:
         if row.score is not None:
             key = f"{row.cell.task}/{row.metric}/{names.of(row.cell, row.method)}"
             for part, value in dataclasses.asdict(row.score).items():
@@ -78,15 +84,15 @@ def _send_tables(run: Any, records: Sequence[Record], names: Names) -> None:
     import wandb
 
     layers = layer_means(records)
-    for name, (columns, rows) in {
+    for name, whole in {
         "transfer_matrix": tables.transfer_matrix(result_rows(records)),
         "predictions": tables.predictions(records),
         "cache_by_layer": tables.cache_by_layer(layers),
         "kept_by_index": tables.kept_by_index(index_means(records)),
     }.items():
+        columns, rows = tables.thinned(whole)
         run.log({name: table(columns, rows)})
-        if name == "predictions":
-            run.summary["predictions/left_out"] = len(records) - len(rows)
+        run.summary[f"{name}/left_out"] = len(whole[1]) - len(rows)
     run.log(
         {
             f"cache/size_by_layer/{cell.task}/{names.of(cell, method)}": wandb.Histogram(

@@ -8,6 +8,7 @@ whole message or its first, a middle, or its last part. A message is a protobuf 
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -97,6 +98,16 @@ def read_offline_run(folder: Path) -> OfflineRun:
         elif kind == "exit":
             run.exit_code = part.exit_code
     return run
+
+
+def read_finished_run(folder: Path, seconds: float = 20.0) -> OfflineRun:
+    """Read a run that has ended: W&B's service writes the last records a moment after that."""
+    end = time.monotonic() + seconds
+    found = read_offline_run(folder)
+    while found.exit_code is None and time.monotonic() < end:
+        time.sleep(0.05)
+        found = read_offline_run(folder)
+    return found
 
 
 def messages(data: bytes) -> Iterator[bytes]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
 from synthetic_records import PROVENANCE, make_history, make_records, with_histories
-from wandb_reader import OfflineRun, messages, read_offline_run
+from wandb_reader import OfflineRun, messages, read_finished_run
 
 from namm_mm.errors import RunError
 from namm_mm.runs import RunInfo
@@ -49,12 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(folder: Path) -> OfflineRun:
     (wandb_folder,) = (folder / "wandb").glob("offline-run-*")
-    end = time.monotonic() + 20  # W&B's service writes the last records a moment after `finish`
-    found = read_offline_run(wandb_folder)
-    while found.exit_code is None and time.monotonic() < end:
-        time.sleep(0.05)
-        found = read_offline_run(wandb_folder)
-    return found
+    return read_finished_run(wandb_folder)
 
 
 def table(folder: Path, run: OfflineRun, name: str) -> tuple[list[str], list[list[object]]]:
