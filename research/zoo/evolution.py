@@ -65,7 +65,7 @@ class ZooEvolution:
     generations: int = 200
     sigma: float = 0.2
     seed: int = 0
-    models: int = 3
+    models: int = 2
     samples: int = 3
     validate_every: int = 20
     validation_samples: int = 24

@@ -1,0 +1,188 @@
+"""How much of an answer is where memory is, and how much is which tokens are in it.
+
+    python research/benchmarks/factorial.py --samples 20 --out research/results/factorial_smollm2
+
+Sizes of heads x order of tokens, for one language model and one budget (part A of
+research/protocol.md). Every cell sees the same samples. Writes OUT.jsonl, a line for each sample
+and cell; what is there is not run again, so that a stopped run continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from namm_mm.adapters.text.adapter import TextAdapter
+from namm_mm.evolution.prompts import Prompt, Prompts, Tokenized
+from namm_mm.memory import attach
+from namm_mm.policies import budgets
+from namm_mm.policies.base import Budget, Policy
+from namm_mm.policies.creating import create
+from namm_mm.policies.head_table import HeadTable
+from namm_mm.records import Trace
+from namm_mm.results.statistics import Interval, mean_interval
+from namm_mm.tasks.long_text.task import LongTextTask
+from research.builders.text.head_table import head_parts
+
+SIZES = ("equal", "adakv", "namm", "table")
+ORDERS = ("namm", "h2o", "snapkv", "attention_max", "recency", "random")
+FULL = "full"
+TABLE_PROMPTS = 20
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of the factorial."""
+
+    sizes: str
+    order: str
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A loaded model and the conditions of the factorial."""
+
+    model: Any
+    fraction: float
+    interval: int
+    checkpoint: str
+    table: Path
+
+    def order(self, name: str, budget: budgets.AnyBudget) -> Policy:
+        """Return the policy whose order is taken, with a budget."""
+        options = {"checkpoint": self.checkpoint} if name == "namm" else {}
+        return create(name, budget=budget, **options)
+
+    def policy(self, cell: Cell, trace: Trace) -> Policy:
+        """Return the policy of a cell; `trace` are the NAMM's own sizes on this sample."""
+        if cell.sizes == "equal":
+            return self.order(cell.order, f"fraction:{self.fraction}")
+        if cell.sizes == "adakv":
+            return create("adakv", over=self.order(cell.order, f"fraction:{self.fraction}"))
+        if cell.sizes == "table":
+            return self.order(cell.order, f"heads:{self.table}")
+        return self.order(cell.order, Budget(trace=trace, matched="match_heads:namm"))
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="smollm2-135m-instruct", help="a language model")
+    parser.add_argument("--checkpoint", default="general", help="the NAMM")
+    parser.add_argument("--fraction", type=float, default=0.4, help="part of the tokens that stays")
+    parser.add_argument("--interval", type=int, default=128, help="tokens between two evictions")
+    parser.add_argument("--words", type=int, default=300, help="words of a prompt")
+    parser.add_argument("--split", default="validation", help="validation or test")
+    parser.add_argument("--seed", type=int, default=1, help="of the samples")
+    parser.add_argument("--samples", type=int, default=20, help="number of prompts")
+    parser.add_argument("--out", type=Path, required=True, help="file without its ending")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    adapter = TextAdapter(model=args.model)
+    adapter.load()
+    task, tokenized = LongTextTask(words=args.words), Tokenized(adapter)
+    table = args.out.with_name(f"{args.out.name}_heads_{args.fraction:g}.json")
+    bench = Bench(adapter.backbone, args.fraction, args.interval, args.checkpoint, table)
+    if not table.is_file():
+        training = Prompts(tokenized, task.samples("train", TABLE_PROMPTS, 0)).all()
+        make_table(bench, adapter.model_name, [prompt.inputs.tensors for prompt in training])
+    path = args.out.with_suffix(".jsonl")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    found = [json.loads(line) for line in lines]
+    for prompt in Prompts(tokenized, task.samples(args.split, args.samples, args.seed)).all():
+        for line in run(bench, prompt, found):
+            found.append(line)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+    print(in_words([line for line in found if line["fraction"] in (1.0, args.fraction)]))
+
+
+def make_table(bench: Bench, model: str, prompts: Sequence[Mapping[str, Tensor]]) -> None:
+    """Write the table of the NAMM's mean sizes at this budget on training prompts."""
+    policy = bench.order("namm", f"pool:{bench.fraction}")
+    parts = head_parts(bench.model, [dict(prompt) for prompt in prompts], policy, bench.interval)
+    card = {"model": model, "policy": "namm", "budget": f"pool:{bench.fraction}"}
+    HeadTable(parts, {**card, "prompts": len(prompts)}).save(bench.table)
+
+
+def run(
+    bench: Bench, prompt: Prompt, found: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield a line for each cell of a prompt that is not among those found."""
+    name = prompt.inputs.sample.id
+    done = {
+        (line["sizes"], line["order"])
+        for line in found
+        if line["sample"] == name and line["fraction"] in (1.0, bench.fraction)
+    }
+    line = partial(_line, bench, prompt)
+    if (FULL, FULL) not in done:
+        yield line(Cell(FULL, FULL), create("full"), 1.0)[0]
+    cells = [Cell(sizes, order) for sizes in SIZES for order in ORDERS]
+    missing = [cell for cell in cells if (cell.sizes, cell.order) not in done]
+    if missing:
+        shared = bench.order("namm", f"pool:{bench.fraction}")
+        _, trace = line(Cell("own", "namm"), shared, bench.fraction)
+        for cell in missing:
+            yield line(cell, bench.policy(cell, trace), bench.fraction)[0]
+
+
+def _line(
+    bench: Bench, prompt: Prompt, cell: Cell, policy: Policy, fraction: float
+) -> tuple[dict[str, Any], Trace]:
+    asked = prompt.inputs.tensors["input_ids"]
+    answer = torch.tensor([prompt.answer], device=asked.device)
+    tokens, clock = torch.cat([asked, answer[:, :-1]], 1), time.process_time()
+    with (
+        torch.no_grad(),
+        attach(bench.model, policy, interval=bench.interval, storage="per_head") as memory,
+    ):
+        logits = bench.model(
+            input_ids=tokens, use_cache=True, logits_to_keep=answer.shape[1]
+        ).logits.float()
+        trace, use = memory.trace(), memory.usage()
+    chosen = logits.log_softmax(-1).gather(2, answer[..., None])
+    line = {
+        "sample": prompt.inputs.sample.id,
+        "family": prompt.family,
+        "fraction": fraction,
+        "sizes": cell.sizes,
+        "order": cell.order,
+        "exact": float(bool((logits.argmax(-1) == answer).all())),
+        "nats": round(float(chosen.mean()), 4),
+        "kept": round(use.kept_fraction or 1.0, 4),
+        "cpu_seconds": round(time.process_time() - clock, 2),
+    }
+    return line, trace
+
+
+def in_words(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return a Markdown table: exact match and nats to the full cache of each cell."""
+    full = {line["sample"]: line["nats"] for line in found if line["sizes"] == FULL}
+    rows = ["| sizes | order | n | exact match | nats to full | kept | CPU s |"]
+    rows.append("| --- " * 7 + "|")
+    for cell in dict.fromkeys((line["sizes"], line["order"]) for line in found):
+        mine = [line for line in found if (line["sizes"], line["order"]) == cell]
+        exact = mean_interval([line["exact"] for line in mine])
+        nats = mean_interval([line["nats"] - full[line["sample"]] for line in mine])
+        kept, spent = (sum(line[k] for line in mine) / len(mine) for k in ("kept", "cpu_seconds"))
+        parts = (*cell, len(mine), _shown(exact), _shown(nats), f"{kept:.2f}", f"{spent:.1f}")
+        rows.append("| " + " | ".join(map(str, parts)) + " |")
+    return "\n".join(rows)
+
+
+def _shown(found: Interval | None) -> str:
+    return "" if found is None else f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+if __name__ == "__main__":
+    main()
