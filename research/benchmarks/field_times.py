@@ -64,7 +64,7 @@ def times(settings: CellSettings, samples: int, budget: str) -> Iterator[tuple[s
         failed = [record.error for record in run(cell, chosen) if record.error]
         if failed:
             raise SystemExit(f"{policy.name}: {failed[0]}")
-        yield " ".join(labels(policy)), (time.process_time() - start) / len(chosen)
+        yield " ".join(dict.fromkeys(labels(policy))), (time.process_time() - start) / len(chosen)
 
 
 if __name__ == "__main__":
