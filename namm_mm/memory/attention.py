@@ -19,6 +19,9 @@ from namm_mm.memory.store import Store
 MASKED = 512
 """Queries that share one mask."""
 
+TILE = 128
+"""Queries whose weights exist at one time, where fused attention cannot compute the formula."""
+
 
 def attend(queries: Tensor, store: Store, formula: Formula) -> Tensor:
     """Attention output of the newest tokens; their own keys are in the store already.
@@ -42,7 +45,7 @@ def attend(queries: Tensor, store: Store, formula: Formula) -> Tensor:
     keys, values = store.padded()
     if not formula.plain:
         out = queries.new_empty(*queries.shape[:3], values.shape[-1])
-        for _ in weights(queries, store, formula, tile=MASKED, out=out):
+        for _ in weights(queries, store, formula, tile=TILE, out=out):
             pass
         return out
     if store.even and formula.window is None and count in (1, keys.shape[2]):
@@ -76,8 +79,7 @@ def attend_with_normaliser(
         asked = grouped[:, :, :, start : part.stop].flatten(2, 3)
         products = (asked @ keys.transpose(-1, -2)).float().mul_(formula.scaling)
         products = products.view(rows, heads, group, len(part), slots)
-        if not formula.plain:
-            products = formula.bend(products, store.positions())
+        products = formula.cap(products)
         if count > 1 or not store.even:
             seen = visibility(part, count, lengths, queries.device)
             products.masked_fill_(~seen[:, :, None], float("-inf"))
@@ -113,15 +115,14 @@ def weights(
     transposed = keys.transpose(-1, -2)
     group, window = grouped.shape[2], formula.window
     even = store.even and window is None
-    positions = store.positions() if window is not None or not formula.plain else None
+    positions = store.positions() if window is not None else None
     for start in range(0, count, tile):
         part = range(start, min(count, start + tile))
         # The queries of a group in one product: no key is repeated for them.
         asked = grouped[:, :, :, start : part.stop].flatten(2, 3)
         products = (asked @ transposed).float().mul_(formula.scaling)
         products = products.view(rows, heads, group, len(part), -1)
-        if positions is not None:
-            products = formula.bend(products, positions)
+        products = formula.cap(products)
         if even:  # older tokens are seen by all queries, and adding is faster than filling
             products[..., products.shape[-1] - count :] += _newer(part, count, store.device)
         else:

@@ -23,40 +23,23 @@ class Formula:
     sinks
         (query_head,): a product that joins the denominator of the softmax and has no value
         (gpt-oss).
-    slopes
-        (query_head,): ``slope * position of the key`` is added to the product, which softmax takes
-        as a bias for near tokens (ALiBi, arXiv 2108.12409).
     """
 
     scaling: float
     window: int | None = None
     softcap: float | None = None
     sinks: Tensor | None = None
-    slopes: Tensor | None = None
 
     @property
     def plain(self) -> bool:
         """Whether fused attention computes it: a scaled softmax, in a window or not."""
-        return self.softcap is None and self.sinks is None and self.slopes is None
+        return self.softcap is None and self.sinks is None
 
-    def bend(self, products: Tensor, positions: Tensor) -> Tensor:
-        """Cap the scaled products and add the bias of positions.
-
-        Parameters
-        ----------
-        products
-            (row, kv_head, group, query, slot) float32; may be changed in place.
-        positions
-            (row, kv_head, slot) int64.
-        """
-        if self.softcap is not None:
-            products = products.div_(self.softcap).tanh_().mul_(self.softcap)
-        if self.slopes is not None:
-            slopes = self._of_groups(self.slopes, products)
-            # From the newest token on, so that the numbers stay small.
-            distance = (positions - positions.amax(-1, keepdim=True)).float()
-            products += slopes * distance[:, :, None, None]
-        return products
+    def cap(self, products: Tensor) -> Tensor:
+        """Cap the scaled products (row, kv_head, group, query, slot) float32, in place."""
+        if self.softcap is None:
+            return products
+        return products.div_(self.softcap).tanh_().mul_(self.softcap)
 
     def normalisers(self, products: Tensor) -> Tensor:
         """Log-sum-exp over the slots of masked `products`, the sink among them; without last axis.

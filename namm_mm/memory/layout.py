@@ -55,7 +55,10 @@ class Layout:
         UnsupportedError
             A layer caches what is neither keys and values nor a state, or none is attention.
         """
-        types = config.to_dict().get("layer_types") or ()
+        plain = config.to_dict()
+        types = plain.get("layer_types") or ()
+        if plain.get("cross_attention_layers"):
+            raise _refusal("layers that attend to an image")
         if "chunked_attention" in types:
             raise _refusal("layers of kind 'chunked_attention'")
         try:

@@ -44,8 +44,6 @@ class Cached:
         A product ``x`` becomes ``softcap * tanh(x / softcap)``; None where the layer has no cap.
     sinks
         (query_head,): a product that joins the denominator of the softmax; None for no sinks.
-    slopes
-        (query_head,): factor on the position of a key, added to its product; None for no bias.
     """
 
     keys: Tensor
@@ -55,7 +53,6 @@ class Cached:
     window: int | None = None
     softcap: float | None = None
     sinks: Tensor | None = None
-    slopes: Tensor | None = None
 
 
 class Observation(ABC):

@@ -72,9 +72,6 @@ def attention_weights(queries: Tensor, cached: Cached) -> Tensor:
     products = products.view(rows, heads, -1, count, products.shape[-1])
     if cached.softcap is not None:
         products = products.div_(cached.softcap).tanh_().mul_(cached.softcap)
-    if cached.slopes is not None:
-        slopes = cached.slopes.float().view(1, *products.shape[1:3], 1, 1)
-        products += slopes * (cached.positions - cached.seen)[:, :, None, None]
     asking = torch.arange(cached.seen - count, cached.seen, device=queries.device)[:, None]
     positions = cached.positions[:, :, None]
     hidden = (positions < 0) | (positions > asking)

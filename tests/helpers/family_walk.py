@@ -1,8 +1,9 @@
 """Is a memory on a model of this family right? Served, refused, or untried; else it is wrong.
 
-Served means three things. Under policy ``full`` the logits are those of the plain model. Under a
+Served means four things. Under policy ``full`` the logits are those of the plain model. Under a
 policy that evicts, they are those of the family's own eager attention over all keys, under a dense
-mask that replays the evictions. And a row of a batch gives what it gives alone.
+mask that replays the evictions. A row of a batch gives what it gives alone, and decoding gives what
+one call gives.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import families
 import torch
 import transformers
 from torch import Tensor
+from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import eager_mask
 
 from namm_mm.errors import NammError
@@ -34,7 +36,7 @@ models, and of those that read images and text, in transformers {version}, and t
 
 | result | families | what was seen |
 | --- | --- | --- |
-| served | {served} | policy `full` gives the plain model's logits; a policy that evicts gives those of the family's own eager attention under a dense mask that replays the evictions; a row of a batch gives what it gives alone |
+| served | {served} | policy `full` gives the plain model's logits; a policy that evicts gives those of the family's own eager attention under a dense mask that replays the evictions; a row of a batch gives what it gives alone; decoding gives what one call gives |
 | refused | {refused} | an error that says why, at the latest at the end of the first call |
 | not tried | {untried} | no small model could be made or run from text alone; the checks of a call hold there too |
 
@@ -44,6 +46,7 @@ served. A layer with a state (convolution, state space, linear attention) keeps 
 `memory.kept(layer)` counts the layers of attention alone.
 """  # noqa: E501
 INTERVAL, LENGTH = 16, 44
+CUT = 40  # what comes after is decoded
 CLOSE = 2e-3
 SHORT = 160  # characters of an error of transformers
 _NAME = "namm_family_replay"
@@ -109,6 +112,8 @@ def _judge(family: str, model: Any, tokens: Tensor, plain: Tensor) -> Verdict:
             return Verdict(family, "wrong", f"full differs by {_off(kept, plain):.1e}")
         with attach(model, Coin(), **options):
             both, evicted = model(input_ids=tokens).logits, model(input_ids=one).logits
+        with attach(model, Coin(), **options):
+            decoded = _decoded(model, one)
         visible = _visible_after(model, one, options)
         with _replay(model, visible):
             expected = model(input_ids=one, use_cache=False).logits
@@ -118,7 +123,23 @@ def _judge(family: str, model: Any, tokens: Tensor, plain: Tensor) -> Verdict:
         return Verdict(family, "wrong", "eviction left no mark")
     if _far(both[:1], evicted):
         return Verdict(family, "wrong", f"a row differs alone by {_off(both[:1], evicted):.1e}")
+    if _far(decoded, evicted):
+        with torch.no_grad():
+            alone = _decoded(model, one)
+            with attach(model, "full"):
+                attached = _decoded(model, one)
+        if not _far(alone, plain[:1]) or _far(attached, alone):
+            return Verdict(family, "wrong", f"decoding differs by {_off(decoded, evicted):.1e}")
+        rules = (*rules, "the plain model's own decoding differs from one call")
     return Verdict(family, "served", "", rules)
+
+
+def _decoded(model: Any, tokens: Tensor) -> Tensor:
+    """Logits of a prompt and of the tokens after it, one by one, on a cache of the user."""
+    own = DynamicCache(config=model.config)
+    parts = [tokens[:, :CUT], *torch.split(tokens[:, CUT:], 1, dim=1)]  # type: ignore[no-untyped-call]
+    found = [model(input_ids=part, past_key_values=own, use_cache=True).logits for part in parts]
+    return torch.cat(found, 1)
 
 
 def _off(got: Tensor, expected: Tensor) -> float:
