@@ -137,7 +137,7 @@ def _judge(family: str, model: Any, tokens: Tensor, plain: Tensor) -> Verdict:
 def _decoded(model: Any, tokens: Tensor) -> Tensor:
     """Logits of a prompt and of the tokens after it, one by one, on a cache of the user."""
     own = DynamicCache(config=model.config)
-    parts = [tokens[:, :CUT], *torch.split(tokens[:, CUT:], 1, dim=1)]  # type: ignore[no-untyped-call]
+    parts = [tokens[:, :CUT], *torch.split(tokens[:, CUT:], 1, dim=1)]
     found = [model(input_ids=part, past_key_values=own, use_cache=True).logits for part in parts]
     return torch.cat(found, 1)
 
