@@ -31,7 +31,7 @@ from research.zoo.variants import blank, calibrated
 
 STATE, LOG, VALIDATIONS = "state.safetensors", "generations.jsonl", "validations.jsonl"
 LARGEST = 500  # parameters that a full covariance is kept for
-INTERVALS, FRACTIONS = (16, 32, 48), (0.15, 0.25, 0.4, 0.6)
+INTERVALS, FRACTIONS = (16, 32), (0.15, 0.25, 0.4, 0.6)
 POOLED = 0.3  # part of the draws in which the heads of a layer share their size
 FIXED = (Conditions(16, 0.25), Conditions(16, 0.4), Conditions(32, 0.4, pooled=True))
 CALIBRATION = 6  # training samples of a model on which its statistics are measured
@@ -51,8 +51,8 @@ class ZooEvolution:
         Models of the zoo that a generation draws from, and those of the validation.
     population, generations, sigma, seed
         Of the search.
-    models, samples
-        Models of a generation, and samples of each.
+    models, samples, length
+        Models of a generation, samples of each, and their tokens.
     validate_every, validation_samples
         Generations between two validations of the mean, and samples of each model there.
     """
@@ -66,7 +66,8 @@ class ZooEvolution:
     sigma: float = 0.2
     seed: int = 0
     models: int = 2
-    samples: int = 3
+    samples: int = 2
+    length: int = 128
     validate_every: int = 20
     validation_samples: int = 24
 
@@ -147,7 +148,7 @@ def _generation(
         interval, fraction = int(random.choice(INTERVALS)), float(random.choice(FRACTIONS))
         how = Conditions(interval, fraction, bool(random.random() < POOLED))
         seed = 1_000_000 * settings.seed + 1000 * generation + int(random.integers(1000))
-        judge = draw(name, "train", seed, settings.samples, LENGTH)
+        judge = draw(name, "train", seed, settings.samples, settings.length)
         namm = namm_for(settings.variant, name, interval)
         values.append(fitness(candidates(judge, namm, vectors, how), judge))
         drawn.append([name, how.interval, how.budget])

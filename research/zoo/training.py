@@ -26,6 +26,7 @@ from research.zoo.recipes import POSITIONS, Recipe, new_model, recipe
 from research.zoo.samples import RECALL, Samples, Source
 
 CARD = "zoo.json"
+COMMITTED = Path(__file__).with_name("weights")  # in half precision, of this VERSION
 VERSION = 1  # of recipes and training: a change that alters weights raises it
 LEARNING_RATE, WARM_UP = 5e-3, 30
 SLOWER = {"gpt2": 2.0}  # learned positions need more steps
@@ -55,8 +56,9 @@ PHASES = (Phase(250, 48, 32, True), Phase(220, 96, 20, True), Phase(280, LENGTH,
 
 
 def zoo_folder(name: str) -> Path:
-    """Return where the model is kept: a folder of the cache."""
-    return cache_root() / f"zoo-{VERSION}-{name}"
+    """Return where the model is: a folder of the cache, or beside this file if it is there only."""
+    kept, cached = COMMITTED / name, cache_root() / f"zoo-{VERSION}-{name}"
+    return kept if kept.is_dir() and not cached.is_dir() else cached
 
 
 def train(name: str, say: Callable[[str], None]) -> Path:

@@ -14,6 +14,7 @@ from namm_mm.evolution.state import read_tensors
 from namm_mm.namm.params import FEATURES, LAYOUTS
 from namm_mm.policies.namm import NammPolicy
 from research.builders.text.zoo import BuildZoo
+from research.zoo import training
 from research.zoo.evolution import LOG, STATE, ZooEvolution, evolve, mean_vector, namm_for
 from research.zoo.judging import Conditions, candidates, draw, load, under
 from research.zoo.recipes import RECIPES, new_model, recipe
@@ -29,6 +30,7 @@ LENGTH = 96
 def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A model of the zoo in a cache of its own, as it is before its training."""
     monkeypatch.setenv("NAMM_MM_CACHE", str(tmp_path))
+    monkeypatch.setattr(training, "COMMITTED", tmp_path / "none")
     load.cache_clear()
     namm_for.cache_clear()
     torch.manual_seed(0)
@@ -97,6 +99,7 @@ def test_a_model_that_was_not_trained_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NAMM_MM_CACHE", str(tmp_path))
+    monkeypatch.setattr(training, "COMMITTED", tmp_path / "none")
     load.cache_clear()
     with pytest.raises(RunError, match=r"namm-mm build zoo models=\[gpt2_small\]"):
         load("gpt2_small")
