@@ -36,9 +36,11 @@ from research.zoo.evolution import FIXED, mean_vector, namm_for, validation
 from research.zoo.judging import CLIP, Case, Conditions, case, under
 from research.zoo.recipes import LEFT_OUT
 from research.zoo.samples import Samples
+from research.zoo.training import zoo_folder
 from research.zoo.variants import blank, calibrated
 
-RULES = ("h2o", "attention_max", "recency", "random")
+RULES = ("h2o", "h2o_16", "attention_max", "recency", "random")
+BYTEWISE = ("h2o", "h2o_16", "attention_max")  # also at equal bytes: what is above random at all
 TEXT = (Conditions(64, 0.4), Conditions(64, 0.4, pooled=True))
 CALIBRATION = 4  # training prompts on which a real model's statistics are measured
 NUMBERS = 33  # that a NAMM remembers of a token: 17 of the spectrum, and 16 of the last hop
@@ -69,7 +71,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file without its ending")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    benches = [zoo(name, args.samples) for name in LEFT_OUT]
+    benches = [zoo(name, args.samples) for name in LEFT_OUT if zoo_folder(name).is_dir()]
     if args.text:
         benches.append(smollm2(args.text, args.words))
     path = args.out.with_suffix(".jsonl")
@@ -133,9 +135,9 @@ def measure(
 
 
 def _rules(bench: Bench, how: Conditions) -> Mapping[str, Callable[[], Policy]]:
-    longer = {rule: _longer(bench, rule, how) for rule in RULES}
+    longer = {rule: _longer(bench, rule, how) for rule in BYTEWISE}
     alike = {rule: partial(create, rule, budget=how.budget) for rule in RULES}
-    bytewise = {f"{r}=bytes": partial(create, r, budget=longer[r].budget) for r in RULES}
+    bytewise = {f"{r}=bytes": partial(create, r, budget=longer[r].budget) for r in BYTEWISE}
     return {**alike, **bytewise}
 
 

@@ -1,0 +1,44 @@
+"""The factorial: every cell holds as many tokens, and a run that was stopped goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from namm_mm.evolution.prompts import Prompt
+from namm_mm.records import Inputs, Sample
+from research.benchmarks.factorial import ORDERS, SIZES, Bench, in_words, make_table, run
+from research.zoo.recipes import new_model, recipe
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """An untrained model with two key heads for four queries."""
+    torch.manual_seed(0)
+    model: Any = new_model(recipe("llama_code"))
+    model.eval()
+    return Bench(model, 0.4, 32, "general", tmp_path / "heads.json")
+
+
+def _prompt(seed: int) -> Prompt:
+    tokens = torch.randint(0, 192, (1, 130), generator=torch.Generator().manual_seed(seed))
+    sample = Sample(id=f"one-{seed}", family="passkey", context="", question="", answer="x")
+    return Prompt(Inputs({"input_ids": tokens}, (), sample), (5, 6), "")
+
+
+def test_cells_hold_as_many_tokens_and_are_run_once(bench: Bench) -> None:
+    prompt = _prompt(0)
+    make_table(bench, "untrained", [{"input_ids": prompt.inputs.tensors["input_ids"]}])
+    lines = list(run(bench, prompt, []))
+    assert {(line["sizes"], line["order"]) for line in lines[1:]} == {
+        (sizes, order) for sizes in SIZES for order in ORDERS
+    }
+    kept = [line["kept"] for line in lines[1:]]
+    assert max(kept) - min(kept) < 0.02
+    assert lines[0]["kept"] == 1.0
+    assert list(run(bench, prompt, lines)) == []
+    assert [line["sizes"] for line in run(bench, prompt, lines[:-1])] == ["table"]
+    assert in_words(lines).count("\n") == 2 + len(SIZES) * len(ORDERS)
