@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from namm_mm.experiment.notes import threshold_notes
+from namm_mm.experiment.notes import policy_notes, threshold_notes
 from namm_mm.experiment.settings import ExperimentSettings, PolicySettings
 from namm_mm.models import cards
 from namm_mm.namm import Namm
@@ -54,6 +54,7 @@ def _notes(settings: ExperimentSettings) -> Iterator[str]:
         if about := network.card.get("about"):
             yield f"{policy.name}: {about}"
     yield from threshold_notes(settings)
+    yield from policy_notes(settings)
     bundled = set(cards.bundled())
     for cell in settings.cells:
         model = cell.adapter.options.get("model")

@@ -10,7 +10,7 @@ from namm_mm.adapters.base import ActingAdapter, Adapter, AnsweringAdapter
 from namm_mm.errors import NammError, UsageError, message
 from namm_mm.experiment.settings import OWN_BUDGET, CellSettings, PolicySettings
 from namm_mm.policies import budgets, create
-from namm_mm.policies.base import Budget, KeepAll, Policy, Threshold
+from namm_mm.policies.base import Budget, KeepAll, Policy, Selection, Threshold
 from namm_mm.policies.head_table import MAKE
 from namm_mm.records.shape import TEXT
 from namm_mm.registry.registry import build
@@ -123,6 +123,8 @@ def _window(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
 def _budget(cell: CellSettings, settings: PolicySettings, policy: Policy) -> Iterator[str]:
     words = settings.budget
     if words == OWN_BUDGET:
+        for wrong in _uneven(cell, policy.selection):
+            yield at(cell, f"budget of {settings.name!r}", wrong)
         return
     if budgets.matched_policy(words) is not None and not isinstance(policy.selection, KeepAll):
         yield from _match(cell, settings)
@@ -152,8 +154,14 @@ def _size(cell: CellSettings, words: str, policy: Policy) -> Iterator[str]:
             given=words,
             expected="a size: tokens:64, fraction:0.25",
         )
-    if not isinstance(selection, Budget) or not words.startswith(("pool", "heads:")):
+    yield from _uneven(cell, selection)
+
+
+def _uneven(cell: CellSettings, selection: Selection) -> Iterator[str]:
+    """Yield what is wrong with sizes that differ from head to head."""
+    if not isinstance(selection, Budget) or not selection.uneven:
         return
+    words = selection.describe()
     if selection.table is not None and selection.table.model not in ("", model := _model(cell)):
         yield message(
             "the table of heads was made on another model",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from namm_mm.experiment.settings import OWN_BUDGET, ExperimentSettings
 from namm_mm.policies import budgets, create, preferences
+from namm_mm.policies.base import Budget
 
 
 def threshold_notes(settings: ExperimentSettings) -> Iterator[str]:
@@ -27,3 +28,24 @@ def threshold_notes(settings: ExperimentSettings) -> Iterator[str]:
                 found[wrong].append(cell.name)
     for wrong, cells in found.items():
         yield f"in {', '.join(cells)}: {wrong}"
+
+
+def policy_notes(settings: ExperimentSettings) -> Iterator[str]:
+    """Yield a note for each bound, and for each budget that is not of all layers.
+
+    A reader who compares rows of a table must know both.
+    """
+    for chosen in (policy for cell in settings.cells for policy in cell.policies):
+        policy = create(chosen.name, **chosen.options)
+        if policy.repeats:
+            yield (
+                f"{policy.name} reads its prompt twice before anything is evicted: an upper bound, "
+                "and no streaming policy"
+            )
+        selection = policy.selection
+        given = budgets.matched_policy(chosen.budget) is not None
+        if isinstance(selection, Budget) and selection.whole_layers and not given:
+            yield (
+                f"{policy.name} keeps every token of its first {selection.whole_layers} layers, as "
+                "published: its budget is that of the others"
+            )

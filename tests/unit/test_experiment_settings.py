@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from namm_mm.errors import UsageError
-from namm_mm.experiment.notes import threshold_notes
+from namm_mm.experiment.notes import policy_notes, threshold_notes
 from namm_mm.experiment.reading import from_evaluation, from_mapping
 from namm_mm.experiment.settings import ExperimentSettings
 from namm_mm.policies.base import Budget, KeepAll, Threshold
@@ -186,6 +186,23 @@ def test_a_threshold_that_runs_where_it_was_not_set_is_told_once() -> None:
     (note,) = threshold_notes(make(policies=["full", "namm"], cells=cells))
     assert note.startswith("in away: the threshold of namm was set for interval 128 and storage")
     assert "Leave out interval and storage, or give the policy a budget" in note
+
+
+def test_what_a_row_of_a_table_cannot_say_is_a_note() -> None:
+    """A bound, and a policy that keeps some layers whole; a match names the size of each layer."""
+    found = [*policy_notes(make(policies=["full", "kvzip", "l2"], budgets=["fraction:0.5"]))]
+    assert [note.split(" ", 2)[0] for note in found] == ["kvzip", "l2"]
+    assert "an upper bound" in found[0]
+    assert "first 2 layers" in found[1]
+    matched = {"name": "l2", "budget": "match:namm"}
+    assert not [*policy_notes(make(policies=["full", "namm", matched, "l2_all", "h2o"]))]
+
+
+@pytest.mark.parametrize("policy", ["adakv", {"name": "adakv", "budget": "fraction:0.5"}, "kvzip"])
+def test_heads_that_share_a_budget_need_storage_per_head(policy: Any) -> None:
+    with pytest.raises(UsageError, match="expected storage per_head"):
+        make(policies=["full", policy], storage="shared")
+    assert make(policies=["full", policy]).cells[0].storage == "per_head"
 
 
 def test_a_budget_beside_that_of_the_policy_is_refused_in_an_evaluation() -> None:
