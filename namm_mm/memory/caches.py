@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from sys import getrefcount
 from typing import Any
+from weakref import WeakSet
 
 from transformers.cache_utils import DynamicCache
 
@@ -11,6 +13,9 @@ from namm_mm.memory.cache import Block, EvictingCache, EvictingLayer
 from namm_mm.memory.carriers import Carrier
 from namm_mm.memory.layer import Rules
 from namm_mm.memory.prompt import Prompt
+
+HELD_HERE = 2
+"""References to the newest cache that count its own holder and the call that counts."""
 
 
 class Caches:
@@ -29,6 +34,17 @@ class Caches:
         self.block = Block()
         self.prompt: int | None = None  # columns of the prompt of the next sequences, if known
         self.newest: EvictingCache | None = None
+        self._beside: WeakSet[EvictingCache] = WeakSet()
+
+    def begin_beside(self) -> EvictingCache:
+        """Return a new cache that is never reported: the newest one is still at work."""
+        cache = EvictingCache(self.carrier.layout, self.rules, self.block)
+        self._beside.add(cache)
+        return cache
+
+    def at_work(self) -> bool:
+        """Whether something else holds the newest cache, as ``generate`` does until it returns."""
+        return self.newest is not None and getrefcount(self.newest) > HELD_HERE
 
     def begin(self) -> EvictingCache:
         """Return a new cache, which becomes the newest one."""
@@ -58,7 +74,8 @@ class Caches:
                     "cannot go on from the cache of another `with attach(...)` block: its policy, "
                     "or its model, is another one. Pass `memory.cache` of this block, or nothing."
                 )
-            self.newest = given
+            if given not in self._beside:
+                self.newest = given
             return given
         if type(given) is DynamicCache:
             if not _ours(given) and given.get_seq_length() == 0:

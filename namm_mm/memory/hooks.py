@@ -97,9 +97,18 @@ def before_call(
             "memory."
         )
     _CALL.set(_Call(name, caches.carrier.own_attention))
-    cache = caches.for_call(kwargs.get("past_key_values"))
+    if _guides(args, kwargs) and caches.at_work():
+        cache = caches.begin_beside()
+    else:
+        cache = caches.for_call(kwargs.get("past_key_values"))
     cache.sequences.prompt.note(kwargs.get("attention_mask"), kwargs.get("position_ids"))
     return {**kwargs, "past_key_values": cache, "use_cache": True}
+
+
+def _guides(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether this looks like the first call that ``guidance_scale`` makes beside the prompt's."""
+    names = {"attention_mask", "use_cache", "past_key_values"}
+    return len(args) == 1 and kwargs.keys() == names and kwargs["past_key_values"] is None
 
 
 def end_call() -> None:
