@@ -97,8 +97,8 @@ class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
             _PENDING.set(None)
             raise RunError(
                 f"layer {self.memory.layer} was updated, but the keys of the layer before never "
-                "reached the attention function. The model computes attention in code of its own; "
-                "it cannot carry an evicting memory."
+                "reached the attention function. The model computes attention in code of its own, "
+                "or its attention implementation was set anew: it cannot carry an evicting memory."
             )
         _PENDING.set((self, key_states))
         self.is_initialized = True

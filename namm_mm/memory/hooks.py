@@ -90,6 +90,7 @@ def before_call(
             raise UsageError(
                 message("empty prompt", given="0 tokens", expected="a batch with 1 token or more")
             )
+    _refuse_packed(kwargs.get("attention_mask"), kwargs.get("position_ids"))
     name = type(model).__name__
     if caches.carrier.own_cache:
         raise UnsupportedError(
@@ -103,6 +104,17 @@ def before_call(
         cache = caches.for_call(kwargs.get("past_key_values"))
     cache.sequences.prompt.note(kwargs.get("attention_mask"), kwargs.get("position_ids"))
     return {**kwargs, "past_key_values": cache, "use_cache": True}
+
+
+def _refuse_packed(mask: object, positions: object) -> None:
+    """Refuse rows that hold several sequences: they would share one memory."""
+    if mask is not None or not isinstance(positions, Tensor) or positions.dim() != 2:
+        return
+    if positions.shape[1] > 1 and bool((positions.diff() < 0).any()):
+        raise UnsupportedError(
+            "position_ids start anew within a row: packed sequences would share one memory. Give "
+            "each sequence a row of its own, and an attention_mask where rows are padded."
+        )
 
 
 def _guides(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

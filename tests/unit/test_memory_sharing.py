@@ -139,7 +139,7 @@ def test_rows_of_a_user_s_own_cache_are_not_changed_in_silence() -> None:
     with torch.no_grad(), attach(model, recency(), interval=16):
         model(tiny_tokens(2, 40), past_key_values=own)
         with pytest.raises(UnsupportedError, match="rows of a DynamicCache"):
-            own.reorder_cache(torch.tensor([1, 0]))
+            own.reorder_cache(torch.LongTensor([1, 0]))
         with pytest.raises(UnsupportedError, match="rows of a DynamicCache"):
             own.batch_repeat_interleave(2)
         with pytest.raises(UnsupportedError, match="cannot be cropped"):

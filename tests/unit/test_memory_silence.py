@@ -176,3 +176,21 @@ def test_what_cannot_be_is_refused_in_words() -> None:
         pytest.raises(UnsupportedError, match="output_attentions=True"),
     ):
         model(tokens)
+
+
+def test_packed_rows_are_refused() -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, 40)
+    restarting = torch.cat([torch.arange(25), torch.arange(15)])[None]
+    with torch.no_grad(), attach(model, recency(), interval=16) as memory:
+        with pytest.raises(UnsupportedError, match="packed"):
+            model(tokens, position_ids=restarting)
+        model(tokens, position_ids=torch.zeros_like(tokens))  # a model without positions
+        assert memory.usage().seen == 40
+
+
+def test_another_attention_inside_the_block_is_refused() -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, 40)
+    with torch.no_grad(), attach(model, recency(), interval=16):
+        model.set_attn_implementation("eager")
+        with pytest.raises(RunError, match="set anew"):
+            model(tokens)
