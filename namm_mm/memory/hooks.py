@@ -85,12 +85,7 @@ def before_call(
             "past_key_values was given by position: pass it by name, past_key_values=..., or leave "
             "it out."
         )
-    for given in (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds")):
-        if isinstance(given, Tensor) and given.dim() > 1 and not given.shape[1]:
-            raise UsageError(
-                message("empty prompt", given="0 tokens", expected="a batch with 1 token or more")
-            )
-    _refuse_packed(kwargs.get("attention_mask"), kwargs.get("position_ids"))
+    _check_tokens(args, kwargs)
     name = type(model).__name__
     if caches.carrier.own_cache:
         raise UnsupportedError(
@@ -106,11 +101,17 @@ def before_call(
     return {**kwargs, "past_key_values": cache, "use_cache": True}
 
 
-def _refuse_packed(mask: object, positions: object) -> None:
-    """Refuse rows that hold several sequences: they would share one memory."""
-    if mask is not None or not isinstance(positions, Tensor) or positions.dim() != 2:
+def _check_tokens(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Refuse a call without tokens, and rows of several sequences, which would share a memory."""
+    for given in (*args[:1], kwargs.get("input_ids"), kwargs.get("inputs_embeds")):
+        if isinstance(given, Tensor) and given.dim() > 1 and not given.shape[1]:
+            raise UsageError(
+                message("empty prompt", given="0 tokens", expected="a batch with 1 token or more")
+            )
+    positions = kwargs.get("position_ids")
+    if kwargs.get("attention_mask") is not None or not isinstance(positions, Tensor):
         return
-    if positions.shape[1] > 1 and bool((positions.diff() < 0).any()):
+    if positions.dim() == 2 and positions.shape[1] > 1 and bool((positions.diff() < 0).any()):
         raise UnsupportedError(
             "position_ids start anew within a row: packed sequences would share one memory. Give "
             "each sequence a row of its own, and an attention_mask where rows are padded."
