@@ -75,10 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(given: list[str]) -> int:
     verb, *rest = given or ["help"]
+    if verb == "help" and rest:  # namm-mm help VERB
+        verb, rest = rest[0], ["--help"]
     if verb in ("help", "-h", "--help"):
         print(USAGE, end="")
         return 0
     if verb in ("version", "--version"):
+        if rest:
+            raise UsageError(
+                message("too many words", given=" ".join(rest), expected="no more words")
+            )
         print(f"namm-mm {__version__}")
         return 0
     if verb not in VERBS:

@@ -39,7 +39,7 @@ from namm_mm.commands.ask_page import (
 from namm_mm.errors import UsageError, message
 from namm_mm.experiment.asking import Asked, ask
 from namm_mm.experiment.check_policies import content_problem
-from namm_mm.policies import create
+from namm_mm.policies import Policy, create
 from namm_mm.records import Sample
 from namm_mm.results import words
 
@@ -73,16 +73,18 @@ def main(call: Call) -> int:
             )
         )
     model, question = call.words
+    if not question.strip():
+        raise UsageError(message("an empty question", given=question, expected="some words"))
     adapter, sample = _opened(model, question, call)
     policy = create(call.options.get("policy", "namm"), **_budget(call))
-    if unread := content_problem(policy, adapter):
-        raise UsageError(unread)
+    compare = [name for name in call.options.get("compare", "full,h2o").split(",") if name]
+    for chosen in (policy, *map(create, compare)):  # told before a model loads
+        _check(chosen, adapter)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     adapter.load()
     if isinstance(adapter, TextAdapter):
         adapter.chat = bool(adapter.tokenizer.chat_template)
     interval = _number(call, "interval") if "interval" in call.options else None
-    compare = [name for name in call.options.get("compare", "full,h2o").split(",") if name]
     closely = bool({"show", "output"} & call.options.keys())
     found = ask(adapter, sample, policy, compare, interval, closely=closely)
     out = Console()
@@ -99,6 +101,20 @@ def main(call: Call) -> int:
         page = write_page(found, sample, Path(call.options.get("output", PAGE)).expanduser())
         out.print(f"page: {page}", soft_wrap=True, highlight=False, markup=False)
     return 0
+
+
+def _check(policy: Policy, adapter: AnsweringAdapter) -> None:
+    if policy.reencodes:
+        raise UsageError(
+            message(
+                f"{policy.name!r} keeps no cache",
+                given=policy.name,
+                expected="a policy that evicts; this one encodes the last steps of an episode anew",
+                then="`namm-mm list policy` shows the others.",
+            )
+        )
+    if unread := content_problem(policy, adapter):
+        raise UsageError(unread)
 
 
 def _opened(model: str, question: str, call: Call) -> tuple[AnsweringAdapter, Sample]:

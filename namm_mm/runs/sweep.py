@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from namm_mm.errors import RunError
+from namm_mm.errors import RunError, message
 from namm_mm.runs.disk import write_whole
 from namm_mm.runs.jsonl import RECORDS
 
@@ -55,8 +55,12 @@ def _with_records(file: Path) -> Iterator[Path]:
         names = list(yaml.safe_load(file.read_text(encoding="utf-8"))["runs"])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise RunError(
-            f"{file} cannot be read ({type(error).__name__}). The runs of the sweep are the folders "
-            "beside it: `namm-mm report RUN RUN`."
+            message(
+                f"{file} cannot be read ({type(error).__name__})",
+                given=str(file.parent),
+                expected="the folder of a sweep",
+                then="Its runs are the folders in it: `namm-mm report RUN RUN`.",
+            )
         ) from error
     for name in names:
         if (file.parent / str(name) / RECORDS).is_file():

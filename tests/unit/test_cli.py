@@ -41,6 +41,14 @@ def test_without_a_verb_all_verbs_are_shown(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"namm-mm {__version__}\n"
 
 
+def test_help_takes_a_verb_and_version_no_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "report"]) == 0
+    assert "namm-mm report RUN" in capsys.readouterr().out
+    assert main(["help", "reprot"]) == 2
+    assert "Did you mean 'report'?" in capsys.readouterr().err
+    assert main(["version", "x"]) == 2
+
+
 def test_show_prints_a_configuration_that_makes_the_same_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -112,6 +112,8 @@ def test_a_page_of_a_text_is_written_where_it_is_asked_for(
         (["MODEL", "Why?", "--policy", "snapvk"], "Did you mean 'snapkv'"),
         (["MODEL", "Why?", "--compare", "ful"], "Did you mean 'full'"),
         (["MODEL", "Why?", "--budget", "much"], "unknown budget"),
+        (["MODEL", "Why?", "--compare", "window"], "'window' keeps no cache"),
+        (["MODEL", " "], "an empty question"),
         (["MODEL", "Why?", "--fiel", "x"], "unknown option"),
     ],
 )
