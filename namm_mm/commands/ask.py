@@ -75,6 +75,11 @@ def main(call: Call) -> int:
     model, question = call.words
     if not question.strip():
         raise UsageError(message("an empty question", given=question, expected="some words"))
+    page = Path(call.options.get("output", PAGE)).expanduser()
+    if page.is_dir():
+        raise UsageError(
+            message("--output is a folder", given=str(page), expected="the name of a page, x.html")
+        )
     adapter, sample = _opened(model, question, call)
     policy = create(call.options.get("policy", "namm"), **_budget(call))
     compare = [name for name in call.options.get("compare", "full,h2o").split(",") if name]
@@ -98,7 +103,7 @@ def main(call: Call) -> int:
         for asked in found:
             out.print(coloured(asked) if is_text(found) else bars(asked))
     if "output" in call.options or ("show" in call.options and not is_text(found)):
-        page = write_page(found, sample, Path(call.options.get("output", PAGE)).expanduser())
+        write_page(found, sample, page)
         out.print(f"page: {page}", soft_wrap=True, highlight=False, markup=False)
     return 0
 

@@ -96,4 +96,13 @@ def _option(word: str) -> tuple[str, Any]:
         raise UsageError(
             message("not an option of a builder", given=word, expected="KEY=VALUE, such as seed=1")
         )
-    return key, yaml.safe_load(value)
+    if not value.strip():
+        raise UsageError(
+            message("an option without its value", given=word, expected=f"{key}=VALUE")
+        )
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(
+            message("a value that cannot be read", given=word, expected="a value as in YAML")
+        ) from error

@@ -162,6 +162,15 @@ def _refuse_to_delete(key: str, config: Any) -> NoReturn:
 def _refuse(error: Exception, name: str) -> NoReturn:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines[:2]).partition(" See https://")[0]
+    if lacking := re.search(r"Missing mandatory value.*full_key: (\S+)", " ".join(lines)):
+        raise UsageError(
+            message(
+                "a value is missing",
+                given=f"nothing for {lacking[1]}",
+                expected=f"{lacking[1]}=VALUE",
+                then=f"`namm-mm {name} --cfg job` prints the others once it is set.",
+            )
+        ) from error
     group = re.search(r"Could not override '(.+?)'", said)
     if group:
         said = f"it has no group {group[1]!r} to choose from."

@@ -195,6 +195,18 @@ def build(registry: Registry[Any], name: str, options: Mapping[str, Any]) -> Any
                     valid=known,
                 )
             )
+    missing = [
+        n for n, p in parameters.items() if p.default is p.empty and n in known and n not in options
+    ]
+    missing = [n for n in missing if parameters[n].kind is not inspect.Parameter.VAR_POSITIONAL]
+    if missing:
+        raise UsageError(
+            message(
+                f"the {registry.kind} {name!r} lacks what it needs",
+                given=", ".join(options) or "no option",
+                expected=" ".join(f"{option}=VALUE" for option in missing),
+            )
+        )
     refuse_wrong_values(registry.kind, name, factory, options)
     try:
         return factory(**options)
