@@ -100,6 +100,8 @@ def choose(
         A name is no cell's, or another override sets a key of a cell that is not chosen.
     """
     cells = config.get("cells") or {}
+    if not isinstance(cells, Mapping):
+        return dict(config)
     for name in names:
         if name not in cells:
             raise UsageError(
@@ -141,6 +143,8 @@ def reach(
     before
         The configuration composed without any ``policies=`` of the command line.
     """
+    if not isinstance(config.get("cells") or {}, Mapping):
+        return dict(config)  # the settings say what is wrong with it
     keys = {o.key for o in overrides if o.mark != "~"}
     wide = {key: config.get(key) for key in CELL_WIDE if key in keys}
     cells = {}

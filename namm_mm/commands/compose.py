@@ -22,6 +22,9 @@ from namm_mm.errors import UsageError, message
 
 CONFIGS = "namm_mm.configs"
 
+OF_FILES = (yaml.YAMLError, ValueError, TypeError, AttributeError)
+"""What Hydra lets through where a file or a value is not what it expects."""
+
 TAKES: Mapping[str, tuple[str, ...]] = {
     "transfer": ("experiment", "execution", *cells.PARTS),
     "evaluate": ("adapter", "task", "policy", "execution"),
@@ -104,11 +107,11 @@ def _composed(name: str, overrides: Sequence[Override], folder: Path | None) -> 
         with initialize_config_module(CONFIGS, version_base="1.3"):
             config = hydra_compose(name, overrides=words)
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, *OF_FILES) as error:
         if missing := re.search(r"delete from config\. '(.+?)' does not exist", str(error)):
             others = [o for o in overrides if o.mark != "~"]
             _refuse_to_delete(missing[1], _composed(name, others, folder))
-        _refuse(error, name)
+        _refuse(error, name, [o.text for o in overrides])
     refuse_misspelled_groups(overrides, _keys(name), {g: known[g] for g in TAKES[name]})
     return _tracker({str(key): value for key, value in plain.items()})
 
@@ -159,7 +162,7 @@ def _refuse_to_delete(key: str, config: Any) -> NoReturn:
     )
 
 
-def _refuse(error: Exception, name: str) -> NoReturn:
+def _refuse(error: Exception, name: str, words: Sequence[str]) -> NoReturn:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines[:2]).partition(" See https://")[0]
     if lacking := re.search(r"Missing mandatory value.*full_key: (\S+)", " ".join(lines)):
@@ -175,8 +178,12 @@ def _refuse(error: Exception, name: str) -> NoReturn:
     if group:
         said = f"it has no group {group[1]!r} to choose from."
     raise UsageError(
-        f"the configuration of `namm-mm {name}` cannot be composed: {said.rstrip('.')}. "
-        f"`namm-mm {name} --help` shows what it takes."
+        message(
+            f"the configuration of `namm-mm {name}` cannot be composed: {said.rstrip('.')}",
+            given=" ".join(words),
+            expected="KEY=VALUE as Hydra reads it",
+            then=f"`namm-mm {name} --help` shows what it takes.",
+        )
     ) from error
 
 

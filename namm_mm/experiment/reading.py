@@ -192,7 +192,7 @@ def _policies(reader: Reader, checkpoint: Any) -> tuple[PolicySettings, ...]:
         options = dict(choice.options)
         own = options.pop("budget", None)
         if choice.name == "namm" and checkpoint is not None:
-            options.setdefault("checkpoint", checkpoint)
+            options.setdefault("checkpoint", str(checkpoint))
         words = [str(own)] if own is not None else _budgets_of(choice.name, options, budgets)
         found += [PolicySettings(choice.name, options, budget) for budget in words]
     return tuple(found)

@@ -37,6 +37,8 @@ CASES = {
     "a value that is missing": "evaluate adapter=llava_video task=video_folder",
     "a builder that lacks an option": "build threshold namm=general",
     "an option of a builder without its value": "build threshold out=",
+    "an experiment that is nothing": "transfer experiment=null",
+    "a checkpoint that is a number": "transfer checkpoint=3",
     "a misspelled group": "transfer exprement=pocket",
     "an option of Hydra": "transfer --config-name=mine",
     "a sweep of nothing": "transfer --multirun limit=1",

@@ -120,6 +120,18 @@ def test_what_nobody_foresaw_ends_in_one_message(
     assert "Traceback" not in printed
 
 
+@pytest.mark.parametrize("text", ["name: [", "# @package _global_\ncells: 3\n", "- a\n"])
+def test_a_file_of_a_user_that_is_broken_is_told(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    assert main(["transfer", "--configs", str(tmp_path), "experiment=mine", "--show"]) == 2
+    told = capsys.readouterr().err
+    assert "expected" in told
+    assert "internal error" not in told
+
+
 def test_groups_and_options_of_a_users_folder_are_found(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     text = "# @package _global_\nname: mine\ncells: {a: {adapter: text, task: long_text}}\n"
