@@ -72,6 +72,9 @@ def attend_with_normaliser(
     grouped = queries.view(rows, heads, -1, count, dim)
     group = grouped.shape[2]
     lengths = _distinct(store)
+    fused = _fused_with_normaliser(grouped, keys, values, store, formula)
+    if fused is not None:
+        return fused
     out = values.new_empty(rows, heads, group, count, values.shape[-1])
     normaliser = torch.empty(rows, heads, group, count, device=queries.device)
     for start in range(0, count, MASKED):
@@ -88,6 +91,29 @@ def attend_with_normaliser(
         out[:, :, :, start : part.stop] = (spent @ values).view(rows, heads, group, len(part), -1)
         normaliser[:, :, :, start : part.stop] = total
     return out.flatten(1, 2), normaliser.flatten(1, 2)
+
+
+def _fused_with_normaliser(
+    grouped: Tensor, keys: Tensor, values: Tensor, store: Store, formula: Formula
+) -> tuple[Tensor, Tensor] | None:
+    """As :func:`attend_with_normaliser`, by the fused attention of CPUs; None where it cannot.
+
+    The queries of a group are one axis, so that no key is repeated for them.
+    """
+    rows, heads, group, count, dim = grouped.shape
+    fits = grouped.device.type == "cpu" and formula.plain and dim == values.shape[-1]
+    if not fits or count > MASKED or int(store.lengths.min()) < count:  # a query sees itself
+        return None
+    mask = None
+    if count > 1 or not store.even:
+        seen = visibility(range(count), count, _distinct(store), grouped.device)
+        hidden = torch.zeros(seen.shape, dtype=grouped.dtype).masked_fill_(~seen, float("-inf"))
+        mask = hidden.repeat(1, 1, group, 1)
+    out, normaliser = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        grouped.flatten(2, 3), keys, values, 0.0, False, attn_mask=mask, scale=formula.scaling
+    )
+    shape = (rows, heads * group, count)
+    return out.reshape(*shape, dim), normaliser.reshape(shape).float()
 
 
 def weights(

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from namm_mm.errors import UsageError
-from namm_mm.memory import attach
+from namm_mm.memory import attach, attention
+from namm_mm.memory.formula import Formula
 from namm_mm.memory.layer import LayerMemory
+from namm_mm.memory.store import SharedStore
 from namm_mm.policies import Less, create
 from namm_mm.residuals import FeatureMaps
 from namm_mm.residuals.less import PARTS, LessKernels, load_kernels
@@ -151,6 +153,29 @@ def kernels(
 def head_dim() -> int:
     config = tiny_llama().config
     return int(config.hidden_size // config.num_attention_heads)
+
+
+@pytest.mark.parametrize("count", [1, 7])
+@pytest.mark.parametrize("even", [True, False])
+def test_fused_attention_gives_the_normaliser_of_the_formula(
+    count: int, even: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fused attention of CPUs, and the products that are computed one by one."""
+    torch.manual_seed(0)
+    store = SharedStore(torch.empty(2, 2, 0, 8), torch.empty(2, 2, 0, 8))
+    store.append(torch.randn(2, 2, 20, 8), torch.randn(2, 2, 20, 8), 0)
+    if not even:
+        lengths = torch.tensor([[9, 12], [12, 5]])
+        index = torch.arange(12).expand(2, 2, 12).contiguous()
+        store.keep(index, lengths)
+    store.append(torch.randn(2, 2, count, 8), torch.randn(2, 2, count, 8), 20)
+    queries, formula = torch.randn(2, 6, count, 8), Formula(8**-0.5)
+    fused = attention.attend_with_normaliser(queries, store, formula)
+    monkeypatch.setattr(attention, "_fused_with_normaliser", lambda *_: None)
+    for one, other in zip(
+        fused, attention.attend_with_normaliser(queries, store, formula), strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
 def test_the_state_takes_the_same_bytes_however_much_was_evicted() -> None:
