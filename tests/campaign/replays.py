@@ -17,7 +17,7 @@ from .base import Attempt, Setting
 
 POLICIES = (
     *("h2o", "l2", "recency", "random", "attention_max", "attention_ema", "snapkv", "tova"),
-    *("keydiff", "lagkv", "namm"),
+    *("keydiff", "lagkv", "expected_attention", "protected", "namm"),
 )
 TOLERANCE = 5e-4
 """Between logits of float32, which are about 10."""
