@@ -30,6 +30,11 @@ _CROP = (
     "Generate without `assistant_model` and `prompt_lookup_num_tokens`."
 )
 
+_READ = (
+    "the model reads keys and values out of its cache by itself. An evicting memory shows none, so "
+    "that this model cannot carry one."
+)
+
 _ROWS = (
     "the rows of a DynamicCache that stands for a memory cannot be changed. Change those of "
     "`memory.cache`, or of the `past_key_values` that the model returns."
@@ -68,6 +73,13 @@ def forget_pending() -> None:
     _PENDING.set(None)
 
 
+def _refuse_reading(_layer: object) -> Tensor:
+    raise UnsupportedError(_READ)
+
+
+def _hold_nothing(_layer: object, _given: Tensor | None) -> None: ...
+
+
 class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """Hands new keys and values to the attention call, which does the rest."""
 
@@ -80,6 +92,9 @@ class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.sequences, self.memory, self.block = sequences, memory, block
         self.columns = 0
+
+    keys = property(_refuse_reading, _hold_nothing)
+    values = property(_refuse_reading, _hold_nothing)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Nothing to do: cohorts open their stores when their first tokens come."""

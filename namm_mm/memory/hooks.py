@@ -241,7 +241,8 @@ def _without_cache(module: str, call: _Call | None) -> Exception:
     if call is None:
         return RunError(
             f"{module} ran attention without the memory's cache. Call the model that the memory is "
-            "attached to, or pass `past_key_values=memory.cache`."
+            "attached to, attach to the part that `generate` runs (such as "
+            "`model.language_model`), or pass `past_key_values=memory.cache`."
         )
     return UnsupportedError(
         f"{module} runs attention on keys that it did not give to its cache just before: those of "

@@ -59,14 +59,19 @@ class Layout:
         types = plain.get("layer_types") or ()
         if plain.get("cross_attention_layers"):
             raise _refusal("layers that attend to an image")
+        if plain.get("num_kv_shared_layers"):
+            raise _refusal("layers that reuse the keys of other layers")
         if "chunked_attention" in types:
             raise _refusal("layers of kind 'chunked_attention'")
         try:
+            count = int(config.num_hidden_layers)
             layers = DynamicCache(config=config).layers
+        except AttributeError as error:
+            raise _refusal("a model that is not one stack of layers") from error
         except KeyError as error:
             raise _refusal(f"layers of kind {error}") from error
         if not layers:
-            return cls.plain(config.num_hidden_layers)
+            return cls.plain(count)
         kinds = tuple(type(layer) for layer in layers)
         if strange := sorted({kind.__name__ for kind in kinds} - _NAMES):
             raise _refusal(f"layers that cache with {', '.join(strange)}")

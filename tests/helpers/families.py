@@ -1,7 +1,7 @@
 """Tiny models of every causal family of the installed transformers, made from its defaults.
 
 A family's default configuration is shrunk by the names of its entries. What that leaves undone for
-a family stands in :data:`OWN`.
+a family stands in :mod:`family_recipes`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import CONFIG_MAPPING
+from family_recipes import OWN, PACKAGES, PARTS, START
+from torch import Tensor
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from transformers.models.auto import modeling_auto
 
 VOCABULARY = 64
@@ -68,55 +70,6 @@ SMALL: dict[str, Any] = {
     "attention_hidden_size": 32, "input_embedding_size": 32, "output_embedding_size": 32,
 }  # fmt: skip
 
-_MROPE = {"text_config": {"rope_parameters": {
-    "rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}}}  # fmt: skip
-_HYBRID = {"num_hidden_layers": 3, "attn_layer_period": 3, "attn_layer_offset": 1}
-
-OWN: dict[str, dict[str, Any]] = {
-    "nemotron": {"num_key_value_heads": 2},
-    "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1,
-              "n_group": 1, "topk_group": 1},
-    "deepseek_v2": {"num_experts_per_tok": 2},
-    "dbrx": {"attn_config": {"rope_theta": 1e4, "kv_n_heads": 2}},
-    "glm4v_moe": {"text_config": {"rope_parameters": {
-        "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5,
-        "mrope_section": [1, 1, 0]}}},
-    "chameleon": {"vocabulary_map": {"<image>": 61}},
-    "bamba": {"attn_layer_indices": [1], "num_hidden_layers": 3},
-    "jamba": {**_HYBRID, "expert_layer_period": 2, "expert_layer_offset": 1},
-    "granitemoehybrid": {
-        "num_hidden_layers": 3,
-        "layer_types": ["linear_attention", "full_attention", "linear_attention"],
-    },
-    "zamba": {"num_hidden_layers": 3, "attn_layer_period": 2, "attn_layer_offset": 1,
-              "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
-              "attention_head_dim": 16, "attention_hidden_size": 64},
-    "zamba2": {"num_hidden_layers": 3,
-               "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
-               "hybrid_layer_ids": [1, 2], "attention_head_dim": 16, "attention_hidden_size": 64,
-               "mamba_headdim": 16, "n_mamba_heads": 4},
-    "recurrent_gemma": {"num_hidden_layers": 3, "num_attention_heads": 4},
-    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
-    "mamba2": {"num_heads": 8, "head_dim": 8},
-    "zaya": {"num_experts_per_tok": 1},
-    "dots3_note": {"num_key_value_heads": 4},
-    "dots3_note_text": {"num_key_value_heads": 4},
-    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"], "num_hidden_layers": 3},
-    "reformer": {"is_decoder": True},
-    "xmod": {"default_language": "en_XX"},
-    "gemma4_assistant": {"text_config": {"hidden_size_per_layer_input": 0}},
-    "glm5_next": {"text_config": {"num_key_value_heads": 4}},
-    "mistral4": {"head_dim": 16},
-    **{name: _MROPE for name in (
-        "cosmos3_edge", "glm46v", "glm4v", "glm_ocr", "glmga", "paddleocr_vl", "qwen2_vl",
-        "qwen2_5_vl", "qwen2_5_omni_thinker", "qwen3_vl", "qwen3_vl_moe",
-    )},
-}  # fmt: skip
-
-
-NOT_SMALL = {"blt": "its default configuration cannot be made small by names"}
-"""Families that are not tried, and why."""
-
 
 def causal_families() -> dict[str, str]:
     """Model type and class of every language model of transformers."""
@@ -130,9 +83,12 @@ def seeing_families() -> dict[str, str]:
     return {family: name for family, name in found.items() if family not in causal}
 
 
-def shrink(kind: Any, own: Mapping[str, Any]) -> Any:
-    """Return a small configuration of class `kind`; the entries of `own` overrule the rules."""
-    defaults = kind()
+def shrink(kind: Any, own: Mapping[str, Any], start: Mapping[str, Any] | None = None) -> Any:
+    """Return a small configuration of class `kind`; the entries of `own` overrule the rules.
+
+    `start` holds what the default configuration cannot be made without.
+    """
+    defaults = kind(**(start or {}))
     given = defaults.to_dict()
     changes: dict[str, Any] = {}
     for name, value in given.items():
@@ -165,17 +121,42 @@ def shrink(kind: Any, own: Mapping[str, Any]) -> Any:
     return kind(**changes)
 
 
+def tiny_config(family: str) -> Any:
+    """Return a small configuration of `family`."""
+    return shrink(CONFIG_MAPPING[family], OWN.get(family, {}), START.get(family))
+
+
 def tiny_model(family: str, seed: int = 0) -> Any:
+    """Return a small model of `family`, or the part to try, in evaluation mode, float32."""
+    if family in PACKAGES:
+        inner = tiny_config(family).get_text_config(decoder=True)
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(inner).eval()  # type: ignore[no-untyped-call]
+    return whole_model(family, seed).get_submodule(PARTS.get(family, ""))
+
+
+def whole_model(family: str, seed: int = 0) -> Any:
     """Return a small model of `family` in evaluation mode, float32."""
-    if family in NOT_SMALL:
-        raise ValueError(NOT_SMALL[family])
     names = {**causal_families(), **seeing_families()}
     kind = getattr(transformers, names[family])
-    config = shrink(CONFIG_MAPPING[family], OWN.get(family, {}))
+    config = tiny_config(family)
     if kind.config_class is not None and not isinstance(config, kind.config_class):
-        config = config.get_text_config(decoder=True)
+        inner = config.get_text_config(decoder=True)
+        config = inner if isinstance(inner, kind.config_class) else config
     torch.manual_seed(seed)
     model = kind(config)
     if family == "xmod":
         model.set_default_language("en_XX")
     return model.eval()
+
+
+def inputs(model: Any, tokens: Tensor) -> dict[str, Tensor]:
+    """Return the inputs of a call with `tokens` (row, column); an image where one is asked for."""
+    found = {"input_ids": tokens}
+    if model.config.model_type == "idefics":
+        rows, columns = tokens.shape
+        found["pixel_values"] = (
+            torch.linspace(-1, 1, 3 * 28 * 28).view(1, 1, 3, 28, 28).expand(rows, -1, -1, -1, -1)
+        )
+        found["image_attention_mask"] = torch.ones(rows, columns, 1, dtype=torch.long)
+    return found

@@ -1,4 +1,4 @@
-"""Is a memory on a model of this family right? Served, refused, or untried; else it is wrong.
+"""Is a memory on a model of this family right? Served or refused; all else is wrong.
 
 Served means four things. Under policy ``full`` the logits are those of the plain model. Under a
 policy that evicts, they are those of the family's own eager attention over all keys, under a dense
@@ -17,17 +17,19 @@ from typing import Any
 import families
 import torch
 import transformers
+from family_recipes import PACKAGES, PARTS
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import eager_mask
 
 from namm_mm.errors import NammError
 from namm_mm.memory import Memory, attach
+from namm_mm.memory.layout import Layout
 from namm_mm.memory.swapping import swapped_attention
 from namm_mm.policies import Policy, Threshold, create
 
-KINDS = {"served": "Served", "refused": "Refused", "untried": "Not tried"}
-COLUMNS = {"served": "special rules", "refused": "why", "untried": "why no small model was run"}
+KINDS = {"served": "Served", "refused": "Refused"}
+COLUMNS = {"served": "special rules", "refused": "why"}
 HEAD = """# Which models a memory can be attached to
 
 This table is written by a test, which makes a tiny random model of every family of causal language
@@ -38,17 +40,17 @@ models, and of those that read images and text, in transformers {version}, and t
 | --- | --- | --- |
 | served | {served} | policy `full` gives the plain model's logits; a policy that evicts gives those of the family's own eager attention under a dense mask that replays the evictions; a row of a batch gives what it gives alone; decoding gives what one call gives |
 | refused | {refused} | an error that says why, at the latest at the end of the first call |
-| not tried | {untried} | no small model could be made or run from text alone; the checks of a call hold there too |
 
 Images and videos make no difference to a memory, unless the model lets their tokens attend to later
 ones: such a call is refused. Encoder-decoder models are refused: their cross-attention is not
-served. A layer with a state (convolution, state space, linear attention) keeps its state as it is;
-`memory.kept(layer)` counts the layers of attention alone.
+served. A decoder that has a causal class of its own, such as that of Whisper, is served. A model
+whose layers reuse the keys of other layers (`num_kv_shared_layers` above 0, as in Gemma 3n) is
+refused, whatever its family. A layer with a state (convolution, state space, linear attention)
+keeps its state as it is; `memory.kept(layer)` counts the layers of attention alone.
 """  # noqa: E501
 INTERVAL, LENGTH = 16, 44
 CUT = 40  # what comes after is decoded
 CLOSE = 2e-3
-SHORT = 160  # characters of an error of transformers
 _NAME = "namm_family_replay"
 
 
@@ -59,7 +61,7 @@ class Verdict:
     Attributes
     ----------
     kind
-        ``served``, ``refused``, ``untried``, or ``wrong``.
+        ``served``, ``refused``, or ``wrong``, which includes a model that could not be tried.
     why
         Reason of a refusal, or what went wrong.
     rules
@@ -88,12 +90,11 @@ def judge(family: str) -> Verdict:
     """Build a tiny model of `family` and try a memory on it."""
     tokens = torch.randint(3, 58, (2, LENGTH), generator=torch.Generator().manual_seed(0))
     try:
-        model = families.tiny_model(family)
+        model = _built(family)
+        with attach(model, "full"):
+            pass
         with torch.no_grad():
-            plain = model(input_ids=tokens).logits
-    except Exception as error:
-        return Verdict(family, "untried", _first(error)[:SHORT])
-    try:
+            plain = _call(model, tokens).logits
         return _judge(family, model, tokens, plain)
     except NammError as error:
         return Verdict(family, "refused", _first(error))
@@ -101,22 +102,30 @@ def judge(family: str) -> Verdict:
         return Verdict(family, "wrong", f"{type(error).__name__}: {_first(error)}")
 
 
+def _built(family: str) -> Any:
+    try:
+        return families.tiny_model(family)
+    except Exception:  # a configuration alone may be enough to refuse
+        Layout.of(families.tiny_config(family).get_text_config(decoder=True))
+        raise
+
+
 def _judge(family: str, model: Any, tokens: Tensor, plain: Tensor) -> Verdict:
     options: Any = {"interval": INTERVAL, "storage": "per_head"}
     one = tokens[:1]
     with torch.no_grad():
         with attach(model, "full", **options) as memory:
-            kept = model(input_ids=tokens).logits
+            kept = _call(model, tokens).logits
             rules = _rules(memory, model)
         if _far(kept, plain):
             return Verdict(family, "wrong", f"full differs by {_off(kept, plain):.1e}")
         with attach(model, Coin(), **options):
-            both, evicted = model(input_ids=tokens).logits, model(input_ids=one).logits
+            both, evicted = _call(model, tokens).logits, _call(model, one).logits
         with attach(model, Coin(), **options):
             decoded = _decoded(model, one)
         visible = _visible_after(model, one, options)
         with _replay(model, visible):
-            expected = model(input_ids=one, use_cache=False).logits
+            expected = _call(model, one, use_cache=False).logits
     if _far(evicted, expected):
         return Verdict(family, "wrong", f"eviction differs by {_off(evicted, expected):.1e}")
     if not _far(evicted, plain[:1]):
@@ -131,14 +140,26 @@ def _judge(family: str, model: Any, tokens: Tensor, plain: Tensor) -> Verdict:
         if not _far(alone, plain[:1]) or _far(attached, alone):
             return Verdict(family, "wrong", f"decoding differs by {_off(decoded, evicted):.1e}")
         rules = (*rules, "the plain model's own decoding differs from one call")
-    return Verdict(family, "served", "", rules)
+    return Verdict(family, "served", "", (*rules, *_tried(family)))
+
+
+def _tried(family: str) -> Iterator[str]:
+    """Tell what was tried, where it is not the whole model."""
+    if family in PARTS:
+        yield f"attach to its `{PARTS[family]}`"
+    if family in PACKAGES:
+        yield f"tried as its text decoder: the whole model needs {PACKAGES[family]}"
+
+
+def _call(model: Any, tokens: Tensor, **named: Any) -> Any:
+    return model(**families.inputs(model, tokens), **named)
 
 
 def _decoded(model: Any, tokens: Tensor) -> Tensor:
     """Logits of a prompt and of the tokens after it, one by one, on a cache of the user."""
     own = DynamicCache(config=model.config)
     parts = [tokens[:, :CUT], *torch.split(tokens[:, CUT:], 1, dim=1)]
-    found = [model(input_ids=part, past_key_values=own, use_cache=True).logits for part in parts]
+    found = [_call(model, part, past_key_values=own, use_cache=True).logits for part in parts]
     return torch.cat(found, 1)
 
 
@@ -183,7 +204,7 @@ def _visible_after(model: Any, tokens: Tensor, options: Any) -> list[Tensor]:
     for update in range(INTERVAL, length + INTERVAL, INTERVAL):
         start, stop = update - INTERVAL, min(length, update)
         with attach(model, Coin(), **options) as memory:
-            model(input_ids=tokens[:, :update])
+            _call(model, tokens[:, :update])
             if update <= length:
                 kept = [memory.kept(layer) for layer in range(memory.layers)]
         if not found:
@@ -230,6 +251,10 @@ def table(verdicts: Sequence[Verdict]) -> str:
         chosen = sorted((v for v in verdicts if v.kind == kind), key=lambda v: v.family)
         for verdict in chosen:
             said = ", ".join(verdict.rules) if kind == "served" else verdict.why
+            if kind == "refused" and verdict.family in PACKAGES:
+                said += (
+                    f" Tried as its text decoder: the whole model needs {PACKAGES[verdict.family]}."
+                )
             lines.append(f"| `{verdict.family}` | {said.replace('|', '/')} |")
         lines.append("")
     return "\n".join(lines)

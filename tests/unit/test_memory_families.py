@@ -11,6 +11,11 @@ from pathlib import Path
 import families
 import family_walk
 import pytest
+import torch
+
+from namm_mm.errors import RunError
+from namm_mm.memory import attach
+from namm_mm.policies import create
 
 pytestmark = [pytest.mark.numeric, pytest.mark.filterwarnings("ignore")]
 
@@ -18,7 +23,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "served-models.md"
 SERVED = (
     "llama", "qwen3", "mistral", "gemma2", "gpt_oss", "gemma3_text", "deepseek_v3", "minicpm3",
     "qwen3_next", "jamba", "bamba", "granitemoehybrid", "falcon_h1", "zamba2", "lfm2", "jetmoe",
-    "whisper", "bart", "llava", "qwen2_vl",
+    "whisper", "bart", "llava", "qwen2_vl", "dbrx", "musicgen", "gemma4_text", "molmo2",
 )  # fmt: skip
 REFUSED = {
     "falcon": "code of its own",
@@ -30,6 +35,13 @@ REFUSED = {
     "paligemma": "not causal",
     "diffllama": "the same keys twice",
     "llama4_text": "chunked_attention",
+    "gemma3n_text": "reuse the keys of other layers",
+    "gemma4_assistant": "reuse the keys of other layers",
+    "diffusion_gemma": "reads keys and values out of its cache",
+    "blt": "not one stack of layers",
+    "pi0": "not one stack of layers",
+    "idefics": "did not give to its cache",
+    "vision-encoder-decoder": "expected a decoder-only model",
     "deepseek_v32": "DynamicIndexedLayer",
 }
 
@@ -45,6 +57,29 @@ def test_what_cannot_be_served_is_refused_with_its_reason(family: str) -> None:
     verdict = family_walk.judge(family)
     assert verdict.kind == "refused"
     assert REFUSED[family] in verdict.why
+
+
+def test_a_part_that_generate_runs_carries_the_memory_of_the_whole_model() -> None:
+    model = families.whole_model("blip-2")
+    image = torch.full((1, model.config.num_query_tokens), model.config.image_token_index)
+    text = torch.randint(3, 58, (1, 40), generator=torch.Generator().manual_seed(0))
+    given = {
+        "input_ids": torch.cat([image, text], 1),
+        "pixel_values": torch.linspace(-1, 1, 3 * 28 * 28).view(1, 3, 28, 28),
+        "max_new_tokens": 4,
+        "do_sample": False,
+    }
+    plain = model.generate(**given)
+    with attach(model, "full"), pytest.raises(RunError, match=r"model\.language_model"):
+        model.generate(**given)
+    with attach(model.language_model, "full"):
+        kept = model.generate(**given)
+    assert kept.tolist() == plain.tolist()
+    recent = create("recency", budget="tokens:20")
+    with attach(model.language_model, recent, interval=16) as memory:
+        model.generate(**given)
+    assert memory.usage().updates == 4
+    assert len(memory.kept(0)[0]) < 40
 
 
 @pytest.mark.slow
