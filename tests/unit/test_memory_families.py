@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import families
+import family_recipes
 import family_walk
 import pytest
 import torch
@@ -57,6 +59,23 @@ def test_what_cannot_be_served_is_refused_with_its_reason(family: str) -> None:
     verdict = family_walk.judge(family)
     assert verdict.kind == "refused"
     assert REFUSED[family] in verdict.why
+
+
+@pytest.mark.parametrize(
+    ("family", "switch", "kind"),
+    [
+        ("qwen2", {"use_sliding_window": True}, "served"),
+        ("falcon_h1", {"attention_bias": True}, "served"),
+        ("gemma3_text", {"use_bidirectional_attention": True}, "refused"),
+        ("gemma4_text", family_recipes.OWN["gemma3n_text"], "refused"),
+    ],
+)
+def test_what_a_configuration_switches_on_is_served_or_refused(
+    family: str, switch: dict[str, Any], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(family_recipes.OWN, family, switch)
+    verdict = family_walk.judge(family)
+    assert verdict.kind == kind, verdict.why
 
 
 def test_a_part_that_generate_runs_carries_the_memory_of_the_whole_model() -> None:
