@@ -12,6 +12,8 @@ from campaign.__main__ import TRIALS, main, table
 from campaign.base import Attempt, Setting, Trial, measure
 from namm_mm.memory.store import SharedStore
 
+pytestmark = pytest.mark.slow  # several seconds with what the file sets up
+
 
 @pytest.fixture
 def setting(tiny: Path, tmp_path: Path) -> Setting:

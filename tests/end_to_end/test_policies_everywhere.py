@@ -10,6 +10,9 @@ import pytest
 from namm_mm.experiment import run
 from namm_mm.experiment.reading import from_mapping
 
+pytestmark = pytest.mark.slow  # several seconds with what the file sets up
+
+
 CELLS: dict[str, dict[str, Any]] = {
     "text": {
         "adapter": {"name": "text", "model": "text", "dtype": "float32", "device": "cpu"},

@@ -22,6 +22,9 @@ from namm_mm.tracking import open_run
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
+pytestmark = pytest.mark.slow  # several seconds with what the file sets up
+
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT = 180_000
 """Milliseconds: a busy machine may take a minute to read five megabytes of script."""

@@ -10,6 +10,9 @@ from wandb_reader import read_offline_run
 from namm_mm.cli import main
 from namm_mm.runs import read_records, read_state
 
+pytestmark = pytest.mark.slow  # several seconds with what the file sets up
+
+
 HERE = Path(__file__).parent
 CELL = [
     "transfer",

@@ -14,6 +14,9 @@ from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.models import packaged as packaged_model
 from namm_mm.tasks.long_text import LongTextTask
 
+pytestmark = pytest.mark.slow  # several seconds with what the file sets up
+
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SMOLLM2 = packaged_model.MODELS["smollm2-135m-instruct"]

@@ -13,6 +13,9 @@ from namm_mm.records import Record
 from namm_mm.runs import read_records, read_state
 from namm_mm.runs.history import of_record
 
+pytestmark = pytest.mark.slow  # several seconds with what the file sets up
+
+
 HERE = Path(__file__).parent
 COMMAND = ["transfer", "--configs", str(HERE / "configs"), "experiment=tiny"]
 POLICIES = ("full", "namm", "recency", "random")

@@ -67,6 +67,7 @@ def run(found: Sequence[Block]) -> None:
             assert cli.main(words[1:]) == 0, f"{block.place}: {' '.join(words)}"
 
 
+@pytest.mark.slow  # all pages together
 @pytest.mark.parametrize("name", [name for name, page in BY_NAME.items() if running(page)])
 def test_what_a_page_shows_runs(name: str, place: Path) -> None:
     run([block for block in running(BY_NAME[name]) if not block.slow])

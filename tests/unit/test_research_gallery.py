@@ -13,6 +13,9 @@ from synthetic_records import make_records, with_histories
 
 from namm_mm.runs.jsonl import write_records
 
+pytestmark = pytest.mark.slow  # several seconds with what the file sets up
+
+
 GALLERY = Path(__file__).parents[2] / "research" / "gallery"
 PICTURES = ("scores.png", "video.png", "episode.png")
 

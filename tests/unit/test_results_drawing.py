@@ -14,6 +14,9 @@ from namm_mm.errors import RunError
 from namm_mm.results import drawing, episode_film
 from namm_mm.runs.history import History, save
 
+pytestmark = pytest.mark.slow  # several seconds with what the file sets up
+
+
 WHITE = Image.new("RGB", (8 * 64, 64), "white")
 
 

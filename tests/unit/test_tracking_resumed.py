@@ -25,6 +25,9 @@ from namm_mm.tracking import open_run
 from namm_mm.tracking.connection import unreachable
 from namm_mm.tracking.wandb_start import end_quietly
 
+pytestmark = pytest.mark.slow  # several seconds with what the file sets up
+
+
 RECORDS = [record for record in make_records(4) if record.task == "long_text"]
 KEY = "long_text/accuracy/smollm2-135m/full"
 
