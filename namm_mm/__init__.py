@@ -1,4 +1,4 @@
-"""namm-mm: one attention memory, evolved on text, plugged unchanged into other modalities.
+"""namm-mm: one attention memory, made on text, plugged unchanged into other modalities.
 
 ``import namm_mm`` is light: torch and transformers load with the first name that needs them.
 """
