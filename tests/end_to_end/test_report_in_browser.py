@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
+import report_pages
 from synthetic_records import PROVENANCE, make_history, make_records, with_histories
 
 from namm_mm import report
-from namm_mm.records import Inputs, Media, Sample
 from namm_mm.runs import RunInfo, read_records
-from namm_mm.runs.pictures import save_frames
 from namm_mm.tracking import open_run
 
 if TYPE_CHECKING:
@@ -25,38 +21,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow  # several seconds with what the file sets up
 
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-TIMEOUT = 180_000
-"""Milliseconds: a busy machine may take a minute to read five megabytes of script."""
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("needs a browser: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with report_pages.browser() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    info = RunInfo("pocket", "transfer", {}, PROVENANCE)
-    with open_run(folder, info, wandb_mode="disabled") as tracker:
-        frames = torch.linspace(-1, 1, 8).reshape(1, 8, 1, 1, 1).expand(1, 8, 3, 24, 24)
-        sample = Sample("s000", "colour")
-        inputs = Inputs({"pixel_values_videos": frames}, (), sample)
-        media = Media(frames=save_frames(folder, "video", inputs))
-        for record in make_records(8):
-            if record.task == "video_qa":
-                record = dataclasses.replace(record, media=media)
-            if record.task != "offline_rl":
-                tracker.record(record)
-    return report.render([folder])
+    return report_pages.save_report(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +40,8 @@ def problems() -> list[str]:
 @pytest.fixture(scope="module")
 def opened(browser: Browser, file: Path, problems: list[str]) -> Page:
     page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
-    page.set_default_timeout(TIMEOUT)
-    page.on("console", lambda said: problems.append(f"console: {said.text}"))
-    page.on("pageerror", lambda error: problems.append(f"error: {error}"))
-    page.on("request", lambda request: problems.append(f"request: {request.url}"))
+    page.set_default_timeout(report_pages.TIMEOUT)
+    report_pages.listen(page, problems)
     page.goto(file.as_uri())
     assert problems == [f"request: {file.as_uri()}"]
     problems.clear()
@@ -204,7 +175,7 @@ def test_paper_has_whole_charts_and_no_table_head_alone(
     browser: Browser, file: Path, tmp_path: Path
 ) -> None:
     page = browser.new_page(viewport={"width": 1400, "height": 900})
-    page.set_default_timeout(TIMEOUT)
+    page.set_default_timeout(report_pages.TIMEOUT)
     page.goto(file.as_uri())
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -253,10 +224,8 @@ def looked(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             tracker.record(record)
     problems: list[str] = []
     page = browser.new_page(viewport={"width": 1000, "height": 900})
-    page.set_default_timeout(TIMEOUT)
-    page.on("console", lambda said: problems.append(f"console: {said.text}"))
-    page.on("pageerror", lambda error: problems.append(f"error: {error}"))
-    page.on("request", lambda request: problems.append(f"request: {request.url}"))
+    page.set_default_timeout(report_pages.TIMEOUT)
+    report_pages.listen(page, problems)
     page.goto(report.render([folder]).as_uri())
     yield page
     assert [problem for problem in problems if not problem.endswith("/report.html")] == []

@@ -63,6 +63,13 @@ def test_what_breaks_a_limit_is_counted(tmp_path: Path) -> None:
     assert found.root_modules == ["namm_mm/__init__.py"]
 
 
+def test_a_long_file_of_tests_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "tests" / "unit").mkdir(parents=True)
+    (tmp_path / "tests" / "unit" / "test_long.py").write_text("x = 1\n" * 301)
+    (tmp_path / "tests" / "unit" / "test_short.py").write_text("x = 1\n" * 300)
+    assert measure(tmp_path).long_files == ["tests/unit/test_long.py 301"]
+
+
 def test_a_chain_of_imports_is_no_circle() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from namm_mm.errors import UsageError
 from namm_mm.memory import attach
 from namm_mm.memory.layer import LayerMemory
-from namm_mm.policies import Budget, Policy, create
+from namm_mm.policies import Policy, create
 from namm_mm.policies.base import LayerView
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
-pytestmark = pytest.mark.numeric
 INTERVAL, TOKENS = 32, 150
 
 
@@ -203,6 +201,8 @@ def infinipot_v(seen: Seen, row: int, head: int) -> Tensor:
 
 
 FRAMES = tuple(divmod(p - 2, 16) if p >= 2 else None for p in range(130))
+
+
 CASES: dict[str, tuple[dict[str, Any], Callable[[Seen, int, int], Tensor]]] = {
     "snapkv": ({}, snapkv),
     "tova": ({}, tova),
@@ -227,112 +227,3 @@ def test_scores_after_evictions_are_those_of_the_formula(
                 expected = formula(seen, row, head).float()
                 found = seen.scores[row, head, : len(expected)]
                 torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
-
-
-def test_tova_holds_one_set_of_tokens_in_all_heads() -> None:
-    model = tiny_llama()
-    with torch.no_grad(), attach(model, create("tova", budget="tokens:24"), interval=32) as memory:
-        model(tiny_tokens(1, 150))
-    first, second = (head.tolist() for head in memory.kept(1))
-    assert first == second
-
-
-def test_adakv_spends_the_layer_s_budget_where_scores_are_high_and_no_head_falls_below_its_floor(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    policy = create("adakv", over={"name": "keydiff"}, budget="tokens:30", floor=0.5)
-    assert policy.storage == "per_head"
-    model = tiny_llama()
-    with torch.no_grad(), attach(model, policy, interval=32, storage="per_head") as memory:
-        model(tiny_tokens(1, 160))
-    for sizes in memory.trace().sizes[1:]:
-        for layer in sizes:
-            assert sum(layer) == 60
-            assert min(layer) >= 15
-    assert any(layer[0] != layer[1] for sizes in memory.trace().sizes for layer in sizes)
-
-
-def test_pyramid_gives_the_lowest_layer_most_and_keeps_the_mean() -> None:
-    policy = create("pyramid", over="recency", budget="tokens:40", beta=4)
-    model = tiny_llama()
-    with torch.no_grad(), attach(model, policy, interval=32) as memory:
-        model(tiny_tokens(1, 160))
-    low, high = (layer[0] for layer in memory.trace().sizes[-1])
-    assert (low, high) == (70, 10)
-
-
-def test_equal_bytes_give_a_policy_that_remembers_less_more_tokens() -> None:
-    model, tokens = tiny_llama(), tiny_tokens(1, 160)
-    width = model.config.hidden_size // model.config.num_attention_heads
-    with (
-        torch.no_grad(),
-        attach(model, create("namm", budget="tokens:40"), interval=32, storage="shared") as memory,
-    ):
-        model(tokens)
-    trace = memory.trace()
-    assert trace.numbers_per_token == 33
-    token = 2 * width * 4 + 4
-    for name, own in (("recency", 0), ("h2o", 1)):
-        from namm_mm.policies.budgets import parse
-
-        budget = parse("match_bytes:namm", {"namm": (trace,)})
-        assert budget.describe() == "match_bytes:namm"
-        with torch.no_grad(), attach(model, create(name, budget=budget), interval=32) as memory:
-            model(tokens)
-        expected = 40 * (token + 4 * 33) // (token + 4 * own)
-        seen = [32 * (update + 1) for update in range(5)]
-        assert [sizes[1][0] for sizes in memory.trace().sizes] == [min(s, expected) for s in seen]
-
-
-def test_a_budget_in_bytes_gives_every_policy_the_same_bytes() -> None:
-    """Of the full cache, up to one token for each head."""
-    model, tokens = tiny_llama(), tiny_tokens(1, 160)
-    token = 2 * 8 * 4 + 4
-    full = 2 * 2 * 160 * token
-    for name in ("recency", "h2o", "namm", "keydiff"):
-        for words in ("bytes:0.4", "pool_bytes:0.4"):
-            policy = create(name, budget=words)
-            assert policy.selection.describe() == words
-            with (
-                torch.no_grad(),
-                attach(model, policy, interval=32, storage="per_head") as memory,
-            ):
-                model(tokens)
-            live = memory.usage().live_final
-            own = token + 4 * policy.numbers_per_token
-            assert live is not None
-            assert 0 <= 0.4 * full - live <= 4 * own
-    adakv = create("adakv", over="h2o", budget="bytes:0.4")
-    assert adakv.selection.describe() == "pool_bytes:0.4"
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "words"),
-    [
-        ("snapkv", {"kernel": 4}, "an odd number"),
-        ("snapkv", {"recents": 0}, "1 or more"),
-        ("lagkv", {"lag": 1}, "2 or more"),
-        ("protected", {"part": 0.5}, "below 0.5"),
-        ("adakv", {"floor": 2.0}, "0 to 1"),
-        ("adakv", {"over": "snapvk"}, "Did you mean 'snapkv'"),
-        ("adakv", {"budget": "threshold"}, "a fraction, tokens:N or match:POLICY"),
-        ("pyramid", {"beta": 0.5}, "1 or more"),
-        ("expected_attention", {"epsilon": -1.0}, "0 or more"),
-        ("expected_attention", {"future": 0}, "future of 1 or more"),
-        ("criticalkv", {"first": 1.5}, "0 to 1"),
-        ("infinipot_v", {"newest": 0.0}, "above 0"),
-    ],
-)
-def test_wrong_options_are_refused_with_what_is_right(
-    name: str, options: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(UsageError, match=words):
-        create(name, **options)
-
-
-def test_a_wrapper_replaces_no_field_of_the_policy_below() -> None:
-    below = create("snapkv", recents=8, budget="tokens:5")
-    above = create("adakv", over=below, budget=0.5)
-    assert above.recents == 8
-    assert above.name == "adakv(snapkv)"
-    assert replace(above, budget=Budget(tokens=9)).selection.describe() == "tokens:9"

@@ -5,35 +5,28 @@ Expected prompts, letters and interleavings were recorded from lmms-eval 0.7.3 o
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import av
 import benchmark_folders
 import pytest
-from synthetic_records import make_record
+from benchmark_records import record
 
-from namm_mm.errors import RunError, UsageError
 from namm_mm.experiment.benchmarks import save_table
-from namm_mm.records import FRAME_MARK, Answer, Asked, Record
+from namm_mm.records import FRAME_MARK, Answer
 from namm_mm.tasks.base import AnsweringTask
 from namm_mm.tasks.longvideobench import LongVideoBenchTask
 from namm_mm.tasks.longvideobench.subtitles import frame_moments, interleave
 from namm_mm.tasks.mlvu import MlvuTask
-from namm_mm.tasks.video_benchmarks import files
-from namm_mm.tasks.video_benchmarks.clocks import seconds
 from namm_mm.tasks.video_benchmarks.replies import first_letter, ranked_letter
 from namm_mm.tasks.video_mme import VideoMmeTask
-from namm_mm.tasks.video_mme.subtitles import Subtitle, read_srt, shown
 from namm_mm.tasks.video_qa import VideoQaTask
-from namm_mm.video import frame_count
 
 LIST = "A. a red wall\nB. a blue wall\nC. a dog\nD. a cat\n"
+
+
 CHOOSE = "Answer with the option's letter from the given choices directly."
 
 
@@ -50,22 +43,6 @@ def mlvu(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def mme(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return benchmark_folders.save_video_mme(tmp_path_factory.mktemp("mme"))
-
-
-def record(task: Any, sample: Any, reply: str | None, policy: str = "full") -> Record:
-    """The record of a reply; of None, that of a sample that failed."""
-    score = task.score(sample, Answer(reply)) if reply is not None else None
-    return make_record(
-        policy=policy,
-        budget="full",
-        sample=sample.id,
-        value=score.value if score else None,
-        metric=score.metric if score else "",
-        error="" if score else "no such video",
-        asked=Asked(video=sample.video.name),
-        details=score.details if score else {},
-        memory=None,
-    )
 
 
 # -- replies --------------------------------------------------------------------------------------
@@ -217,16 +194,7 @@ def test_video_mme_asks_with_and_without_subtitles(mme: Path) -> None:
     assert [s.family for s in one] == ["long"]
 
 
-def test_the_order_of_subtitles_is_that_of_a_set_or_that_of_time() -> None:
-    marked = '<font color="white" size=".72c">{}</font>'
-    entries = [Subtitle(i, i + 1, marked.format(i)) for i in range(9)]
-    given: dict[str, Any] = {"frames": 2, "total": 90, "rate": 10.0}
-    late = [Subtitle(0, 0.1, "plain")] * 1 + entries[1:]
-    hits = shown(late, **given, in_order=True).split("\n")
-    assert hits == ["8"], "text without the benchmark's mark is left out"
-    both = [*entries[1:], entries[0]]  # the file's order is not that of time: 1, 2, ..., 8, 0
-    assert shown(both, **given, in_order=True).split("\n") == ["8", "0"]
-    assert shown(both, **given, in_order=False).split("\n") == ["0", "8"]  # {8, 7} of a set
+# -- tables and answers of all of them ------------------------------------------------------------
 
 
 def test_a_run_that_goes_on_makes_its_table_of_all_its_records(lvb: Path, tmp_path: Path) -> None:
@@ -240,173 +208,6 @@ def test_a_run_that_goes_on_makes_its_table_of_all_its_records(lvb: Path, tmp_pa
     assert said == ["lvb, full: 66.7 (mean over questions, n=3)"]
     assert json.loads((tmp_path / "benchmark.json").read_text())["lvb"]["full"]["n"] == 3
     assert list(save_table(tmp_path, "none", VideoQaTask(), "m", now)) == []
-
-
-# -- files ----------------------------------------------------------------------------------------
-
-
-def test_archives_in_the_hub_cache_are_unpacked_once(
-    tmp_path: Path, lvb: Path, mme: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NAMM_MM_CACHE", str(tmp_path / "ours"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    snapshot = tmp_path / "snapshot"
-    snapshot.mkdir()
-    (snapshot / "lvb_val.json").write_bytes((lvb / "lvb_val.json").read_bytes())
-    whole = io.BytesIO()
-    with tarfile.open(fileobj=whole, mode="w") as tar:
-        tar.add(lvb / "videos", "videos")
-    middle = len(whole.getvalue()) // 2 + 7
-    for name, part in (("aa", whole.getvalue()[:middle]), ("ab", whole.getvalue()[middle:])):
-        (snapshot / f"videos.tar.part.{name}").write_bytes(part)
-    with tarfile.open(snapshot / "subtitles.tar", "w") as tar:
-        tar.add(lvb / "subtitles", "subtitles")
-    with zipfile.ZipFile(snapshot / "more.zip", "w") as archive:
-        archive.write(mme / "data" / "aaa.mp4", "data/aaa.mp4")
-    found = files._roots
-    monkeypatch.setattr(files, "_roots", lambda published: [*found(published), snapshot])
-    task = LongVideoBenchTask(subtitles=True)
-    assert task.outlook("validation").downloads[0].cached
-    samples = task.samples("validation", None, 0)
-    target = tmp_path / "ours" / "benchmarks" / "LongVideoBench"
-    assert samples[0].video == target / "videos" / "one.mp4"
-    assert samples[0].video.read_bytes() == (lvb / "videos" / "one.mp4").read_bytes()
-    assert (target / "data" / "aaa.mp4").is_file()
-    before = samples[0].video.stat().st_mtime_ns
-    samples[0].video.write_bytes(b"marked")
-    task.samples("validation", None, 0)
-    assert samples[0].video.read_bytes() == b"marked", "unpacked a second time"
-    assert before
-
-
-def test_a_benchmark_that_is_not_here_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.setenv("NAMM_MM_CACHE", str(tmp_path / "ours"))
-    with pytest.raises(RunError) as caught:
-        LongVideoBenchTask().samples("validation", None, 0)
-    for words in (
-        "longvideobench/LongVideoBench",
-        "lvb_val.json",
-        str(tmp_path / "datasets" / "longvideobench"),
-        "hf download --repo-type dataset longvideobench/LongVideoBench",
-        "task.download=true",
-        "hf auth login",
-    ):
-        assert words in str(caught.value)
-    with pytest.raises(RunError, match=r"cannot get sy1998/MLVU_dev .* with a network"):
-        MlvuTask(download=True).samples("validation", None, 0)
-    outlook = VideoMmeTask().outlook("test")
-    assert (outlook.samples, outlook.downloads[0].cached) == (2700, False)
-
-
-def test_wrong_requests_are_usage_errors(tmp_path: Path, lvb: Path, mme: Path) -> None:
-    for make, words in (
-        (lambda: LongVideoBenchTask(unparsable="guess"), "unknown treatment"),
-        (lambda: LongVideoBenchTask(source=str(tmp_path / "no")), "no such folder"),
-        (lambda: LongVideoBenchTask(frames=0), "1 or more"),
-        (lambda: MlvuTask(letters="six"), "Known: all, four"),
-        (lambda: VideoMmeTask(subtitle_order="tme"), "Did you mean 'time'"),
-    ):
-        with pytest.raises(UsageError, match=words):
-            make()
-    with pytest.raises(UsageError, match=r"a folder that holds lvb_val\.json"):
-        LongVideoBenchTask(source=str(tmp_path)).samples("validation", None, 0)
-    (tmp_path / "lvb_val.json").write_text("[1")
-    with pytest.raises(UsageError, match=r"cannot read .*lvb_val\.json"):
-        LongVideoBenchTask(source=str(tmp_path)).samples("validation", None, 0)
-    (tmp_path / "lvb_val.json").write_text('[{"id": "x", "question": "?"}]')
-    with pytest.raises(UsageError, match="row 1: the field 'video_path' is missing"):
-        LongVideoBenchTask(source=str(tmp_path)).samples("validation", None, 0)
-    with pytest.raises(UsageError, match="Known: long, short"):
-        VideoMmeTask(source=str(mme), families=["medium"]).samples("test", None, 0)
-    with pytest.raises(UsageError, match="Did you mean 'validation'"):
-        LongVideoBenchTask(source=str(lvb)).samples("valid", None, 0)
-    without = benchmark_folders.save_longvideobench(tmp_path / "more")
-    (without / "subtitles" / "one_en.json").unlink()
-    task = LongVideoBenchTask(source=str(without), subtitles=True)
-    samples = task.samples("validation", None, 0)
-    assert samples[0].prompt.startswith(f"{FRAME_MARK}\n{FRAME_MARK}\n{FRAME_MARK}\nWhat")
-    assert "2 of 6 questions are asked without subtitles." in task.notices(samples)
-    (without / "subtitles" / "one_en.json").write_text("{")
-    broken = [sample for sample in task.samples("validation", None, 0) if sample.fault]
-    assert len(broken) == 2
-    assert all("task.subtitles=false" in sample.fault for sample in broken)
-
-
-@pytest.mark.parametrize(
-    ("text", "entries", "unread"),
-    [
-        ("1\n00:00:01,000 --> 00:00:02,500\na\nb\n", [(1.0, 2.5, "a b")], 0),
-        ("1\n00:00:01.000 --> 00:00:02.500\na\n", [(1.0, 2.5, "a")], 0),
-        ("1\n01:02 --> 01:03\na\n", [(62.0, 63.0, "a")], 0),
-        ("1\nNone --> None\na\n\n2\n0:00:01,0 --> 0:00:02,0\nb\n", [(1.0, 2.0, "b")], 1),
-        ("1\n00:00:01,000 --> 00:00:02,000\na\n\nb\n", [(1.0, 2.0, "a b")], 0),
-        ("1\n00:00:01,000 --> 00:00:02,000\na --> b\n", [(1.0, 2.0, "a --> b")], 0),
-        ("\n\n1\n00:00:01,000 --> 00:00:02,000 X1:40\na\n", [(1.0, 2.0, "a")], 0),
-        ("1\n00:00:01,000 --> 00:00:02,000\n\n", [], 0),
-        ("", [], 0),
-    ],
-)
-def test_odd_subtitles_are_read_or_counted(
-    tmp_path: Path, text: str, entries: list[tuple[float, float, str]], unread: int
-) -> None:
-    path = tmp_path / "a.srt"
-    path.write_text(text)
-    found, left_out = read_srt(path)
-    assert [tuple(entry) for entry in found] == entries
-    assert left_out == unread
-
-
-@pytest.mark.parametrize(
-    ("clock", "value"),
-    [
-        ("00:00:10.500", 10.5),
-        ("1:02:03,25", 3723.25),
-        ("02:03", 123.0),
-        ("7", 7.0),
-        (7, 7.0),
-        (2.5, 2.5),
-        ("", None),
-        ("None", None),
-        (None, None),
-        (True, None),
-        (float("nan"), None),
-        (-1.0, None),
-        ("1:2:3:4", None),
-    ],
-)
-def test_clocks_of_subtitles(clock: object, value: float | None) -> None:
-    assert seconds(clock) == value
-
-
-def test_subtitles_that_are_left_out_are_told(tmp_path: Path) -> None:
-    folder = benchmark_folders.save_longvideobench(tmp_path)
-    entries = [{"start": None, "end": "00:11", "line": "x"}]
-    (folder / "subtitles" / "one_en.json").write_text(json.dumps(entries))
-    task = LongVideoBenchTask(source=str(folder), subtitles=True)
-    samples = task.samples("validation", None, 0)
-    assert sum(bool(s.metadata["subtitles_left_out"]) for s in samples) == 2
-    assert any("2 of 6 questions have subtitles whose time" in n for n in task.notices(samples))
-    records = [record(task, sample, "A") for sample in samples]
-    assert task.summary(records)["full"]["subtitles_left_out"] == 2
-
-
-def test_frames_of_matroska_are_counted(tmp_path: Path) -> None:
-    benchmark_folders.save_clip(tmp_path / "a.mp4", frames=12)
-    with (
-        av.open(str(tmp_path / "a.mp4")) as old,
-        av.open(str(tmp_path / "a.mkv"), "w") as new,
-    ):
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(old.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                new.mux(packet)
-    assert frame_count(tmp_path / "a.mp4") == frame_count(tmp_path / "a.mkv") == (12, 4.0)
-    with pytest.raises(RunError, match=r"length of the video 'b\.mkv'"):
-        frame_count(tmp_path / "b.mkv")
 
 
 def test_an_answer_that_is_none_of_the_options_is_told_and_counted(tmp_path: Path) -> None:

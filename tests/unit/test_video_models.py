@@ -1,8 +1,7 @@
-"""Published video models: their formats, their pixels, longer contexts, and how they are placed."""
+"""Published video models: their formats, longer contexts, and how they are placed."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,6 @@ import video_checkpoints
 from namm_mm import attach, policy
 from namm_mm.adapters.common.context import ContextExtension, context_length, extend, read_extension
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
-from namm_mm.adapters.video.frames import SIGLIP, read_preprocessor
 from namm_mm.adapters.video.kinds import KINDS, model_type_of
 from namm_mm.adapters.video.prompt import Wording
 from namm_mm.errors import RunError, UsageError
@@ -108,41 +106,6 @@ def test_a_model_of_llavas_authors_gives_what_it_was_saved_with(tmp_path: Path, 
     other = loaded(tmp_path, pooling="bilinear").prepare(asking(clip))
     assert other.details["tokens_per_frame"] == 3 * 4
     assert model_type_of({"model_type": "llava", "architectures": ["Llava"]}) == "llava"
-
-
-# -- pixels ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("module", "name", "config"),
-    [
-        ("clip.image_processing_pil_clip", "CLIPImageProcessorPil", {"edge": 32}),
-        ("video_llava.image_processing_video_llava", "VideoLlavaImageProcessor", {"edge": 32}),
-        ("siglip.image_processing_pil_siglip", "SiglipImageProcessorPil", {}),
-    ],
-)
-@pytest.mark.parametrize("shape", [(61, 90), (97, 50), (40, 40)])
-def test_pixels_are_those_of_the_processor_of_transformers(
-    module: str, name: str, config: dict[str, int], shape: tuple[int, int]
-) -> None:
-    try:
-        theirs = getattr(importlib.import_module(f"transformers.models.{module}"), name)
-    except (ImportError, AttributeError):
-        pytest.skip("this version of transformers has no such processor without torchvision")
-    if edge := config.get("edge"):
-        settings: dict[str, Any] = {"size": {"shortest_edge": edge}}
-        settings["crop_size"] = {"height": edge, "width": edge}
-        ours = read_preprocessor(settings, "llava_next_video")
-    else:
-        settings = {**SIGLIP, "size": {"height": 48, "width": 48}}
-        ours = read_preprocessor(settings, "llava_onevision")
-    frames = np.random.default_rng(0).integers(0, 255, (2, *shape, 3), dtype=np.uint8)
-    key = {} if name != "VideoLlavaImageProcessor" else {"return_legacy_image_output": False}
-    output = theirs(**settings).preprocess(list(frames), return_tensors="pt", **key)
-    wanted = output["pixel_values"]
-    found = ours(frames)
-    assert found.shape == wanted.shape
-    assert torch.allclose(found, wanted, atol=1e-6)
 
 
 # -- longer contexts ------------------------------------------------------------------------------
