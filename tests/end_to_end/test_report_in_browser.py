@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import report_pages
+from report_pages import TIMEOUT
 from synthetic_records import PROVENANCE, make_history, make_records, with_histories
 
 from namm_mm import report
@@ -40,7 +41,7 @@ def problems() -> list[str]:
 @pytest.fixture(scope="module")
 def opened(browser: Browser, file: Path, problems: list[str]) -> Page:
     page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
-    page.set_default_timeout(report_pages.TIMEOUT)
+    page.set_default_timeout(TIMEOUT)
     report_pages.listen(page, problems)
     page.goto(file.as_uri())
     assert problems == [f"request: {file.as_uri()}"]
@@ -175,7 +176,7 @@ def test_paper_has_whole_charts_and_no_table_head_alone(
     browser: Browser, file: Path, tmp_path: Path
 ) -> None:
     page = browser.new_page(viewport={"width": 1400, "height": 900})
-    page.set_default_timeout(report_pages.TIMEOUT)
+    page.set_default_timeout(TIMEOUT)
     page.goto(file.as_uri())
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -224,7 +225,7 @@ def looked(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             tracker.record(record)
     problems: list[str] = []
     page = browser.new_page(viewport={"width": 1000, "height": 900})
-    page.set_default_timeout(report_pages.TIMEOUT)
+    page.set_default_timeout(TIMEOUT)
     report_pages.listen(page, problems)
     page.goto(report.render([folder]).as_uri())
     yield page

@@ -16,6 +16,7 @@ from namm_mm.policies import Policy, create
 from namm_mm.policies.base import LayerView
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 
+pytestmark = pytest.mark.numeric
 INTERVAL, TOKENS = 32, 150
 
 
