@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as functional
 from torch import Tensor, addmm
 
-from namm_mm.memory.formula import Formula
+from namm_mm.observations.formula import Formula
 
 if TYPE_CHECKING:
     from namm_mm.memory.cache import EvictingCache

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from namm_mm.memory.formula import Formula
 from namm_mm.memory.store import Store
+from namm_mm.observations.formula import Formula
 
 MASKED = 512
 """Queries that share one mask."""

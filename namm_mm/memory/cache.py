@@ -16,11 +16,11 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
 
 from namm_mm.errors import RunError, UnsupportedError
-from namm_mm.memory.formula import Formula
 from namm_mm.memory.layer import LayerMemory, Rules, Segment
 from namm_mm.memory.layout import OTHER, Layout
 from namm_mm.memory.prompt import Prompt
 from namm_mm.memory.sequences import Sequences
+from namm_mm.observations.formula import Formula
 
 # The keys that a layer has just handed over and that its attention call must now pick up.
 _PENDING: ContextVar[tuple[EvictingLayer, Tensor] | None] = ContextVar("pending", default=None)

@@ -15,7 +15,7 @@ from transformers.masking_utils import bidirectional_mask_function, causal_mask_
 from namm_mm.errors import RunError, UnsupportedError, UsageError, message
 from namm_mm.memory.cache import EvictingCache, forget_pending, take_pending
 from namm_mm.memory.caches import Caches
-from namm_mm.memory.formula import Formula
+from namm_mm.observations.formula import Formula
 
 # Extra arguments of attention functions that change what is computed.
 _CHANGES_ATTENTION = ("position_bias", "head_mask", "block_table")

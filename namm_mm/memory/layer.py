@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from namm_mm.memory.attention import attend
-from namm_mm.memory.formula import Formula
 from namm_mm.memory.observer import Observer, observer_for
 from namm_mm.memory.per_head_store import PerHeadStore
 from namm_mm.memory.residual import Residual
@@ -21,6 +20,7 @@ from namm_mm.memory.select import limits, select
 from namm_mm.memory.store import SharedStore, Store
 from namm_mm.memory.watch import Update, Watcher
 from namm_mm.observations.base import Cached, Observation
+from namm_mm.observations.formula import Formula
 from namm_mm.policies.base import KeepAll, LayerView, Policy
 
 

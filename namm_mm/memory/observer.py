@@ -10,13 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from copy import copy
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
 from namm_mm.memory.attention import of_parts, weights
-from namm_mm.memory.formula import Formula
 from namm_mm.memory.store import Store
 from namm_mm.observations.base import (
     Cached,
@@ -25,6 +25,7 @@ from namm_mm.observations.base import (
     State,
     WeightsObservation,
 )
+from namm_mm.observations.formula import Formula
 
 # Rows of attention weights that exist at one time, per layer. On a CPU larger tiles are faster,
 # with nothing left to gain above 128: `research/benchmarks/prefill_decode.py --tile` compares.
@@ -88,7 +89,7 @@ class Observer(ABC):
     def statistics(self, store: Store, cached: Cached) -> dict[str, Tensor]:
         """What a policy reads (:attr:`LayerView.statistics`)."""
 
-    def select_rows(self, rows: Tensor) -> Observer:
+    def select_rows(self, rows: Tensor) -> Self:
         """Return an observer of these rows, in this order (rows may repeat)."""
         chosen = copy(self)
         if self.waiting is not None:
@@ -130,7 +131,7 @@ class NoObserver(Observer):
         """Return nothing."""
         return {}
 
-    def select_rows(self, rows: Tensor) -> NoObserver:
+    def select_rows(self, rows: Tensor) -> Self:
         """Return itself: there is nothing to select."""
         return self
 
@@ -242,14 +243,12 @@ class QueryObserver(Observer):
         """What the observation reads of its state and the cached keys."""
         return {self.observation.name: self.observation.read(self.state, cached)}
 
-    def select_rows(self, rows: Tensor) -> Observer:
+    def select_rows(self, rows: Tensor) -> Self:
         """Return an observer with the state and the waiting queries of these rows."""
-        chosen = copy(self)
+        chosen = super().select_rows(rows)
         chosen.state = {
             name: value.index_select(0, rows.to(value.device)) for name, value in self.state.items()
         }
-        if self.waiting is not None:
-            chosen.waiting = self.waiting.index_select(0, rows.to(self.waiting.device))
         return chosen
 
     @property

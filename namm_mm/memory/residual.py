@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from namm_mm.memory.attention import attend_with_normaliser
-from namm_mm.memory.formula import Formula
 from namm_mm.memory.store import Store
+from namm_mm.observations.formula import Formula
 from namm_mm.residuals import FeatureMaps, ResidualState
 
 

@@ -123,7 +123,7 @@ class Sequences:
                 memory.cohorts = [old[cohort].select_rows(within) for cohort, within in parts]
         self.seen = [self.seen[cohort] for cohort, _ in parts]
         self.unpruned = [self.unpruned[cohort] for cohort, _ in parts]
-        self.rows = rows
+        self.rows, self._reported = rows, None
 
     # -- rows: beam search and batches -------------------------------------------------------
 
@@ -146,6 +146,7 @@ class Sequences:
             memory.cohorts.clear()
         self.rows, self.seen, self.unpruned = [], [], []
         self._segments, self._served, self._reported = (), set(), None
+        self.prompt = Prompt()
 
     # -- the end of a prompt that is pruned once ---------------------------------------------
 

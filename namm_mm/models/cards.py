@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from namm_mm.errors import RunError, message
+from namm_mm.registry.bundled import ASSETS
 
-BUNDLED = Path(__file__).parents[1] / "assets"
+BUNDLED = ASSETS
 
 
 CARD = "card.json"

@@ -23,9 +23,9 @@ from namm_mm.namm import hub
 from namm_mm.namm.official import read_official
 from namm_mm.namm.params import LAYOUTS
 from namm_mm.namm.saved import Saved
+from namm_mm.registry.bundled import Bundled
 
-ASSETS = Path(__file__).parent.parent / "assets"
-PREFIX = "namm_"
+BUNDLED = Bundled("NAMM", "namm_", ".safetensors", "`namm-mm list` shows what is here.")
 DEFAULT = "general"
 OFFICIAL_SUFFIXES = (".pt", ".pth")
 FILE, CARD = "namm.safetensors", "namm.json"
@@ -37,8 +37,7 @@ _ABOUT = ("about", "made_by", "licence")
 
 def available() -> tuple[str, ...]:
     """Names of the NAMMs that ship with the package."""
-    found = ASSETS.glob(f"{PREFIX}*.safetensors") if ASSETS.is_dir() else ()
-    return tuple(sorted(path.stem.removeprefix(PREFIX) for path in found))
+    return BUNDLED.available()
 
 
 def read(
@@ -107,7 +106,7 @@ def save(namm: Saved, path: str | Path) -> Path:
 
 def _find(source: str | Path, revision: str | None) -> Path:
     path = Path(source).expanduser()
-    named = ASSETS / f"{PREFIX}{source}.safetensors"
+    named = BUNDLED.path(source)
     if len(path.parts) == 1 and not path.suffix and named.is_file():
         return named
     if path.is_dir():
@@ -126,7 +125,7 @@ def _find(source: str | Path, revision: str | None) -> Path:
             given=str(source),
             expected=expected,
             valid=available(),
-            then="`namm-mm list` shows what is here.",
+            then=BUNDLED.make,
         )
     )
 
@@ -209,4 +208,4 @@ def _fields(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> dic
 
 
 def _name(path: Path) -> str:
-    return path.stem.removeprefix(PREFIX)
+    return path.stem.removeprefix(BUNDLED.prefix)

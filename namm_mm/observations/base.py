@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from namm_mm.observations.formula import Formula
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -53,6 +55,11 @@ class Cached:
     window: int | None = None
     softcap: float | None = None
     sinks: Tensor | None = None
+
+    @property
+    def formula(self) -> Formula:
+        """How the layer turns products of queries and keys into weights."""
+        return Formula(self.scaling, self.window, self.softcap, self.sinks)
 
 
 class Observation(ABC):

@@ -66,20 +66,15 @@ def attention_weights(queries: Tensor, cached: Cached) -> Tensor:
     import torch
 
     rows, heads = cached.keys.shape[:2]
+    formula = cached.formula
     count = queries.shape[2]
     grouped = queries.reshape(rows, heads, -1, queries.shape[-1])
-    products = (grouped @ cached.keys.transpose(-1, -2)).float() * cached.scaling
-    products = products.view(rows, heads, -1, count, products.shape[-1])
-    if cached.softcap is not None:
-        products = products.div_(cached.softcap).tanh_().mul_(cached.softcap)
+    products = (grouped @ cached.keys.transpose(-1, -2)).float() * formula.scaling
+    products = formula.cap(products.view(rows, heads, -1, count, products.shape[-1]))
     asking = torch.arange(cached.seen - count, cached.seen, device=queries.device)[:, None]
     positions = cached.positions[:, :, None]
     hidden = (positions < 0) | (positions > asking)
-    if cached.window is not None:
-        hidden |= positions <= asking - cached.window
+    if formula.window is not None:
+        hidden |= positions <= asking - formula.window
     products.masked_fill_(hidden[:, :, None], float("-inf"))
-    if cached.sinks is not None:
-        sinks = cached.sinks.float().view(1, *products.shape[1:3], 1, 1)
-        products = torch.cat([products, sinks.expand(*products.shape[:-1], 1)], dim=-1)
-        return products.softmax(-1)[..., :-1].flatten(1, 2)
-    return products.softmax(-1).nan_to_num_(0.0).flatten(1, 2)
+    return formula.softmax(products).nan_to_num_(0.0).flatten(1, 2)

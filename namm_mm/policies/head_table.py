@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from namm_mm.errors import UsageError, message
+from namm_mm.registry.bundled import Bundled
 
-ASSETS = Path(__file__).parents[1] / "assets"
-PREFIX = "heads_"
 MAKE = "`namm-mm build head-table model=NAME policy=NAME out=FILE` makes one."
+TABLES = Bundled("table of heads", "heads_", ".json", MAKE)
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,6 @@ class HeadTable:
         return file
 
 
-def available() -> tuple[str, ...]:
-    """Names of the bundled tables."""
-    return tuple(sorted(f.stem.removeprefix(PREFIX) for f in ASSETS.glob(f"{PREFIX}*.json")))
-
-
 def load_table(name: str) -> HeadTable:
     """Read a table: a bundled name or a file.
 
@@ -95,27 +90,10 @@ def load_table(name: str) -> HeadTable:
     UsageError
         There is no such file, or it holds no table.
     """
-    bundled = ASSETS / f"{PREFIX}{name}.json"
-    file = bundled if bundled.is_file() else Path(name).expanduser()
-    if not file.is_file():
-        raise UsageError(
-            message(
-                "no such table of heads",
-                given=f"heads:{name}",
-                expected="a bundled name or a .json file",
-                valid=available(),
-                then=MAKE,
-            )
-        )
+    file = TABLES.find(name)
     try:
         plain = json.loads(file.read_text(encoding="utf-8"))
         return HeadTable.of(plain["parts"], plain["card"])
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise UsageError(
-            message(
-                f"the table of heads cannot be read ({type(error).__name__}: {error})",
-                given=str(file),
-                expected="a JSON file with `parts` for each layer and head, and a `card`",
-                then=MAKE,
-            )
-        ) from error
+        expected = "a JSON file with `parts` for each layer and head, and a `card`"
+        raise TABLES.unreadable(file, error, expected) from error

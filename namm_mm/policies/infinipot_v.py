@@ -43,9 +43,16 @@ class InfiniPotV(Policy):
     newest: float = 0.25
     part: float = 0.5
     frames: tuple[tuple[int, int] | None, ...] = field(default=(), repr=False)
+    places: Tensor | None = field(init=False, repr=False, compare=False)
 
     def check(self) -> None:
-        """Raise `UsageError` for a part outside 0 to 1."""
+        """Make one table of the frames, for all layers and evictions.
+
+        Raises
+        ------
+        UsageError
+            A part is outside 0 to 1.
+        """
         for name, given in (("newest", self.newest), ("part", self.part)):
             if not 0.0 < given <= 1.0:
                 raise UsageError(
@@ -53,6 +60,7 @@ class InfiniPotV(Policy):
                         f"wrong {name} of infinipot_v", given=given, expected="above 0, at most 1"
                     )
                 )
+        object.__setattr__(self, "places", self._table(self.frames))
 
     def for_tokens(self, token_types: Sequence[TokenType]) -> Self:
         """Return the policy with the frames of a video.
@@ -75,10 +83,10 @@ class InfiniPotV(Policy):
         """(row, kv_head, slot): 3 and more for tokens of no frame, 2 for the first half, norms."""
         import torch
 
-        if not self.frames:
+        if self.places is None:
             raise self._no_frames("nothing")
-        frame, patch = self._places(view)
-        seen = sum(1 for place in self.frames[: view.seen] if place is not None and place[1] == 0)
+        frame, patch = self._at(self.places, view.positions)
+        seen = int((self.places[: view.seen, 1] == 0).sum())
         recent = frame >= seen - max(1, round(self.newest * seen))
         shown = (frame >= 0) & view.filled
         limits = view.lengths if view.limits is None else view.limits
@@ -93,14 +101,22 @@ class InfiniPotV(Policy):
         norms = norms / norms.amax(-1, keepdim=True).clamp_min(1e-12)
         return norms.where(~first, 2.0).where(shown, 3.0 + view.positions.float())
 
-    def _places(self, view: LayerView) -> tuple[Tensor, Tensor]:
-        """(row, kv_head, slot) int64 each: frame and patch, -1 for tokens of no frame."""
+    @staticmethod
+    def _table(frames: Sequence[tuple[int, int] | None]) -> Tensor | None:
+        """(token and one more, 2) int64: frame and patch; -1 for tokens of no frame, and later."""
+        if not frames:
+            return None
         import torch
 
-        known = [place or (-1, -1) for place in self.frames]
-        known += [(-1, -1)] * max(1, view.seen - len(known))
-        table = torch.tensor(known, device=view.positions.device)
-        found = table[view.positions]  # position -1, an empty slot, finds the last: of no frame
+        return torch.tensor([*(place or (-1, -1) for place in frames), (-1, -1)])
+
+    @staticmethod
+    def _at(places: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """(row, kv_head, slot) int64 each: frame and patch, -1 for tokens of no frame.
+
+        Position -1, an empty slot, finds the last place: of no frame.
+        """
+        found = places.to(positions.device)[positions.clamp_max(len(places) - 1)]
         return found[..., 0], found[..., 1]
 
     def _no_frames(self, given: str) -> UsageError:

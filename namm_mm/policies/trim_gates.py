@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.errors import UsageError, message
+from namm_mm.registry.bundled import Bundled, read_half, write_half
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ASSETS = Path(__file__).parents[1] / "assets"
-PREFIX = "trim_"
 MAKE = "`namm-mm build trimkv model=NAME out=FILE` trains gates for a model."
+GATES = Bundled("gates of trimkv", "trim_", ".safetensors", MAKE)
+PARTS = ("inner", "inner_bias", "outer", "outer_bias")
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,7 @@ class TrimGates:
 
     def save(self, file: Path) -> Path:
         """Write the tensors in half precision, with the card in the file's metadata."""
-        from safetensors.torch import save_file
-
-        file.parent.mkdir(parents=True, exist_ok=True)
-        half = {name: tensor.half().contiguous() for name, tensor in self.tensors.items()}
-        save_file(half, file, metadata={"card": json.dumps(dict(self.card))})
-        return file
+        return write_half(self.tensors, self.card, file)
 
 
 def log_retention(part: Mapping[str, Tensor], keys: Tensor, values: Tensor) -> Tensor:
@@ -74,34 +68,10 @@ def load_gates(name: str | Path) -> TrimGates:
     UsageError
         There is no such file, or it holds no gates.
     """
-    from safetensors import SafetensorError, safe_open
-
-    bundled = ASSETS / f"{PREFIX}{name}.safetensors"
-    file = bundled if bundled.is_file() else Path(name).expanduser()
-    if not file.is_file():
-        names = [f.stem.removeprefix(PREFIX) for f in sorted(ASSETS.glob(f"{PREFIX}*"))]
-        expected = "a bundled name or a .safetensors file"
-        raise UsageError(
-            message(
-                "no such gates of trimkv",
-                given=str(name),
-                expected=expected,
-                valid=names,
-                then=MAKE,
-            )
-        )
+    file = GATES.find(name)
     try:
-        with safe_open(file, "pt") as opened:
-            tensors = {
-                part: opened.get_tensor(part).float()
-                for part in ("inner", "inner_bias", "outer", "outer_bias")
-            }
-            return TrimGates(tensors, json.loads((opened.metadata() or {}).get("card", "{}")))
-    except (SafetensorError, ValueError, OSError) as error:
-        raise UsageError(
-            message(
-                f"the gates of trimkv cannot be read ({error})",
-                given=str(file),
-                expected="a safetensors file of `namm-mm build trimkv`",
-            )
-        ) from error
+        tensors, card = read_half(file)
+        return TrimGates({part: tensors[part] for part in PARTS}, card)
+    except (ValueError, KeyError, OSError) as error:
+        expected = f"a safetensors file with {', '.join(PARTS)}"
+        raise GATES.unreadable(file, error, expected) from error

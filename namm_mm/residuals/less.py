@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import dropout, gelu
 
 from namm_mm.errors import UsageError, message
+from namm_mm.registry.bundled import Bundled, read_half, write_half
 from namm_mm.residuals.feature_maps import FeatureMaps
 
 PARTS = ("a1", "a2", "b1", "b2", "b3", "s1", "s2")
-ASSETS = Path(__file__).parents[1] / "assets"
-PREFIX = "less_"
+MAKE = "`namm-mm build less model=NAME policy=NAME out=FILE` trains them."
+KERNELS = Bundled("kernels of LESS", "less_", ".safetensors", MAKE)
 
 
 def query_features(part: Mapping[str, Tensor], queries: Tensor, drop: float = 0.0) -> Tensor:
@@ -96,18 +94,11 @@ class LessKernels(FeatureMaps):
     def save(self, file: Path) -> Path:
         """Write the tensors in half precision, with the card in the file's metadata."""
         tensors = {
-            f"{layer}.{name}": part.half().contiguous()
+            f"{layer}.{name}": part
             for layer, parts in enumerate(self.parts)
             for name, part in parts.items()
         }
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, file, metadata={"card": json.dumps(dict(self.card))})
-        return file
-
-
-def available() -> tuple[str, ...]:
-    """Names of the bundled kernels."""
-    return tuple(sorted(f.stem.removeprefix(PREFIX) for f in ASSETS.glob(f"{PREFIX}*.safetensors")))
+        return write_half(tensors, self.card, file)
 
 
 def load_kernels(name: str | Path) -> LessKernels:
@@ -118,30 +109,12 @@ def load_kernels(name: str | Path) -> LessKernels:
     UsageError
         There is no such file, or it holds no kernels.
     """
-    bundled = ASSETS / f"{PREFIX}{name}.safetensors"
-    file = bundled if bundled.is_file() else Path(name).expanduser()
-    if not file.is_file():
-        raise UsageError(
-            message(
-                "no such kernels of LESS",
-                given=str(name),
-                expected="a bundled name or a .safetensors file",
-                valid=available(),
-                then="`namm-mm build less model=NAME policy=NAME out=FILE` trains them.",
-            )
-        )
+    file = KERNELS.find(name)
     try:
-        with safe_open(file, "pt") as opened:
-            card = json.loads((opened.metadata() or {}).get("card", "{}"))
-            tensors = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118
+        tensors, card = read_half(file)
         count = 1 + max(int(key.partition(".")[0]) for key in tensors)
         parts = tuple({n: tensors[f"{layer}.{n}"] for n in PARTS} for layer in range(count))
-    except (SafetensorError, ValueError, KeyError, OSError) as error:
-        raise UsageError(
-            message(
-                f"the kernels of LESS cannot be read ({error})",
-                given=str(file),
-                expected=f"a safetensors file with {', '.join(PARTS)} for each layer",
-            )
-        ) from error
+    except (ValueError, KeyError, OSError) as error:
+        expected = f"a safetensors file with {', '.join(PARTS)} for each layer"
+        raise KERNELS.unreadable(file, error, expected) from error
     return LessKernels(parts, card)

@@ -23,9 +23,8 @@ from namm_mm.memory import attach
 from namm_mm.policies import Policy, create
 from namm_mm.residuals.less import LessKernels, load_kernels
 from namm_mm.runs.provenance import processor
-from namm_mm.tasks.long_text import sources
 from research.benchmarks.common import options
-from research.residuals.recording import cut_text
+from research.residuals.recording import cut_prose
 
 RESAMPLES = 10_000
 
@@ -56,8 +55,7 @@ def main() -> None:
     adapter = TextAdapter(model=args.model)
     adapter.load()
     model, kernels = adapter.backbone, load_kernels(args.kernels)
-    text = "\n".join(p for document in sources.prose(args.split) for p in document.paragraphs)
-    given = list(cut_text(adapter.tokenizer, text, args.sequences, args.tokens))
+    given = list(cut_prose(adapter.tokenizer, args.split, args.sequences, args.tokens))
     dtype = next(model.parameters()).dtype
     trained = f"{kernels.card.get('policy')} at {kernels.card.get('budget')}"
     print(f"{args.model}, {dtype}, {processor()}; kernels {args.kernels}, trained for {trained}.")

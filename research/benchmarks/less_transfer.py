@@ -17,7 +17,6 @@ import torch
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.policies import create
 from namm_mm.runs.provenance import processor
-from namm_mm.tasks.long_text import sources
 from research.benchmarks.common import options
 from research.residuals import recording, training
 
@@ -46,8 +45,7 @@ def main() -> None:
     model: Any = adapter.backbone
     given = []
     for split, count in (("train", args.sequences), ("test", args.held_out)):
-        text = "\n".join(p for document in sources.prose(split) for p in document.paragraphs)
-        given += list(recording.cut_text(adapter.tokenizer, text, count, args.tokens))
+        given += recording.cut_prose(adapter.tokenizer, split, count, args.tokens)
     recorded = recording.record(model, given)
     print(f"{args.model}, {processor()}, budget {args.budget:.0%}, {args.held_out} sequences\n")
     tables = []

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from namm_mm.memory.formula import Formula
 from namm_mm.memory.layer import LayerMemory, Rules, Segment, cut
 from namm_mm.memory.swapping import swapped_attention
 from namm_mm.memory.watch import Update
+from namm_mm.observations.formula import Formula
 from namm_mm.policies.base import Policy
+from namm_mm.tasks.long_text import sources
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,12 @@ def _kept(update: Update, tokens: int) -> Tensor:
     table = torch.zeros(positions.shape[0], tokens + 1, dtype=torch.bool)
     table.scatter_(1, positions.where(positions >= 0, tokens).long(), value=True)
     return table[:, :tokens]
+
+
+def cut_prose(tokenizer: Any, split: str, count: int, tokens: int) -> Iterator[Tensor]:
+    """Yield `count` sequences (1, token) of the prose of the long-text task."""
+    text = "\n".join(p for document in sources.prose(split) for p in document.paragraphs)
+    return cut_text(tokenizer, text, count, tokens)
 
 
 def cut_text(tokenizer: Any, text: str, count: int, tokens: int) -> Iterator[Tensor]:

@@ -175,3 +175,30 @@ def test_a_prompt_of_no_columns_is_refused() -> None:
         pytest.raises(UsageError, match="length of a prompt"),
     ):
         memory.expect_prompt(0)
+
+
+def test_rows_that_were_taken_before_the_prompt_ended_are_those_that_are_reported() -> None:
+    model, tokens = tiny_llama(), tiny_tokens(2, PROMPT)
+    policy = create("h2o", budget=BUDGET)
+    with torch.no_grad(), attach(model, policy, protocol="prune_after_prefill") as memory:
+        model(tokens)
+        first, second = ([head.tolist() for head in memory.kept(1, row)] for row in (0, 1))
+        assert first != second
+        memory.cache.batch_select_indices(torch.tensor([1, 0]))
+        assert [head.tolist() for head in memory.kept(1, 0)] == second
+        assert [head.tolist() for head in memory.kept(1, 1)] == first
+
+
+def test_a_cache_that_was_reset_forgets_how_long_its_prompt_was_to_be() -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, PROMPT)
+    policy = create("h2o", budget=BUDGET)
+    with torch.no_grad(), attach(model, policy, protocol="prune_after_prefill") as memory:
+        memory.expect_prompt(20)
+        model(tokens[:, :20])
+        cache = memory.cache
+        cache.reset()
+        for part in (tokens[:, :30], tokens[:, 30:]):
+            model(part, past_key_values=cache)
+        assert memory.usage().tokens_final == 19
+        then(memory, model)
+        assert memory.usage().tokens_final == 21

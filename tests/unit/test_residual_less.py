@@ -12,9 +12,9 @@ from torch import Tensor
 
 from namm_mm.errors import UsageError
 from namm_mm.memory import attach, attention
-from namm_mm.memory.formula import Formula
 from namm_mm.memory.layer import LayerMemory
 from namm_mm.memory.store import SharedStore
+from namm_mm.observations.formula import Formula
 from namm_mm.policies import Less, create
 from namm_mm.residuals import FeatureMaps
 from namm_mm.residuals.less import PARTS, LessKernels, load_kernels

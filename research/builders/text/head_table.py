@@ -18,7 +18,7 @@ from namm_mm.commands.build import Builder
 from namm_mm.errors import UsageError, message
 from namm_mm.memory import attach
 from namm_mm.policies import Policy, create
-from namm_mm.policies.head_table import ASSETS, PREFIX, HeadTable
+from namm_mm.policies.head_table import TABLES, HeadTable
 from namm_mm.records import Trace
 from namm_mm.tasks.long_text.task import LongTextTask
 from research.builders.text.smollm2 import NAME as MODEL
@@ -69,7 +69,7 @@ class BuildHeadTable(Builder):
             "made_by": "namm-mm build head-table",
             "licence": "Apache-2.0",
         }
-        return HeadTable(parts, card).save(self.out or ASSETS / f"{PREFIX}smollm2.json")
+        return HeadTable(parts, card).save(self.out or TABLES.path("smollm2"))
 
 
 def head_parts(

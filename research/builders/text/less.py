@@ -22,8 +22,8 @@ from torch import Tensor
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.commands.build import Builder
 from namm_mm.policies import Policy, create
-from namm_mm.residuals.less import ASSETS, PREFIX, LessKernels
-from namm_mm.tasks.long_text import sources
+from namm_mm.policies.projections import output_projections
+from namm_mm.residuals.less import KERNELS, LessKernels
 from research.residuals import joint, recording, training
 
 HELD_OUT = 8  # sequences of the test split that judge a layer
@@ -100,14 +100,10 @@ class BuildLess(Builder):
         )
         adapter = TextAdapter(model=self.model)
         adapter.load()
-        file = self.out or ASSETS / f"{PREFIX}smollm2.safetensors"
-        prose = {
-            split: "\n".join(p for document in sources.prose(split) for p in document.paragraphs)
-            for split in ("train", "test")
-        }
+        file = self.out or KERNELS.path("smollm2")
         given = [
-            *recording.cut_text(adapter.tokenizer, prose["train"], self.sequences, settings.tokens),
-            *recording.cut_text(adapter.tokenizer, prose["test"], HELD_OUT, settings.tokens),
+            *recording.cut_prose(adapter.tokenizer, "train", self.sequences, settings.tokens),
+            *recording.cut_prose(adapter.tokenizer, "test", HELD_OUT, settings.tokens),
         ]
         return train_model(adapter.backbone, given, settings, file, say)
 
@@ -128,9 +124,10 @@ def train_model(
         say(f"recording {len(given)} sequences")
         recorded = recording.record(model, given)
         policy = create(settings.policy, budget=settings.budget)
+        projections = output_projections(model)
         for number in waiting:
             start = time.monotonic()
-            projection = _projection(model, number)
+            projection = projections[number].flatten(0, 1).T.float()
             part, row = _layer(recorded[number], policy, settings, number, layers, projection)
             row["seconds"] = round(time.monotonic() - start, 1)
             save_file(part, state / f"{number:02}.part", metadata={"row": json.dumps(row)})
@@ -170,11 +167,6 @@ def together(
     nats["together"] = joint.distance(model, parts, judged, settings.interval)
     say(f"held-out sequences, nats from the full cache: {json.dumps(nats)}")
     return parts, {name: round(value, 4) for name, value in nats.items()}
-
-
-def _projection(model: Any, number: int) -> Tensor:
-    weight: Tensor = model.model.layers[number].self_attn.o_proj.weight
-    return weight.detach().float()
 
 
 def _layer(

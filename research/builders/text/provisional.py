@@ -13,7 +13,7 @@ from pathlib import Path
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.commands.build import Builder
 from namm_mm.evolution.start import measure_statistics
-from namm_mm.namm.checkpoint import ASSETS, PREFIX, save
+from namm_mm.namm.checkpoint import BUNDLED, save
 from namm_mm.namm.spectrogram import Spectrogram
 from namm_mm.tasks.long_text.task import LongTextTask
 from research.builders.text.kept_fraction import kept_fraction
@@ -78,6 +78,6 @@ class BuildProvisional(Builder):
         name = "fraction of the tokens of these prompts kept, shared storage"
         card["scores"] = {name: round(kept, 3)}
         bundled = "relative" if self.relative else "provisional"
-        path = self.out or ASSETS / f"{PREFIX}{bundled}.safetensors"
+        path = self.out or BUNDLED.path(bundled)
         say(f"writing {path}")
         return save(handwritten(mean, variance, card, relative=self.relative), path)

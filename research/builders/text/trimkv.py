@@ -14,8 +14,7 @@ from torch import Tensor
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.commands.build import Builder
 from namm_mm.policies.projections import output_projections
-from namm_mm.policies.trim_gates import ASSETS, PREFIX, TrimGates
-from namm_mm.tasks.long_text import sources
+from namm_mm.policies.trim_gates import GATES, TrimGates
 from research.gradients import trim_gates as training
 from research.residuals import recording
 
@@ -54,11 +53,9 @@ class BuildTrimKV(Builder):
         adapter.load()
         given: list[Tensor] = []
         for split, count in (("train", self.sequences), ("test", HELD_OUT)):
-            documents = sources.prose(split)
-            text = "\n".join(p for document in documents for p in document.paragraphs)
-            given += recording.cut_text(adapter.tokenizer, text, count, TOKENS)
+            given += recording.cut_prose(adapter.tokenizer, split, count, TOKENS)
         gates = self.train_model(adapter.backbone, given, say)
-        return gates.save(self.out or ASSETS / f"{PREFIX}smollm2.safetensors")
+        return gates.save(self.out or GATES.path("smollm2"))
 
     def train_model(
         self, model: Any, given: Sequence[Tensor], say: Callable[[str], None]
@@ -71,7 +68,7 @@ class BuildTrimKV(Builder):
         for layer, attended in enumerate(recording.record(model, given)):
             heads, _, width = attended[0].keys.shape
             part = training.new_part(heads, width + attended[0].values.shape[-1], self.hidden)
-            projection = projections[layer].detach().flatten(0, 1).T.float()
+            projection = projections[layer].flatten(0, 1).T.float()
             part = training.train(
                 part, attended[:-HELD_OUT], projection, self.capacity, self.epochs
             )

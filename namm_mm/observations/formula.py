@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Formula:
         total = products.logsumexp(-1)
         if self.sinks is None:
             return total
-        return torch.logaddexp(total, self._of_groups(self.sinks, products)[..., 0])
+        return total.logaddexp(self._of_groups(self.sinks, products)[..., 0])
 
     def softmax(self, products: Tensor) -> Tensor:
         """Weights over the slots of masked `products`; a sink takes its part of the sum of 1."""
