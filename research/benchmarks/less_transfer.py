@@ -43,7 +43,7 @@ def main() -> None:
     adapter = TextAdapter(model=args.model)
     adapter.load()
     model: Any = adapter.backbone
-    given = []
+    given: list[torch.Tensor] = []
     for split, count in (("train", args.sequences), ("test", args.held_out)):
         given += recording.cut_prose(adapter.tokenizer, split, count, args.tokens)
     recorded = recording.record(model, given)
