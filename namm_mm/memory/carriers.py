@@ -11,6 +11,7 @@ from transformers import GenerationMixin, PreTrainedModel
 from namm_mm.errors import UnsupportedError, UsageError, message
 from namm_mm.memory.layout import Layout
 from namm_mm.policies.base import Budget, Policy
+from namm_mm.policies.model_shape import heads_of
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -34,11 +35,9 @@ def check_made_for(policy: Policy, config: Any, layers: int) -> None:
     table = selection.table if isinstance(selection, Budget) else None
     if table is None and maps is None:
         return
-    plain = config.to_dict()
-    heads = int(config.num_attention_heads)
-    kv_heads = int(plain.get("num_key_value_heads") or heads)
+    heads = heads_of(config)
     if table is not None:
-        table.check_model(layers, kv_heads)
+        table.check_model(layers, heads.kv)
     if maps is None:
         return
     if maps.layers != layers:
@@ -50,8 +49,7 @@ def check_made_for(policy: Policy, config: Any, layers: int) -> None:
                 then="Train maps for this model: `namm-mm build less model=NAME`.",
             )
         )
-    width = int(plain.get("head_dim") or config.hidden_size // heads)
-    maps.check_model(heads, kv_heads, width)
+    maps.check_model(*heads)
 
 
 @dataclass(frozen=True)

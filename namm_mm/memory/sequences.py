@@ -152,18 +152,11 @@ class Sequences:
 
     def prune(self) -> None:
         """Evict now what the policy does not keep, in all layers."""
-        for layer, memory in enumerate(self.memories):
-            self._prune(layer, memory, range(len(self.rows)))
-        self.unpruned = [False] * len(self.rows)
-        self._reported = None
+        self._prune_all([cohort for cohort, seen in enumerate(self.seen) if seen])
 
     def prune_prompts(self) -> None:
         """Prune the prompts that wait for it: nothing more will come."""
-        if waiting := self._waiting():
-            for layer, memory in enumerate(self.memories):
-                self._prune(layer, memory, waiting)
-            self.unpruned = [False] * len(self.rows)
-            self._reported = None
+        self._prune_all(self._waiting())
 
     def reported(self) -> Sequences:
         """Return the sequences as they are if the prompt has ended; these are not changed."""
@@ -186,6 +179,13 @@ class Sequences:
         """Cohorts with a prompt that is not pruned yet."""
         states = zip(self.unpruned, self.seen, strict=True)
         return [cohort for cohort, (unpruned, seen) in enumerate(states) if unpruned and seen]
+
+    def _prune_all(self, cohorts: Sequence[int]) -> None:
+        for layer, memory in enumerate(self.memories):
+            self._prune(layer, memory, cohorts)
+        for cohort in cohorts:
+            self.unpruned[cohort] = False
+        self._reported = None
 
     def _prune(self, layer: int, memory: LayerMemory, cohorts: Iterable[int]) -> None:
         for cohort in cohorts:

@@ -199,8 +199,11 @@ class Policy(ABC):
 
     def protected_scores(self, view: LayerView) -> Tensor:
         """(row, kv_head, slot) float32: the scores, with protected tokens above all others."""
-        scores = oldest_first(self.score(view), view, self.sinks)
-        return newest_first(scores, view, self.recents)
+        return self.protect(self.score(view), view)
+
+    def protect(self, scores: Tensor, view: LayerView) -> Tensor:
+        """(row, kv_head, slot): `scores` of this policy, with protected tokens above all others."""
+        return newest_first(oldest_first(scores, view, self.sinks), view, self.recents)
 
 
 def refuse_protection(policy: Policy) -> None:

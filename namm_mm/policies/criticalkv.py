@@ -65,11 +65,12 @@ class CriticalKV(Over):
                     expected="a policy that is attached to one",
                 )
             )
-        first = self.below.protected_scores(view).masked_fill(~view.filled, float("-inf"))
+        below = self.below.score(view)
+        first = self.below.protect(below, view).masked_fill(~view.filled, float("-inf"))
         rank = first.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
         limits = view.lengths if view.limits is None else view.limits
         chosen = rank < (limits * self.first).long()[..., None]
-        scores = (self.below.score(view) + self.epsilon) * self._norms(view)
+        scores = (below + self.epsilon) * self._norms(view)
         highest = scores.masked_fill(~view.filled, 0.0).amax(-1, keepdim=True).clamp_min(0.0)
         return scores.where(~chosen, highest + 1.0)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from namm_mm.errors import UsageError, message
 from namm_mm.policies.over import Over
 from namm_mm.residuals.feature_maps import FeatureMaps
 from namm_mm.residuals.less import LessKernels, load_kernels
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ class Less(Over):
                     then="Train them: `namm-mm build less`. Or use them: anyway=true.",
                 )
             )
+
+    def for_model(self, model: nn.Module) -> Self:
+        """Return the policy fitted to `model`, with the feature maps on its device."""
+        device = next(model.parameters()).device
+        return replace(super().for_model(model), kernels=self.maps.on(device))
 
     @property
     def made_for(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from namm_mm.errors import UsageError, message
 from namm_mm.policies.base import LayerView, Policy
+from namm_mm.policies.model_shape import heads_of
 from namm_mm.policies.trim_gates import MAKE, TrimGates, load_gates
 
 if TYPE_CHECKING:
@@ -55,10 +56,8 @@ class TrimKV(Policy):
         """
         whole: Any = model
         config = whole.config.get_text_config(decoder=True)
-        plain, heads = config.to_dict(), int(config.num_attention_heads)
-        width = int(plain.get("head_dim") or config.hidden_size // heads)
-        kv_heads = int(plain.get("num_key_value_heads") or heads)
-        given = (int(config.num_hidden_layers), kv_heads, 2 * width)
+        heads = heads_of(config)
+        given = (int(config.num_hidden_layers), heads.kv, 2 * heads.size)
         if given != self.loaded.shape:
             raise UsageError(
                 message(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -27,6 +28,10 @@ class FeatureMaps(ABC):
 
     def check_model(self, query_heads: int, kv_heads: int, head_dim: int) -> None:  # noqa: B027
         """Raise `UsageError` where a model's heads are not those that the maps were made for."""
+
+    def on(self, device: torch.device) -> Self:
+        """Return the maps with what they hold on `device`; themselves by default."""
+        return self
 
     @abstractmethod
     def of_queries(self, layer: int, queries: Tensor) -> Tensor:

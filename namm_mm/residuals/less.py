@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -79,6 +79,10 @@ class LessKernels(FeatureMaps):
                     then="Train kernels for this model: `namm-mm build less model=NAME`.",
                 )
             )
+
+    def on(self, device: torch.device) -> Self:
+        """Return the kernels on `device`, so that no call copies them there."""
+        return replace(self, parts=tuple(self._on(layer, device) for layer in range(self.layers)))
 
     def of_queries(self, layer: int, queries: Tensor) -> Tensor:
         """``phi`` of the queries."""

@@ -202,3 +202,13 @@ def test_a_cache_that_was_reset_forgets_how_long_its_prompt_was_to_be() -> None:
         assert memory.usage().tokens_final == 19
         then(memory, model)
         assert memory.usage().tokens_final == 21
+
+
+def test_a_row_of_padding_alone_is_pruned_with_the_others() -> None:
+    model, mask = tiny_llama(), torch.ones(2, PROMPT, dtype=torch.long)
+    mask[1] = 0
+    policy = create("h2o", budget=BUDGET)
+    with torch.no_grad(), attach(model, policy, protocol="prune_after_prefill") as memory:
+        model(tiny_tokens(2, PROMPT), attention_mask=mask)
+        memory.prune()
+        assert [memory.usage(row).tokens_final for row in (0, 1)] == [19, 0]

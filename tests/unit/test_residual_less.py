@@ -267,3 +267,11 @@ def test_files_that_are_no_kernels_name_what_was_expected(tmp_path: Path) -> Non
         load_kernels(broken)
     with pytest.raises(UsageError, match="namm-mm build less"):
         load_kernels(tmp_path / "absent")
+
+
+def test_kernels_lie_on_the_device_of_the_model_before_its_first_token() -> None:
+    policy = create("less", over="h2o", kernels=kernels()).for_model(tiny_llama().to("meta"))
+    assert policy.residual is not None
+    part = policy.residual.of_queries(0, torch.zeros(1, 4, 1, 16, device="meta"))
+    assert part.device.type == "meta"
+    assert all(t.device.type == "meta" for one in policy.maps.parts for t in one.values())
