@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from namm_mm.errors import UsageError
 from namm_mm.memory import attach
 from namm_mm.policies import create
 from namm_mm.residuals.less import LessKernels, load_kernels
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
-from research.builders.text.less import HELD_OUT, LessTraining, train_model
+from research.builders.text.head_table import BuildHeadTable
+from research.builders.text.less import HELD_OUT, BuildLess, LessTraining, train_model
+from research.builders.text.trimkv import BuildTrimKV
 from research.residuals import joint, recording, training
 
 pytestmark = pytest.mark.numeric
@@ -115,3 +119,13 @@ def test_a_stopped_build_goes_on_with_the_next_layer(tmp_path: Path) -> None:
     assert len(again.card["layers"]) == 2
     for before, after in zip(first.parts, again.parts, strict=True):
         torch.testing.assert_close(before["a1"], after["a1"], rtol=1e-2, atol=1e-3)
+    with pytest.raises(UsageError, match="other settings"):
+        train_model(model, given, replace(settings, policy="h2o"), file, said.append)
+
+
+@pytest.mark.parametrize("builder", [BuildLess, BuildTrimKV, BuildHeadTable])
+def test_the_bundled_file_is_not_replaced_by_one_of_another_model(
+    builder: type[BuildLess | BuildTrimKV | BuildHeadTable],
+) -> None:
+    with pytest.raises(UsageError, match="out=FILE"):
+        builder(model="nowhere/at-all").build()

@@ -22,6 +22,7 @@ from namm_mm.policies.head_table import TABLES, HeadTable
 from namm_mm.records import Trace
 from namm_mm.tasks.long_text.task import LongTextTask
 from research.builders.text.smollm2 import NAME as MODEL
+from research.builders.text.smollm2 import file_for
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class BuildHeadTable(Builder):
     policy, budget
         The policy, and its budget; None is its own.
     out
-        The ``.json`` file; None replaces the bundled one.
+        The ``.json`` file; None replaces the bundled one, that of SmolLM2.
     prompts, words, interval
         Training prompts, their length, and tokens between two evictions; None is the policy's own.
     """
@@ -50,6 +51,7 @@ class BuildHeadTable(Builder):
 
     def build(self, say: Callable[[str], None] = print) -> Path:
         """Return the file of the table."""
+        file = file_for(self.model, self.out, TABLES)
         options = {} if self.budget is None else {"budget": self.budget}
         policy = create(self.policy, **options)
         adapter = TextAdapter(model=self.model)
@@ -69,7 +71,7 @@ class BuildHeadTable(Builder):
             "made_by": "namm-mm build head-table",
             "licence": "Apache-2.0",
         }
-        return HeadTable(parts, card).save(self.out or TABLES.path("smollm2"))
+        return HeadTable(parts, card).save(file)
 
 
 def head_parts(

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.commands.build import Builder
+from namm_mm.errors import UsageError, message
 from namm_mm.policies import Policy, create
 from namm_mm.policies.projections import output_projections
 from namm_mm.residuals.less import KERNELS, LessKernels
+from research.builders.text.smollm2 import NAME, file_for
 from research.residuals import joint, recording, training
 
 HELD_OUT = 8  # sequences of the test split that judge a layer
@@ -48,7 +50,7 @@ class LessTraining:
         start and the order.
     """
 
-    model: str = "smollm2-135m-instruct"
+    model: str = NAME
     policy: str = "h2o"
     budget: float = 0.1
     sequences: int = 24
@@ -72,13 +74,13 @@ class BuildLess(Builder):
     policy, budget
         The policy that evicts while the kernels are trained, and its part of the tokens.
     out
-        The ``.safetensors`` file; None replaces the bundled one.
+        The ``.safetensors`` file; None replaces the bundled one, that of SmolLM2.
     sequences, epochs, joint_epochs, seed
         Training sequences of 512 tokens, passes over them for each layer alone and for all layers
         together, and the seed.
     """
 
-    model: str = "smollm2-135m-instruct"
+    model: str = NAME
     policy: str = "h2o"
     budget: float = 0.1
     out: Path | None = None
@@ -89,6 +91,7 @@ class BuildLess(Builder):
 
     def build(self, say: Callable[[str], None] = print) -> Path:
         """Return the file; `say` is told one line for each layer."""
+        file = file_for(self.model, self.out, KERNELS)
         settings = LessTraining(
             self.model,
             self.policy,
@@ -100,7 +103,6 @@ class BuildLess(Builder):
         )
         adapter = TextAdapter(model=self.model)
         adapter.load()
-        file = self.out or KERNELS.path("smollm2")
         given = [
             *recording.cut_prose(adapter.tokenizer, "train", self.sequences, settings.tokens),
             *recording.cut_prose(adapter.tokenizer, "test", HELD_OUT, settings.tokens),
@@ -117,7 +119,7 @@ def train_model(
 ) -> Path:
     """Train all layers of `model`; the last `HELD_OUT` sequences judge. Write `file`."""
     state = file.with_suffix(".layers")
-    state.mkdir(parents=True, exist_ok=True)
+    _begin(state, settings)
     layers = int(model.config.num_hidden_layers)
     waiting = [n for n in range(layers) if not (state / f"{n:02}.safetensors").is_file()]
     if waiting:
@@ -140,6 +142,23 @@ def train_model(
     made_by = f"namm-mm build less model={settings.model} policy={settings.policy}"
     card = {**asdict(settings), "made_by": made_by, "licence": "Apache-2.0", "layers": rows}
     return LessKernels(parts, {**card, "nats_from_full": nats}).save(file)
+
+
+def _begin(state: Path, settings: LessTraining) -> None:
+    """Make the folder of what is done already; refuse one that was begun with other settings."""
+    state.mkdir(parents=True, exist_ok=True)
+    wanted, file = json.dumps(asdict(settings)), state / "settings.json"
+    begun = file.read_text(encoding="utf-8") if file.is_file() else wanted
+    if begun != wanted:
+        raise UsageError(
+            message(
+                f"the build in {state} was begun with other settings",
+                given=wanted,
+                expected=begun,
+                then="Remove the folder to begin anew.",
+            )
+        )
+    file.write_text(wanted, encoding="utf-8")
 
 
 def together(

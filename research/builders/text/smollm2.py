@@ -7,9 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from namm_mm.commands.build import Builder
+from namm_mm.errors import UsageError, message
 from namm_mm.models import packaged
+from namm_mm.registry.bundled import Bundled
 
 NAME = "smollm2-135m-instruct"
+
+
+def file_for(model: str, out: Path | None, kind: Bundled) -> Path:
+    """Return `out`; None is the bundled file, which is of SmolLM2.
+
+    Raises
+    ------
+    UsageError
+        There is no `out` for another model: the bundled file would be overwritten.
+    """
+    if out is None and model != NAME:
+        raise UsageError(
+            message(
+                f"no file for the {kind.what} of another model than {NAME}",
+                given=f"model={model} without out",
+                expected=f"out=FILE{kind.suffix}",
+            )
+        )
+    return out or kind.path("smollm2")
 
 
 @dataclass(frozen=True)

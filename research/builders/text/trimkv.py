@@ -15,6 +15,7 @@ from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.commands.build import Builder
 from namm_mm.policies.projections import output_projections
 from namm_mm.policies.trim_gates import GATES, TrimGates
+from research.builders.text.smollm2 import NAME, file_for
 from research.gradients import trim_gates as training
 from research.residuals import recording
 
@@ -30,7 +31,7 @@ class BuildTrimKV(Builder):
     model
         A language model: an asset, a folder or a hub id.
     out
-        The ``.safetensors`` file; None replaces the bundled one.
+        The ``.safetensors`` file; None replaces the bundled one, that of SmolLM2.
     sequences, epochs, seed
         Training sequences of 512 tokens, passes over them, and the seed.
     hidden
@@ -39,7 +40,7 @@ class BuildTrimKV(Builder):
         Part of the tokens that may be retained without a loss.
     """
 
-    model: str = "smollm2-135m-instruct"
+    model: str = NAME
     out: Path | None = None
     sequences: int = 16
     epochs: int = 8
@@ -49,13 +50,14 @@ class BuildTrimKV(Builder):
 
     def build(self, say: Callable[[str], None] = print) -> Path:
         """Return the file; `say` is told one line for each layer."""
+        file = file_for(self.model, self.out, GATES)
         adapter = TextAdapter(model=self.model)
         adapter.load()
         given: list[Tensor] = []
         for split, count in (("train", self.sequences), ("test", HELD_OUT)):
             given += recording.cut_prose(adapter.tokenizer, split, count, TOKENS)
         gates = self.train_model(adapter.backbone, given, say)
-        return gates.save(self.out or GATES.path("smollm2"))
+        return gates.save(file)
 
     def train_model(
         self, model: Any, given: Sequence[Tensor], say: Callable[[str], None]
