@@ -215,8 +215,11 @@ class Namm:
 
     def features(self, spectrum: Tensor, age: Tensor) -> Tensor:
         """Features (..., slot, 25) of means (..., slot, 17) of tokens of an `age` (..., slot)."""
-        means = self.spectrogram.read(spectrum, age)
-        return features(means, age, self.mean, self.variance)
+        return features(self.shown(spectrum, age), age, self.mean, self.variance)
+
+    def shown(self, spectrum: Tensor, age: Tensor) -> Tensor:
+        """What its statistics are of: (..., slot, 17)."""
+        return self.spectrogram.read(spectrum, age)
 
     def score(self, spectrum: Tensor, age: Tensor, lengths: Tensor) -> Tensor:
         """Score every token of a layer's cache.

@@ -22,11 +22,10 @@ from torch.nn.functional import kl_div
 from namm_mm.memory.swapping import swapped_attention
 from namm_mm.policies.base import Policy
 from namm_mm.residuals.less import key_features, query_features
+from research.residuals import training
 from research.residuals.recording import record, visible
 
 RATE, WARMUP = 2e-4, 10
-SMALLEST = 1e-12
-"""Of a normaliser before its logarithm, whose gradient must stay finite."""
 
 
 @dataclass(frozen=True)
@@ -98,26 +97,12 @@ def attend(
     """
     heads, tokens, dim = keys.shape
     grouped = queries.view(heads, -1, tokens, dim)
-    causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
-    rows = seen.repeat_interleave(interval, 0)[:tokens].transpose(0, 1)[:, None]
     products = (grouped @ keys[:, None].transpose(-1, -2)) * scaling
-    products = products.masked_fill(~(rows & causal), -math.inf)
-    kept = (products.softmax(-1) @ values[:, None]).flatten(0, 1)
-    normaliser = products.logsumexp(-1).flatten(0, 1)
+    kept = training.attention_over(seen, products, values, interval)
     asked, held = query_features(part, queries), key_features(part, keys)
-    group = grouped.shape[1]
-    out = [kept[:, :interval]]
-    for number in range(1, len(seen)):
-        now = slice(number * interval, min(tokens, (number + 1) * interval))
-        older = torch.arange(tokens) < number * interval
-        gone = held * (~seen[number] & older)[..., None]
-        state = (gone.transpose(-1, -2) @ values).repeat_interleave(group, 0)
-        weights = gone.sum(1).repeat_interleave(group, 0)
-        trace = (asked[:, now] @ weights[..., None])[..., 0].clamp_min(SMALLEST).log()
-        total = torch.logaddexp(trace, normaliser[:, now])
-        scale = (normaliser[:, now] - total).exp()[..., None]
-        out.append(scale * kept[:, now] + (-total).exp()[..., None] * (asked[:, now] @ state))
-    return torch.cat(out, 1)
+    return training.with_state(
+        asked, held, training.evicted_of(seen, interval), values, kept, interval
+    )
 
 
 def divergence(

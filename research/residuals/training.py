@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from namm_mm.residuals.less import key_features, query_features
-from namm_mm.residuals.state import TINY
 from research.residuals.recording import Attended
 
 DROPOUT, RATE, START = 0.3, 1e-3, 1e-4
+SMALLEST = 1e-12
+"""Of a normaliser before its logarithm, whose gradient must stay finite."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,62 @@ def make_example(attended: Attended, visible: Tensor, interval: int, projection:
     products = (grouped @ keys[:, None].transpose(-1, -2)) * attended.scaling
     causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
     full = products.masked_fill(~causal, -math.inf).softmax(-1) @ values[:, None]
-    seen = visible.repeat_interleave(interval, 0)[:tokens].transpose(0, 1)[:, None] & causal
-    products = products.masked_fill(~seen, -math.inf)
-    older = torch.arange(tokens) < torch.arange(len(visible))[:, None] * interval
+    sparse, normaliser = attention_over(visible, products, values, interval)
     return Example(
-        queries, keys, values,
-        sparse=(products.softmax(-1) @ values[:, None]).flatten(0, 1),
-        normaliser=products.logsumexp(-1).flatten(0, 1),
-        evicted=~visible & older[:, None],
+        queries, keys, values, sparse, normaliser, evicted_of(visible, interval),
         target=projected(full.flatten(0, 1), projection),
     )  # fmt: skip
+
+
+def attention_over(
+    visible: Tensor, products: Tensor, values: Tensor, interval: int
+) -> tuple[Tensor, Tensor]:
+    """Attention over what `visible` (interval, kv_head, token) shows, and its log-sum-exp.
+
+    `products` are (kv_head, group, query, token), scaled. Returns (query_head, token, head_dim) and
+    (query_head, token).
+    """
+    tokens = products.shape[-1]
+    causal = torch.ones(tokens, tokens, dtype=torch.bool).tril()
+    seen = visible.repeat_interleave(interval, 0)[:tokens].transpose(0, 1)[:, None] & causal
+    products = products.masked_fill(~seen, -math.inf)
+    out = (products.softmax(-1) @ values[:, None]).flatten(0, 1)
+    return out, products.logsumexp(-1).flatten(0, 1)
+
+
+def evicted_of(visible: Tensor, interval: int) -> Tensor:
+    """(interval, kv_head, token) bool: tokens older than the interval that are not visible."""
+    older = torch.arange(visible.shape[-1]) < torch.arange(len(visible))[:, None] * interval
+    return ~visible & older[:, None]
+
+
+def with_state(
+    asked: Tensor, held: Tensor, evicted: Tensor, values: Tensor,
+    kept: tuple[Tensor, Tensor], interval: int,
+) -> Tensor:  # fmt: skip
+    """Join attention over visible tokens with the state of evicted ones, dense.
+
+    Parameters
+    ----------
+    asked, held
+        ``phi`` (query_head, token, feature) and ``psi`` (kv_head, token, feature).
+    evicted, values
+        (interval, kv_head, token) bool and (kv_head, token, head_dim).
+    kept
+        What :func:`attention_over` returned.
+    """
+    (sparse, normaliser), group = kept, len(asked) // len(held)
+    out = [sparse[:, :interval]]
+    for number in range(1, len(evicted)):
+        now = slice(number * interval, (number + 1) * interval)
+        gone = held * evicted[number][..., None]
+        state = (gone.transpose(-1, -2) @ values).repeat_interleave(group, 0)
+        weights = gone.sum(1).repeat_interleave(group, 0)
+        trace = (asked[:, now] @ weights[..., None])[..., 0].clamp_min(SMALLEST).log()
+        total = torch.logaddexp(trace, normaliser[:, now])
+        scale = (normaliser[:, now] - total).exp()[..., None]
+        out.append(scale * sparse[:, now] + (-total).exp()[..., None] * (asked[:, now] @ state))
+    return torch.cat(out, 1)
 
 
 def projected(out: Tensor, projection: Tensor) -> Tensor:
@@ -78,20 +125,10 @@ def joined(
     part: Mapping[str, Tensor], example: Example, interval: int, drop: float = 0.0
 ) -> Tensor:
     """Attention over visible tokens joined with the state of evicted ones, dense."""
-    group = example.queries.shape[0] // example.keys.shape[0]
-    asked = query_features(part, example.queries, drop)
-    held = key_features(part, example.keys, drop)
-    out = [example.sparse[:, :interval]]
-    for number in range(1, len(example.evicted)):
-        now = slice(number * interval, (number + 1) * interval)
-        gone = held * example.evicted[number][..., None]
-        values = (gone.transpose(-1, -2) @ example.values).repeat_interleave(group, 0)
-        weights = gone.sum(1).repeat_interleave(group, 0)
-        normaliser = (asked[:, now] @ weights[..., None])[..., 0].clamp_min(TINY**0.5).log()
-        total = torch.logaddexp(normaliser, example.normaliser[:, now])
-        kept = (example.normaliser[:, now] - total).exp()[..., None] * example.sparse[:, now]
-        out.append(kept + (-total).exp()[..., None] * (asked[:, now] @ values))
-    return torch.cat(out, 1)
+    return with_state(
+        query_features(part, example.queries, drop), key_features(part, example.keys, drop),
+        example.evicted, example.values, (example.sparse, example.normaliser), interval,
+    )  # fmt: skip
 
 
 def error(out: Tensor, example: Example, interval: int, projection: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from namm_mm.memory import attach
 from namm_mm.namm import Namm
-from namm_mm.namm.features import ClippedStatistics, features
+from namm_mm.namm.features import ClippedStatistics
 from namm_mm.namm.params import BINS
 from namm_mm.observations.spectrogram import SpectrogramOf
 from namm_mm.policies.base import AnyBudget, LayerView, Policy
@@ -37,11 +37,7 @@ class LogarithmicNamm(Namm):
 
     def shown(self, spectrum: Tensor, age: Tensor) -> Tensor:
         """Return what is standardised: (..., slot, 17)."""
-        return (self.spectrogram.read(spectrum, age) + SMALLEST).log()
-
-    def features(self, spectrum: Tensor, age: Tensor) -> Tensor:
-        """Features (..., slot, 25) of means (..., slot, 17) of tokens of an `age` (..., slot)."""
-        return features(self.shown(spectrum, age), age, self.mean, self.variance)
+        return (super().shown(spectrum, age) + SMALLEST).log()
 
 
 @dataclass(frozen=True)
@@ -61,12 +57,7 @@ class _Watch(Policy):
     def score(self, view: LayerView) -> Tensor:
         """Return 0 for every token."""
         spectrum = view.statistics["spectrogram"]
-        namm = self.namm
-        if isinstance(namm, LogarithmicNamm):
-            shown = namm.shown(spectrum, view.age)
-        else:
-            shown = namm.spectrogram.read(spectrum, view.age)
-        self.statistics.add(shown[view.filled])
+        self.statistics.add(self.namm.shown(spectrum, view.age)[view.filled])
         return spectrum.new_zeros(spectrum.shape[:-1])
 
 
