@@ -6,12 +6,12 @@ normalised, with the sizes, mean and deviation of the checkpoint's preprocessor 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from namm_mm.adapters.common.files import read_json
 from namm_mm.errors import RunError, message
 
 if TYPE_CHECKING:
@@ -158,28 +158,3 @@ def processor_files(source: Path | str, name: str) -> tuple[dict[str, Any], dict
             )
         )
     return dict(video), processor
-
-
-def read_json(source: Path | str, file: str, name: str) -> dict[str, Any]:
-    """Return one of a checkpoint's JSON files; an empty mapping where it has none of this name."""
-    from transformers.utils.hub import cached_file
-
-    found = cached_file(
-        source,
-        file,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    if found is None:
-        return {}
-    try:
-        return dict(json.loads(Path(found).read_text(encoding="utf-8-sig")))
-    except (ValueError, RecursionError) as error:
-        raise RunError(
-            message(
-                f"{file} of {name!r} is not valid JSON ({error})",
-                given=str(found),
-                expected="a JSON object",
-            )
-        ) from error

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.adapters.common import context, loading
+from namm_mm.adapters.common.files import guarded, read_json, taught
+from namm_mm.adapters.common.loaded import LoadedMediaModel
 from namm_mm.adapters.common.placement import Placement
 from namm_mm.adapters.video.frames import (
     SIGLIP,
     FramePreprocessor,
     processor_files,
-    read_json,
     read_preprocessor,
 )
 from namm_mm.adapters.video.kinds import (
@@ -25,52 +27,28 @@ from namm_mm.adapters.video.kinds import (
     model_type_of,
 )
 from namm_mm.errors import RunError, UsageError, message
-from namm_mm.models.cards import CARD, read_card
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class LoadedVideoModel:
-    """A model and what belongs to it.
+@dataclass(frozen=True, kw_only=True)
+class LoadedVideoModel(LoadedMediaModel):
+    """A video model and what belongs to it.
 
     Attributes
     ----------
-    model, tokenizer
-        Objects of transformers; the model is in evaluation mode on its device.
     kind
         The class of the model.
     preprocess
         Turns frames into pixel values.
     processor
         The checkpoint's ``processor_config.json``, empty if it has none.
-    video_token, placeholder
-        Token id that stands for the video, and its text.
-    chat_template
-        The checkpoint's template, if any.
-    context_length
-        Longest sequence in tokens, after any extension; None if the model names none.
-    answer_by
-        How the model was trained to answer, as its card says.
     """
 
-    model: Any
-    tokenizer: Any
     kind: VideoKind
     preprocess: FramePreprocessor
     processor: dict[str, Any]
-    video_token: int
-    placeholder: str
-    chat_template: str | None
-    context_length: int | None = None
-    answer_by: str = "options"
-
-    @property
-    def pad_token(self) -> int | None:
-        """The token to pad with: the tokenizer's own, or its end token."""
-        token: int | None = self.tokenizer.pad_token_id
-        return self.tokenizer.eos_token_id if token is None else token
 
     def layout(self, pixels: Tensor) -> Layout:
         """Return how a clip of preprocessed frames (frame, 3, height, width) becomes tokens."""
@@ -123,24 +101,18 @@ def load_video_model(
     video, processor = _processor(source, name, model_type)
     model = _model(source, name, kind, config, placement.arguments())
     return LoadedVideoModel(
+        name=name,
         model=placement.to_device(model),
         tokenizer=tokenizer,
         kind=kind,
         preprocess=read_preprocessor(video, config.model_type),
         processor=processor,
-        video_token=token,
+        placeholder_token=token,
         placeholder=tokenizer.convert_ids_to_tokens(token),
         chat_template=_template(processor, tokenizer, kind),
         context_length=longest,
-        answer_by=_taught(source),
+        answer_by=taught(source),
     )
-
-
-def _taught(source: Path | str) -> str:
-    """Return how the model's card says that it answers; only our own models have a card."""
-    folder = Path(source)
-    card = read_card(folder) if (folder / CARD).is_file() else {}
-    return str(card.get("answer_by", "options"))
 
 
 def _config(
@@ -210,28 +182,5 @@ def _video_token(config: Any, tokenizer: Any, name: str, *, own: bool) -> int:
     return token
 
 
-def _guarded(load: Any, what: str, name: str) -> Any:
-    """Return what `load` returns; turn its exceptions into clear errors."""
-    try:
-        return load()
-    except (UsageError, RunError):
-        raise
-    except Exception as error:  # safetensors, huggingface_hub and torch each have their own
-        first = (str(error).strip().splitlines() or [""])[0]
-        if "model type" in first:
-            raise UsageError(
-                message(
-                    f"cannot {what} of {name!r} ({first})",
-                    given=name,
-                    expected="a video model of transformers, of a known class",
-                    valid=KINDS,
-                )
-            ) from error
-        raise RunError(
-            message(
-                f"cannot {what} of {name!r} ({type(error).__name__}: {first})",
-                given=name,
-                expected="a complete model in hub layout",
-                then="`namm-mm list` shows what is here and how to get the rest.",
-            )
-        ) from error
+def _guarded(load: Callable[[], Any], what: str, name: str) -> Any:
+    return guarded(load, what, name, KINDS, "a video")

@@ -1,11 +1,11 @@
-"""The prompt of a question about a video, and the option that an answer names."""
+"""The prompt of a question about a video."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from namm_mm.adapters.common.choices import question_text
 from namm_mm.errors import UsageError, message
 from namm_mm.records import FRAME_MARK
 
@@ -13,21 +13,6 @@ if TYPE_CHECKING:
     from namm_mm.adapters.video.loading import LoadedVideoModel
     from namm_mm.records import Sample
     from namm_mm.video import Clip
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-#: The sentence of LongVideoBench and Video-MME, on which the LLaVA family was tuned.
-CHOOSE = "Answer with the option's letter from the given choices directly."
-
-
-def question_text(question: str, options: Sequence[str], *, context: str = "") -> str:
-    """Return the part of the user's turn that follows the video; options are lines ``A. ...``."""
-    lines = [context] if context else []
-    lines.append(question)
-    lines += [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
-    if options:
-        lines.append(CHOOSE)
-    return "\n".join(lines)
 
 
 def time_instruction(clip: Clip) -> str:
@@ -40,15 +25,6 @@ def time_instruction(clip: Clip) -> str:
     )
 
 
-def letter_in(text: str, options: Sequence[str]) -> int | None:
-    """Return the option that a generated answer names, by letter or by words; None for none."""
-    head = text.lstrip("( ").split(".")[0].split(")")[0].split(":")[0].split(" ")[0]
-    if len(head) == 1 and head in LETTERS[: len(options)]:
-        return LETTERS.index(head)
-    named = [i for i, option in enumerate(options) if option.lower() == text.strip(" .").lower()]
-    return named[0] if named else None
-
-
 @dataclass(frozen=True)
 class Wording:
     """How samples become tokens of one model.
@@ -57,8 +33,6 @@ class Wording:
     ----------
     loaded
         The model, with its tokenizer, placeholder and template.
-    name
-        Of the model, for messages.
     list_options
         Put the options of a sample, with their letters, into the question.
     time_instruction
@@ -66,7 +40,6 @@ class Wording:
     """
 
     loaded: LoadedVideoModel
-    name: str
     list_options: bool = True
     time_instruction: bool = False
 
@@ -96,53 +69,8 @@ class Wording:
             return self._turn(text, text.count(self.loaded.placeholder), kind.template_of_text)
         return self._turn(text, 1, kind.template)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a prompt; its first token is added where the text lacks it."""
-        tokenizer = self.loaded.tokenizer
-        own = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
-        return list(tokenizer(text, add_special_tokens=not own)["input_ids"])
-
-    def first_tokens(self, prompt: str, texts: Sequence[str]) -> list[int]:
-        """Return the token that each of `texts` begins with, as it comes after `prompt`.
-
-        Raises
-        ------
-        UsageError
-            Two of them begin with the same token.
-        """
-        tokenizer = self.loaded.tokenizer
-        space = "" if prompt[-1].isspace() else " "
-        before = self.encode(prompt)
-        found = []
-        for text in texts:
-            ids = self.encode(prompt + space + text)
-            if ids[: len(before)] == before and len(ids) > len(before):
-                ids = ids[len(before) :]
-            else:  # the last token of the prompt merges with the first of the text
-                ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            found.append(next((i for i in ids if tokenizer.decode([i]).strip()), ids[-1]))
-        if len(set(found)) < len(found):
-            raise UsageError(
-                message(
-                    f"the tokenizer of {self.name!r} does not tell the options apart",
-                    given=dict(zip(texts, found, strict=True)),
-                    expected="a first token of its own for each",
-                    then="Use answer_by=generate.",
-                )
-            )
-        return found
-
     def _turn(self, text: str, places: int, template: str) -> str:
         """Return `text` as the user's turn; the video is first where `text` does not place it."""
         loaded = self.loaded
-        if loaded.chat_template:
-            video = [{"type": "video"}] if loaded.placeholder not in text else []
-            worded: str = loaded.tokenizer.apply_chat_template(
-                [{"role": "user", "content": [*video, {"type": "text", "text": text}]}],
-                chat_template=loaded.chat_template,
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-            if worded.count(loaded.placeholder) == places:
-                return worded  # a template for text only has no place for the video
-        return template.replace("<video>", loaded.placeholder).replace("{text}", text)
+        media = ("video",) if loaded.placeholder not in text else ()
+        return loaded.turn(text, media, places, template.replace("<video>", loaded.placeholder))

@@ -122,7 +122,7 @@ def answer(
 def blind(adapter: LlavaVideoAdapter, inputs: Inputs) -> bool:
     """Return whether the model is right without the tokens of the video."""
     ids = inputs.tensors["input_ids"]
-    text = ids[:, ids[0] != adapter.loaded.video_token]
+    text = ids[:, ids[0] != adapter.loaded.placeholder_token]
     letters = adapter.tokenizer.convert_tokens_to_ids(list("ABCD"))
     with torch.no_grad():
         logits = adapter.loaded.model(input_ids=text).logits[0, -1]

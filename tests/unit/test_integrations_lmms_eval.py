@@ -138,7 +138,7 @@ def test_a_task_of_lmms_eval_runs_under_a_policy(tmp_path: Path) -> None:
     full = run_task(tmp_path, "namm_video", f"{base},policy=full")
     short = run_task(tmp_path, "namm_video", f"{base},policy=h2o,budget=tokens:8,interval=16")
     adapter = LlavaVideoAdapter(
-        str(tmp_path / "model"), 4, dtype="float32", device="cpu", answer_by="generate"
+        model=str(tmp_path / "model"), frames=4, dtype="float32", device="cpu", answer_by="generate"
     )
     adapter.max_new_tokens = 4
     adapter.load()

@@ -81,7 +81,7 @@ def test_every_token_has_the_type_of_its_frame(adapter: LlavaVideoAdapter, sampl
     inputs = adapter.prepare(sample)
     ids = inputs.tensors["input_ids"][0]
     assert len(inputs.token_types) == len(ids)
-    video = (ids == adapter.loaded.video_token).nonzero()[:, 0].tolist()
+    video = (ids == adapter.loaded.placeholder_token).nonzero()[:, 0].tolist()
     layout = adapter.loaded.layout(inputs.tensors["pixel_values_videos"][0])
     assert layout.tokens_per_frame >= 4
     frames = [inputs.token_types[at] for at in video[: len(video) - layout.trailing]]
@@ -144,7 +144,9 @@ def test_pruning_after_the_prefill_prunes_the_video_before_the_question(
     short = policy("recency", budget=Budget(tokens=4))
     with attach(adapter.backbone, short, interval=8, protocol="prune_after_prefill") as memory:
         pruned = adapter.answer(inputs, memory)
-        asked = inputs.tensors["input_ids"][0].tolist()[::-1].index(adapter.loaded.video_token)
+        asked = (
+            inputs.tensors["input_ids"][0].tolist()[::-1].index(adapter.loaded.placeholder_token)
+        )
         assert memory.usage().tokens_final == 4 + asked
     assert pruned.log_probabilities != pytest.approx(
         adapter.answer(inputs, None).log_probabilities, abs=1e-2

@@ -99,7 +99,7 @@ def test_a_model_of_llavas_authors_gives_what_it_was_saved_with(tmp_path: Path, 
     assert adapter.loaded.kind is KINDS["llava_qwen"]
     inputs = adapter.prepare(asking(clip))
     with torch.no_grad():
-        saved.config.video_token_id = adapter.loaded.video_token
+        saved.config.video_token_id = adapter.loaded.placeholder_token
         wanted = saved(**inputs.tensors).logits
         assert torch.allclose(adapter.loaded.model(**inputs.tensors).logits, wanted, atol=1e-4)
     assert inputs.details["tokens_per_frame"] == 2 * 3  # 5 patches a side, pooled to 2, a newline
@@ -245,7 +245,7 @@ def test_text_between_frames_stands_between_their_tokens(
     at = ids.index(word)
     assert inputs.token_types[at - 1] == TokenType("frame", 0)
     assert inputs.token_types[at + 1] == TokenType("frame", 1)
-    assert ids.count(adapter.loaded.video_token) == layout.total(3)
+    assert ids.count(adapter.loaded.placeholder_token) == layout.total(3)
     assert adapter.answer(inputs, None).option in range(3)
     with torch.no_grad():
         wanted = adapter.loaded.model(**inputs.tensors).logits[0, -1].log_softmax(-1)
@@ -270,7 +270,7 @@ def test_frames_that_are_not_there_are_said(folder: Callable[[str], Path], clip:
 def test_the_length_of_the_video_can_be_told(folder: Callable[[str], Path], clip: Path) -> None:
     adapter = loaded(folder("llava_qwen"), time_instruction=True, frames=3)
     adapter.tokenizer.add_tokens(["lasts"])
-    text = Wording(adapter.loaded, adapter.model, time_instruction=True).prompt(
+    text = Wording(adapter.loaded, time_instruction=True).prompt(
         asking(clip),
         SimpleNamespace(  # type: ignore[arg-type]
             seconds=3.0, timestamps=[0.0, 1.0, 2.0], frames=[1, 2, 3]

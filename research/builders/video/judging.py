@@ -70,12 +70,13 @@ def adapter_of(
     adapter = LlavaVideoAdapter(model=name, **options)
     adapter.use(
         LoadedVideoModel(
+            name="trained",
             model=model,
             tokenizer=tokenizer,
             kind=KINDS["llava_next_video"],
             preprocess=read_preprocessor(preprocessor, "llava_next_video"),
             processor={},
-            video_token=model.config.video_token_id,
+            placeholder_token=model.config.video_token_id,
             placeholder="<video>",
             chat_template=tokenizer.chat_template,
         )

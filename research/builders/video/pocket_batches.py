@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from namm_mm.adapters.video.prompt import LETTERS, question_text
+from namm_mm.adapters.common.choices import LETTERS, question_text
 from namm_mm.tasks.video_qa.footage import SHOTS
 from namm_mm.tasks.video_qa.questions import MOST_EVENTS, OPTIONS, ask, families_of
 from namm_mm.tasks.video_qa.render import Renderer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from namm_mm.adapters.video.prompt import LETTERS, question_text
+from namm_mm.adapters.common.choices import LETTERS, question_text
 from namm_mm.models import composed as composed_model
 from namm_mm.tasks.video_qa.footage import SHOTS
 from namm_mm.tasks.video_qa.questions import MOST_EVENTS, ORDINALS

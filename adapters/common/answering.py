@@ -1,31 +1,36 @@
-"""Answer a question about a clip: compare the options' first tokens, or generate.
+"""Answer a question about media: compare the options' first tokens, or generate.
 
-The clip is fed first and the rest of the prompt after it, on one cache.
+The media are fed first and the rest of the prompt after them, on one cache. For a streaming memory
+that is the same as one call. Under ``prune_after_prefill`` the media are the prompt: they are
+pruned before the question is known.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from namm_mm.adapters.common.choices import letter_in
 from namm_mm.adapters.common.timing import TokenTimes, now
-from namm_mm.adapters.video.prompt import letter_in
 from namm_mm.records import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from namm_mm.adapters.video.loading import LoadedVideoModel
+    from namm_mm.adapters.common.loaded import LoadedMediaModel
     from namm_mm.memory import Memory
     from namm_mm.records import Inputs
 
+OF_TOKENS = ("input_ids", "attention_mask", "mm_token_type_ids")
+"""Inputs with one entry for each token; all others are the media."""
+
 
 def by_options(
-    loaded: LoadedVideoModel, inputs: Inputs, memory: Memory | None, compared: Sequence[int]
+    loaded: LoadedMediaModel, inputs: Inputs, memory: Memory | None, compared: Sequence[int]
 ) -> Answer:
     """Return the option whose first token, one of `compared`, is the most probable."""
     options = inputs.sample.options
     start = now(loaded.model.device)
-    cache, end = _feed_clip(loaded, inputs, memory)
+    cache, end = _feed_media(loaded, inputs, memory)
     output = loaded.model(
         input_ids=inputs.tensors["input_ids"][:, end:],
         attention_mask=inputs.tensors["attention_mask"],
@@ -46,11 +51,11 @@ def by_options(
 
 
 def by_generation(
-    loaded: LoadedVideoModel, inputs: Inputs, memory: Memory | None, new_tokens: int
+    loaded: LoadedMediaModel, inputs: Inputs, memory: Memory | None, new_tokens: int
 ) -> Answer:
     """Return the text of greedy decoding, `new_tokens` at most, and the option that it names."""
     times = TokenTimes(loaded.model.device)
-    cache, _ = _feed_clip(loaded, inputs, memory)
+    cache, _ = _feed_media(loaded, inputs, memory)
     output = loaded.model.generate(
         input_ids=inputs.tensors["input_ids"],
         attention_mask=inputs.tensors["attention_mask"],
@@ -71,20 +76,18 @@ def by_generation(
     )
 
 
-def _feed_clip(loaded: LoadedVideoModel, inputs: Inputs, memory: Memory | None) -> tuple[Any, int]:
-    """Run the prompt up to the end of the clip; return the cache and the number of tokens.
+def _feed_media(loaded: LoadedMediaModel, inputs: Inputs, memory: Memory | None) -> tuple[Any, int]:
+    """Run the prompt up to the end of the media; return the cache and the number of tokens.
 
     A memory that prunes once prunes there.
     """
-    clip = (inputs.tensors["input_ids"][0] == loaded.video_token).nonzero()
-    end = int(clip[-1]) + 1
+    places = (inputs.tensors["input_ids"][0] == loaded.placeholder_token).nonzero()
+    end = int(places[-1]) + 1
     if memory is not None:
         memory.expect_prompt(end)
-    output = loaded.model(
-        input_ids=inputs.tensors["input_ids"][:, :end],
-        attention_mask=inputs.tensors["attention_mask"][:, :end],
-        pixel_values_videos=inputs.tensors["pixel_values_videos"],
-        use_cache=True,
-        logits_to_keep=1,
-    )
+    given = {
+        name: tensor[:, :end] if name in OF_TOKENS else tensor
+        for name, tensor in inputs.tensors.items()
+    }
+    output = loaded.model(**given, use_cache=True, logits_to_keep=1)
     return output.past_key_values, end
