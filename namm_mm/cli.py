@@ -23,7 +23,7 @@ from namm_mm.execution.signals import Stopped, stoppable
 __all__ = ["VERBS", "main"]
 
 USAGE = f"""\
-namm-mm {__version__}: one attention memory, evolved on text, plugged into other modalities.
+namm-mm {__version__}: one attention memory, made on text, plugged into other modalities.
 
   namm-mm transfer  [experiment=pocket] [cells=[NAME,...]] [KEY=VALUE ...]
   namm-mm evolve    [evolution=smollm2_pocket] [folder=FOLDER] [KEY=VALUE ...]

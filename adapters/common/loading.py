@@ -97,6 +97,12 @@ def configuration(source: Path | str, name: str) -> Any:
         ) from error
 
 
+def _why(error: ValueError) -> str:
+    """The reason, unless it is that no causal language model has such a configuration."""
+    known = "Unrecognized configuration class" in str(error)
+    return "" if known else f" ({_first_line(error)})"
+
+
 def causal_model(
     source: Path | str, name: str, dtype: torch.dtype, *, config: Any = None, **placement: Any
 ) -> Any:
@@ -132,9 +138,11 @@ def causal_model(
     except ValueError as error:
         raise UsageError(
             message(
-                f"{name!r} is not a causal language model ({_first_line(error)})",
+                f"{name!r} is not a causal language model{_why(error)}",
                 given=str(source),
                 expected="a model that AutoModelForCausalLM loads",
+                then="A video model is asked about a video: `namm-mm ask` with --file clip.mp4, "
+                "or adapter=llava_video task=video_qa.",
             )
         ) from error
     except Exception as error:  # safetensors, huggingface_hub and torch each have their own

@@ -40,6 +40,7 @@ from namm_mm.errors import UsageError, message
 from namm_mm.experiment.asking import Asked, ask
 from namm_mm.experiment.check_policies import content_problem
 from namm_mm.policies import Policy, create
+from namm_mm.policies.preferences import interval_for, mismatch, storage_for
 from namm_mm.records import Sample
 from namm_mm.results import words
 
@@ -94,6 +95,10 @@ def main(call: Call) -> int:
     found = ask(adapter, sample, policy, compare, interval, closely=closely)
     out = Console()
     out.print(answers(found))
+    if larger_than_full(found):
+        out.print(f"over full: {LARGER}.")
+    if unlike := mismatch(policy, interval_for(policy, interval), storage_for(policy)):
+        out.print(f"Note: {unlike}")
     if not found[0].memory.updates:
         out.print(
             f"Nothing was evicted: {found[0].memory.seen} tokens are fewer than one interval. "
@@ -194,18 +199,21 @@ def _number(call: Call, option: str) -> int:
 
 
 def answers(found: list[Asked]) -> Table:
-    """A table with one row for each policy."""
-    table = Table("policy", "answer", "tokens kept", "cache", "time")
+    """A table with one row for each policy; the answers get the room that numbers leave."""
+    table = Table()
+    table.add_column("policy", no_wrap=True)
+    table.add_column("answer")
+    for name in ("tokens kept", "cache", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
     larger = larger_than_full(found)
     for asked in found:
         memory = asked.memory
-        part = memory.kept_fraction
-        share = "" if part is None else f" ({words.percent(part)})"
         table.add_row(
-            f"{asked.policy}\n{asked.budget}",
+            asked.policy + ("" if asked.budget == asked.policy else f"\n{asked.budget}"),
             asked.text or "(nothing)",
-            f"{words.tokens(memory.tokens_final)} of {memory.seen}{share}",
-            words.size(memory.bytes_final) + (f"\n{LARGER}" if asked in larger else ""),
+            f"{words.tokens(memory.tokens_final)} of {memory.seen}\n"
+            f"{words.percent(memory.kept_fraction)}",
+            words.size(memory.bytes_final) + ("\nover full" if asked in larger else ""),
             words.duration(asked.seconds),
         )
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,10 +101,16 @@ def _models() -> Iterator[Entry]:
 
 
 def _configurations(kind: str) -> Iterator[Entry]:
-    """A file's first comment that is no directive says what it is; defaults name its cells."""
+    """The first sentence of a file's comment says what it is; defaults name its cells."""
     for name, file in named_files(files("namm_mm.configs") / kind):
         text = file.read_text(encoding="utf-8")
-        comments = (line.lstrip("# ") for line in text.splitlines() if line.startswith("# "))
-        about = next((line for line in comments if not line.startswith("@")), "")
+        about = first_sentence(text)
         cells = tuple(re.findall(r"^ *- /cell@cells\.(\w+):", text, flags=re.MULTILINE))
         yield Entry(kind, name, about, "built in", cells=cells)
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of the comment at the top of a configuration."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    comment = " ".join(line.lstrip("# ") for line in lines if not line.startswith("# @"))
+    return re.split(r"(?<=[.]) (?=[A-Z])", comment.strip(), maxsplit=1)[0]

@@ -39,7 +39,8 @@ def main(call: Call) -> int:
         if entry.kind != previous:
             console.print(Text(PLURALS.get(entry.kind, f"{entry.kind}s"), style="bold"))
             previous = entry.kind
-        line = Text(f"  {entry.name:<{WIDTH}} {entry.about}")
+        first = entry.name if len(entry.name) <= WIDTH else f"{entry.name}\n  {'':<{WIDTH}}"
+        line = Text(f"  {first:<{WIDTH}} {entry.about}")
         line.append(f" [{entry.status}]", style="dim")
         console.print(line, soft_wrap=True, highlight=False)
         if entry.cells:

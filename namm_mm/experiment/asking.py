@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from namm_mm.errors import NammWarning
 from namm_mm.experiment.kept import kept_fractions
 from namm_mm.experiment.telling import told
 from namm_mm.memory import Memory, attach
@@ -104,17 +107,23 @@ def ask(
                 chosen = create(name) if name == "full" else create(name, budget=matched)
             recorder = Recorder() if closely else None
             chosen = told(adapter, inputs, chosen)
-            with attach(
-                adapter.backbone,
-                chosen,
-                interval=interval,
-                storage=policy.storage,
-                watcher=recorder,
-            ) as memory:
+            with _attached(adapter, chosen, interval, policy.storage, recorder) as memory:
                 asked = _answered(adapter, inputs, memory, chosen)
             trace = trace or memory.trace().even_heads()
             found.append(asked if recorder is None else _closely(asked, recorder, memory, inputs))
     return found
+
+
+def _attached(
+    adapter: AnsweringAdapter,
+    policy: Policy,
+    interval: int | None,
+    storage: str | None,
+    watcher: Recorder | None,
+) -> AbstractContextManager[Memory]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NammWarning)  # who asks is told beside the answers
+        return attach(adapter.backbone, policy, interval=interval, storage=storage, watcher=watcher)
 
 
 def _answered(adapter: AnsweringAdapter, inputs: Inputs, memory: Memory, policy: Policy) -> Asked:

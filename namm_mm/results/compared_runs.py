@@ -15,6 +15,9 @@ PLACES = ("folder", "output", "wandb", "execution", "shard")
 LINES = 60
 """Settings that a table shows; of more, the first ones."""
 
+FEW = 3
+"""Differing settings that a console tells one by one."""
+
 ABSENT = "(not set)"
 
 
@@ -41,11 +44,17 @@ def compared_runs(runs: Sequence[Run]) -> Table | None:
 
 
 def told(runs: Sequence[Run]) -> list[str]:
-    """Return notes and problems of the runs, and what differs between them, one line each."""
+    """Return notes and problems of the runs, and what differs between them, one line each.
+
+    Of more than `FEW` differing settings, their number is told: a report has the table of them.
+    """
     notes = dict.fromkeys(note for run in runs for note in run.state.notes)
     lines = [*notes, *(problem for run in runs for problem in run.problems)]
     compared = compared_runs(runs)
     if compared is not None:
+        if len(compared.rows) > FEW:
+            settings = f"{len(compared.rows)} settings differ between the runs"
+            return [*lines, f"{settings}: see `Differences between the runs` in the report."]
         names = [column.name for column in compared.columns[1:]]
         for setting, *values in compared.rows:
             each = zip(names, values, strict=True)

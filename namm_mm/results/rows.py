@@ -197,7 +197,7 @@ def _table(
                 live_final=own.live_final,
                 live_peak=own.live_peak,
                 kept_fraction=own.kept_fraction,
-                first_token_seconds=mean_or_none([r.first_token_seconds for r in good]),
+                first_token_seconds=mean_or_none([t for r in good if (t := r.first_token_seconds)]),
                 token_seconds=mean_or_none([r.token_seconds for r in good if r.token_seconds]),
                 seconds=mean_or_none([r.seconds for r in good]),
                 never_evicted=method.policy != FULL and own.kept_everything,

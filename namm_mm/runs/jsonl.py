@@ -70,10 +70,19 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
                 "no records",
                 given=str(path),
                 expected=f"a run folder that holds {RECORDS}",
-                then="Run folders are printed at the end of `namm-mm transfer`.",
+                then=_newest_below(path) or "`namm-mm transfer` prints its run folder at the end.",
             )
         )
     return parse_records(file.read_text(encoding="utf-8", errors="replace"), file.name)
+
+
+def _newest_below(folder: Path) -> str:
+    """Name the newest of the run folders that lie one or two levels below; empty for none."""
+    found = [*folder.glob(f"*/{RECORDS}"), *folder.glob(f"*/*/{RECORDS}")]
+    if not found:
+        return ""
+    newest = max(found, key=lambda file: file.stat().st_mtime).parent
+    return f"It holds {len(found)} runs. The newest: `namm-mm report {newest}`."
 
 
 def parse_records(text: str, name: str = RECORDS) -> tuple[list[Record], list[str]]:

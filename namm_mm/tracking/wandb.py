@@ -151,8 +151,9 @@ class WandbTracker(FinishOnExit):
         else:
             key = f"{record.task}/{record.metric}/{who}"
             values[key] = self._mean(key, float(record.value or 0.0))
-            key = f"perf/first_token_seconds/{record.task}/{who}"
-            values[key] = self._mean(key, record.first_token_seconds)
+            if record.first_token_seconds:  # 0: the adapter does not measure it
+                key = f"perf/first_token_seconds/{record.task}/{who}"
+                values[key] = self._mean(key, record.first_token_seconds)
         kept = None if record.memory is None else record.memory.kept_fraction
         if kept is not None:
             key = f"cache/kept_fraction/{record.task}/{who}"

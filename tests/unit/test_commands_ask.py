@@ -35,7 +35,7 @@ def test_answers_stand_side_by_side_with_tokens_and_bytes(
     told = capsys.readouterr().out
     assert "fraction:0.25" in told
     assert told.count("match:h2o") == 2  # in the table, and where its tokens are shown
-    assert "(100 %)" in told
+    assert "100 %" in told
     assert told.count("On day 7 it rained") == 3
 
 
@@ -56,7 +56,9 @@ def test_a_cache_larger_than_the_full_one_is_marked(
     page = tmp_path / "page.html"
     assert main([*words, "--policy", "h2o", "--budget", "4096", "--output", str(page)]) == 2
     assert main([*words, "--policy", "h2o", "--budget", "tokens:4096", "--output", str(page)]) == 0
-    assert "larger than" in capsys.readouterr().out  # its statistics come on top of every token
+    assert (
+        "over full: larger than" in capsys.readouterr().out
+    )  # its statistics come on top of every token
     assert "larger than the full cache" in page.read_text(encoding="utf-8")
 
 
@@ -125,3 +127,18 @@ def test_wrong_requests_are_answered_with_what_is_right(
     given = [w.replace("MODEL", model).replace("FOLDER", str(tmp_path)) for w in words]
     assert main(["ask", *given]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_the_table_breaks_no_number_at_80_columns_and_the_threshold_is_noted_once(
+    model: str, note: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    words = ["ask", model, "Did it rain?", "--file", str(note), "--tokens", "2"]
+    assert main([*words, "--interval", "64"]) == 0
+    told = capsys.readouterr()
+    rows = [line for line in told.out.splitlines() if line.startswith("│")]
+    assert max(len(line) for line in rows) <= 80
+    for part in (r"\d+ of \d+ ", r"\d+ % ", r"[\d.]+ KiB "):
+        assert sum(bool(re.search(part, line)) for line in rows) >= 3
+    assert [line.split()[1] for line in rows if "100 %" in line] == ["│"]  # full: no budget
+    assert told.out.count("was set for interval 128") == 1
+    assert not [one for one in recwarn if "threshold" in str(one.message)]

@@ -31,6 +31,8 @@ def test_everything_registered_is_listed_with_a_line_about_it() -> None:
         ("evolution", "paper"),
     } <= names
     assert all(entry.about for entry in listed)
+    whole = [entry.about for entry in listed if entry.kind in ("experiment", "evolution")]
+    assert [about for about in whole if not about.endswith(".")] == []  # a sentence, not a line
     assert not [entry for entry in listed if entry.status in ("broken", "damaged")]
 
 
@@ -45,6 +47,15 @@ def test_the_list_can_be_narrowed(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.startswith("policies\n")
     assert "H2O, heavy hitters" in printed
     assert "adapters" not in printed
+
+
+def test_what_things_are_stands_in_one_column(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "model"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = lines[1].index("Decision Transformer")
+    for line in lines[1:]:
+        name_alone = " " not in line.strip()
+        assert name_alone or (line[place - 1] == " " and line[place] != " "), line
 
 
 def test_a_sound_installation_is_ready(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from namm_mm.errors import RunError, UsageError
 from namm_mm.report import html
 from namm_mm.report.contents import build
 from namm_mm.results.blocks import Table
+from namm_mm.results.compared_runs import told
+from namm_mm.results.rows import result_rows
 from namm_mm.runs import RunInfo
 from namm_mm.runs.jsonl import write_records
 from namm_mm.runs.load import load_runs
@@ -73,6 +76,35 @@ def test_tables_of_different_runs_have_different_headings(tmp_path: Path) -> Non
     assert len(titles) == len(set(titles)) == 3 + 3 + 1
     assert "long_text with text (smollm2-135m), run second" in titles
     assert "run second" in printed([r for run in load_runs(folders) for r in run.records])
+
+
+@pytest.mark.parametrize("differing", [2, 9])
+def test_a_few_differences_are_told_in_the_console_and_many_are_counted(
+    tmp_path: Path, differing: int
+) -> None:
+    configs = [{f"key{at}": run for at in range(differing)} for run in range(2)]
+    folders = [
+        write(tmp_path / str(run), make_records(2, run=str(run)), config=config)
+        for run, config in enumerate(configs)
+    ]
+    lines = [line for line in told(load_runs(folders)) if "differ" in line or "key" in line]
+    if differing == 2:
+        assert lines == ["key0: 0 in 0, 1 in 1", "key1: 0 in 0, 1 in 1"]
+    else:
+        assert lines[0].startswith("9 settings differ between the runs: see")
+
+
+def test_a_folder_of_runs_is_answered_with_its_newest_run(tmp_path: Path) -> None:
+    write(tmp_path / "text" / "old", [make_record()])
+    newest = write(tmp_path / "video" / "new", [make_record()])
+    os.utime(newest / "records.jsonl", (2e9, 2e9))
+    with pytest.raises(UsageError, match=rf"2 runs. The newest: `namm-mm report {newest}`"):
+        report.render([tmp_path])
+
+
+def test_a_time_that_was_not_measured_is_no_time_of_zero(tmp_path: Path) -> None:
+    (row,) = result_rows([make_record(first_token_seconds=0.0)])
+    assert row.first_token_seconds is None
 
 
 def test_many_records_are_sampled_and_the_report_says_so(tmp_path: Path) -> None:

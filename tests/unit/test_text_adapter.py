@@ -194,7 +194,7 @@ def test_missing_weights_are_never_made_up(tmp_path: Path) -> None:
 
 def test_a_model_of_another_kind_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "clip_vision_model"}')
-    with pytest.raises(UsageError, match="not a causal language model"):
+    with pytest.raises(UsageError, match=r"not a causal language model: got.*A video model is"):
         loaded(str(tmp_path))
 
 
