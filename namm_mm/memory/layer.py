@@ -138,6 +138,8 @@ class CohortMemory:
         self.residual = residual
         self.sizes: list[Tensor] = []  # (row, kv_head) after each update
         self.held = self.high = torch.zeros(3, store.rows, dtype=torch.float64)
+        self.updated = self.held  # what was held right after the last update
+        self.evicted_at = 0  # tokens seen then
 
     def select_rows(self, rows: Tensor) -> CohortMemory:
         """Return the memory of these rows, in this order."""
@@ -147,6 +149,7 @@ class CohortMemory:
         )
         chosen.sizes = [sizes[rows.cpu()] for sizes in self.sizes]
         chosen.held, chosen.high = self.held[:, rows.cpu()], self.high[:, rows.cpu()]
+        chosen.updated, chosen.evicted_at = self.updated[:, rows.cpu()], self.evicted_at
         return chosen
 
     def attend(self, queries: Tensor, dim: int, formula: Formula) -> Tensor:
@@ -161,6 +164,12 @@ class CohortMemory:
             out = attend(queries, self.store, formula)
             self.observer.observe(queries, self.store, formula)
         return out
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of one head that are held once: of queries, and of a residual."""
+        residual = 0 if self.residual is None else self.residual.nbytes
+        return (self.observer.nbytes + residual) // (self.store.rows * self.store.heads)
 
     def measure(self, *, start: bool = False) -> None:
         """Measure what is held, and remember the largest since the start of the call.
@@ -269,7 +278,9 @@ class LayerMemory:
             statistics=memory.observer.statistics(store, cached),
             rows=tuple(places),
         )
-        sizes = limits(policy.selection, view, len(memory.sizes), places, policy)
+        memory.observer.after_eviction(left)
+        beside = memory.observer.nbytes // (store.rows * store.heads)
+        sizes = limits(policy.selection, view, len(memory.sizes), places, policy, beside)
         view = replace(view, limits=sizes)
         scores = policy.protected_scores(view)
         index, counts = select(scores, view, policy.selection, per_head=self.rules.per_head)
@@ -283,3 +294,4 @@ class LayerMemory:
             kept = store.positions()
             self.rules.watcher(Update(self.layer, number, seen, tuple(places), kept, scored))
         memory.measure()  # room for the next tokens may be more than was freed
+        memory.updated, memory.evicted_at = memory.held, seen

@@ -89,6 +89,9 @@ class Observer(ABC):
     def statistics(self, store: Store, cached: Cached) -> dict[str, Tensor]:
         """What a policy reads (:attr:`LayerView.statistics`)."""
 
+    def after_eviction(self, left: int | None) -> None:  # noqa: B027  (optional)
+        """Let go of what is not needed at the next eviction, `left` tokens from now if known."""
+
     def select_rows(self, rows: Tensor) -> Self:
         """Return an observer of these rows, in this order (rows may repeat)."""
         chosen = copy(self)
@@ -242,6 +245,10 @@ class QueryObserver(Observer):
     def statistics(self, store: Store, cached: Cached) -> dict[str, Tensor]:
         """What the observation reads of its state and the cached keys."""
         return {self.observation.name: self.observation.read(self.state, cached)}
+
+    def after_eviction(self, left: int | None) -> None:
+        """Hold what the observation says."""
+        self.state = self.observation.after_eviction(self.state, left)
 
     def select_rows(self, rows: Tensor) -> Self:
         """Return an observer with the state and the waiting queries of these rows."""

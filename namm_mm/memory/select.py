@@ -87,6 +87,7 @@ def limits(
     update: int = 0,
     rows: Sequence[int] | None = None,
     policy: Policy | None = None,
+    beside: int = 0,
 ) -> Tensor | None:
     """Return how many tokens each head may keep, (row, kv_head) int64; None where no size is named.
 
@@ -100,6 +101,8 @@ def limits(
         Index of each row in the batch, to look up its trace.
     policy
         The policy, for equal bytes: what it remembers counts, of each token and in a residual.
+    beside
+        For equal bytes: what is held once for each head, in bytes, beside tokens and residual.
     """
     if isinstance(selection, KeepAll):
         return None
@@ -108,18 +111,19 @@ def limits(
         return None if size is None else torch.full_like(view.lengths, size)
     if selection.trace is not None:
         matched = [
-            _matched(selection, row, update, view, policy)
+            _matched(selection, row, update, view, policy, beside)
             for row in (rows if rows is not None else range(view.lengths.shape[0]))
         ]
         return torch.stack(matched).to(view.lengths)
     if selection.table is not None:
         sizes = torch.tensor(selection.table.sizes(view.layer, view.seen))
         return sizes.to(view.lengths).expand_as(view.lengths)
-    if view.layer < selection.whole_layers:
-        return torch.full_like(view.lengths, view.seen)
-    size = selection.tokens if selection.tokens is not None else selection.size(view.seen)
     if selection.bytewise:
-        size = max(selection.least, _tokens_for(size * _plain_bytes(view), view, policy))
+        size = _bytes_limit(selection, view, policy, beside)
+    elif view.layer < selection.whole_layers:
+        size = view.seen
+    else:
+        size = selection.tokens if selection.tokens is not None else selection.size(view.seen)
     if selection.beta is not None:
         size = _of_layer(size, selection.beta, view)
     return torch.full_like(view.lengths, size)
@@ -157,7 +161,7 @@ def _of_layer(size: int, beta: float, view: LayerView) -> int:
     """Size of this layer where sizes fall linearly over layers and their mean is `size`."""
     if view.layers < 2:
         return size
-    last = size / beta
+    last = max(size / beta, 1.0)
     first = 2 * size - last
     if first > view.seen:  # the lowest layers cannot hold more than there is
         first, last = float(view.seen), max(2.0 * size - view.seen, 1.0)
@@ -169,22 +173,43 @@ def _plain_bytes(view: LayerView) -> int:
     return (view.keys.shape[-1] + view.values.shape[-1]) * view.keys.element_size() + 4
 
 
-def _tokens_for(size: int, view: LayerView, policy: Policy | None) -> int:
-    """Tokens of a head that fit in `size` bytes beside what the policy's residual takes of them."""
+def _bytes_limit(selection: Budget, view: LayerView, policy: Policy | None, beside: int) -> int:
+    """Tokens of a head whose bytes are a part of those of all tokens seen.
+
+    Layers that keep every token are paid for by the others. Where these would be left with nothing,
+    all layers evict.
+    """
+    full = view.seen * _plain_bytes(view)
+    size = int((selection.fraction or 0.0) * full)
+    if whole := selection.whole_layers:
+        own = full + view.seen * 4 * (0 if policy is None else policy.numbers_per_token)
+        rest = (size * view.layers - whole * own) // max(view.layers - whole, 1)
+        if view.layers > whole and _tokens_for(rest, view, policy, beside) >= selection.least:
+            if view.layer < whole:
+                return view.seen
+            size = rest
+    return max(selection.least, _tokens_for(size, view, policy, beside))
+
+
+def _tokens_for(size: int, view: LayerView, policy: Policy | None, beside: int) -> int:
+    """Tokens of a head that fit in `size` bytes: `beside` and the policy's residual take of them.
+
+    Less than 1 where nothing is left.
+    """
     if policy is None:
-        return size // _plain_bytes(view)
+        return (size - beside) // _plain_bytes(view)
     features = 0 if policy.residual is None else policy.residual.features
-    state = 4 * features * (view.values.shape[-1] + 1)
+    state = 4 * features * (view.values.shape[-1] + 1) + beside
     return (size - state) // (_plain_bytes(view) + 4 * policy.numbers_per_token)
 
 
 def _matched(
-    selection: Budget, row: int, update: int, view: LayerView, policy: Policy | None
+    selection: Budget, row: int, update: int, view: LayerView, policy: Policy | None, beside: int
 ) -> Tensor:
     """(kv_head,): the sizes that the traced run kept in this layer after this update.
 
     Under equal bytes a token costs ``(d_k + d_v) * itemsize + 4`` for its key, value and position,
-    and 4 for each number that its policy remembers of it; a residual takes its state's bytes.
+    and 4 for each number that its policy remembers of it; what is held once takes its bytes.
     """
     trace = selection.trace_of(row)
     sizes = trace.at(update, view.layer)
@@ -198,6 +223,7 @@ def _matched(
         )
     if selection.bytewise:
         theirs = _plain_bytes(view) + 4 * trace.numbers_per_token
-        fit = (_tokens_for(size * theirs, view, policy) for size in sizes)
+        held = trace.state_bytes
+        fit = (_tokens_for(size * theirs + held, view, policy, beside) for size in sizes)
         sizes = tuple(min(view.seen, max(1, tokens)) for tokens in fit)
     return torch.tensor(sizes)

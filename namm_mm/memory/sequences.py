@@ -151,8 +151,13 @@ class Sequences:
     # -- the end of a prompt that is pruned once ---------------------------------------------
 
     def prune(self) -> None:
-        """Evict now what the policy does not keep, in all layers."""
-        self._prune_all([cohort for cohort, seen in enumerate(self.seen) if seen])
+        """Evict now what the policy does not keep, in all layers.
+
+        Rows that saw no token since their last eviction are left as they are.
+        """
+        cohorts = self.memories[0].cohorts
+        new = [seen > own.evicted_at for seen, own in zip(self.seen, cohorts, strict=True)]
+        self._prune_all([cohort for cohort, came in enumerate(new) if came])
 
     def prune_prompts(self) -> None:
         """Prune the prompts that wait for it: nothing more will come."""
@@ -231,13 +236,18 @@ class Sequences:
         """Return the sizes of one row after every update."""
         found = [self.find(layer, row) for layer in range(len(self.memories))]
         by_layer = [[tuple(size[at].tolist()) for size in memory.sizes] for memory, at in found]
-        return Trace(tuple(zip(*by_layer, strict=True)), self.rules.policy.numbers_per_token)
+        return Trace(
+            tuple(zip(*by_layer, strict=True)),
+            self.rules.policy.numbers_per_token,
+            max(memory.state_bytes for memory, _ in found),
+        )
 
     def usage(self, row: int) -> MemoryUse:
         """Return the tokens and bytes of one row."""
         found = [self.find(layer, row) for layer in range(len(self.memories))]
         kept = tuple(float(memory.held[1, at]) for memory, at in found)
         seen = next(n for n, rows in zip(self.seen, self.rows, strict=True) if row in rows.tolist())
+        updated = [memory.updated[:, at] for memory, at in found if memory.sizes]
         return MemoryUse(
             seen=seen,
             updates=len(found[0][0].sizes),
@@ -248,6 +258,9 @@ class Sequences:
             bytes_final=int(self._held[0, :, row].sum()),
             live_peak=int(self._peak[2, row]),
             live_final=int(self._held[2, :, row].sum()),
+            seen_updated=found[0][0].evicted_at if updated else None,
+            tokens_updated=float(sum(one[1] for one in updated)) / len(kept) if updated else None,
+            live_updated=int(sum(one[2] for one in updated)) if updated else None,
         )
 
 

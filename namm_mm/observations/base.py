@@ -165,3 +165,13 @@ class QueryObservation(Observation):
     @abstractmethod
     def read(self, state: State, cached: Cached) -> Tensor:
         """What ``LayerView.statistics`` carries; its first axis is the row."""
+
+    def after_eviction(self, state: State, left: int | None) -> State:
+        """Return what must be held of the state until the next eviction; all of it by default.
+
+        Parameters
+        ----------
+        left
+            Queries that are folded before the next eviction; None where nobody knows: one or more.
+        """
+        return state

@@ -44,6 +44,11 @@ class LastQueries(QueryObservation):
             queries = torch.cat([held, queries], dim=2)
         return {"queries": queries[:, :, -self.count :].clone()}
 
+    def after_eviction(self, state: State, left: int | None) -> State:
+        """Hold the queries that will be among the last ones at the next eviction, too."""
+        held = 0 if left is None else self.count - left
+        return {"queries": state["queries"][:, :, -held:].clone()} if held > 0 else {}
+
     def read(self, state: State, cached: Cached) -> Tensor:
         """Softmax over the cached tokens that each query may see."""
         return attention_weights(state["queries"], cached)

@@ -73,15 +73,15 @@ class QueryMoments(QueryObservation):
         plain = self.rotary.turned(queries.float(), positions, back=True)
         mean = plain.mean(2)
         centred = plain - mean[:, :, None]
-        scatter = centred.transpose(-1, -2) @ centred
+        scatter = _packed(centred.transpose(-1, -2) @ centred)
         before, count = held["count"][:, None, None], float(len(positions))
         total = before + count
         difference = mean - held["mean"]
-        outer = difference[..., :, None] * difference[..., None, :]
+        outer = _packed(difference[..., :, None] * difference[..., None, :])
         return {
             "count": held["count"] + count,
             "mean": held["mean"] + difference * (count / total),
-            "scatter": held["scatter"] + scatter + outer * (before * count / total)[..., None],
+            "scatter": held["scatter"] + scatter + outer * (before * count / total),
         }
 
     def read(self, state: State, cached: Cached) -> Tensor:
@@ -89,7 +89,7 @@ class QueryMoments(QueryObservation):
         import torch
 
         mean, count = state["mean"], state["count"].clamp_min(1.0)
-        covariance = state["scatter"] / count[:, None, None, None]
+        covariance = _unpacked(state["scatter"], mean.shape[-1]) / count[:, None, None, None]
         ahead = torch.arange(cached.seen, cached.seen + self.future)
         rows = self.rotary.averaged(covariance, ahead)
         both = self.rotary.averaged(rows.transpose(-1, -2), ahead)
@@ -103,5 +103,24 @@ def _nothing(queries: Tensor) -> State:
     return {
         "count": numbers.new_zeros(rows),
         "mean": numbers.new_zeros(rows, heads, dim),
-        "scatter": numbers.new_zeros(rows, heads, dim, dim),
+        "scatter": numbers.new_zeros(rows, heads, dim * (dim + 1) // 2),
     }
+
+
+def _packed(symmetric: Tensor) -> Tensor:
+    """(..., dim * (dim + 1) / 2): the lower triangle of a symmetric (..., dim, dim), row by row."""
+    import torch
+
+    row, column = torch.tril_indices(*symmetric.shape[-2:], device=symmetric.device)
+    return symmetric[..., row, column]
+
+
+def _unpacked(packed: Tensor, dim: int) -> Tensor:
+    """(..., dim, dim): the symmetric matrix of a lower triangle."""
+    import torch
+
+    row, column = torch.tril_indices(dim, dim, device=packed.device)
+    matrix = packed.new_empty(*packed.shape[:-1], dim, dim)
+    matrix[..., row, column] = packed
+    matrix[..., column, row] = packed
+    return matrix

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 STORAGES = ("shared", "per_head")
 """Whether the heads of a layer keep equally many tokens, or each its own number."""
@@ -30,6 +30,10 @@ class MemoryUse:
     live_peak, live_final
         Those of them that hold something: room for tokens to come is left out. None in records of
         version 0.1.0.
+    seen_updated, tokens_updated, live_updated
+        Tokens seen at the last update, and the cached tokens and live bytes right after it: there a
+        budget holds. What comes later is held until the next update. None without an update, and in
+        older records.
     """
 
     seen: int
@@ -41,6 +45,9 @@ class MemoryUse:
     bytes_final: int
     live_peak: int | None = None
     live_final: int | None = None
+    seen_updated: int | None = None
+    tokens_updated: float | None = None
+    live_updated: int | None = None
 
     @property
     def kept_fraction(self) -> float | None:
@@ -62,10 +69,13 @@ class Trace:
     numbers_per_token
         float32 numbers that the policy remembered for each token and head, beside keys, values and
         position.
+    state_bytes
+        Bytes that the policy held once for each head of the sequence, however many its tokens.
     """
 
     sizes: tuple[tuple[tuple[int, ...], ...], ...] = ()
     numbers_per_token: int = 0
+    state_bytes: int = 0
 
     def at(self, update: int, layer: int) -> tuple[int, ...] | None:
         """Return the sizes of the heads right after `update` in `layer`, or after the last one."""
@@ -75,12 +85,10 @@ class Trace:
 
     def even_heads(self) -> Trace:
         """Return a trace with as many tokens in every layer, spread evenly over its heads."""
-        return Trace(
-            tuple(
-                tuple(_even(sum(layer), len(layer)) for layer in update) for update in self.sizes
-            ),
-            self.numbers_per_token,
+        even = tuple(
+            tuple(_even(sum(layer), len(layer)) for layer in update) for update in self.sizes
         )
+        return replace(self, sizes=even)
 
     def even_layers(self) -> Trace:
         """Return a trace with as many tokens at each update, even over layers and heads."""
@@ -88,7 +96,7 @@ class Trace:
         for update in self.sizes:
             sizes = iter(_even(sum(map(sum, update)), sum(map(len, update))))
             spread.append(tuple(tuple(next(sizes) for _ in layer) for layer in update))
-        return Trace(tuple(spread), self.numbers_per_token)
+        return replace(self, sizes=tuple(spread))
 
 
 def _even(total: int, parts: int) -> tuple[int, ...]:

@@ -140,9 +140,9 @@ def test_beams_take_their_observations_along(policy: Policy) -> None:
     assert found.shape == (1, 110)
 
 
-def test_reported_bytes_hold_the_queries() -> None:
-    model, tokens = tiny_llama(), tiny_tokens(1, 3 * INTERVAL)
-    sizes = {}
+def test_reported_bytes_hold_the_queries_until_the_eviction_that_asks_them() -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, 3 * INTERVAL + 16)
+    sizes, updated = {}, set()
     for count in (8, 16):
 
         class Asked(AskedLately):
@@ -151,8 +151,22 @@ def test_reported_bytes_hold_the_queries() -> None:
         with torch.no_grad(), attach(model, Asked(budget="tokens:24"), interval=INTERVAL) as memory:
             model(tokens)
         sizes[count] = memory.usage().bytes_final
+        updated.add(memory.usage().live_updated)
     # 2 layers, 4 query heads of 8 float32 numbers, 8 queries more
     assert sizes[16] - sizes[8] == 2 * 4 * 8 * 4 * 8
+    assert updated == {2 * 2 * 24 * (2 * 8 * 4 + 4)}
+
+
+def test_queries_that_the_next_eviction_asks_too_are_held_over_this_one() -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, 3 * INTERVAL)
+
+    class Asked(AskedLately):
+        needs = LastQueries(INTERVAL + 8)
+
+    with torch.no_grad(), attach(model, Asked(budget="tokens:24"), interval=INTERVAL) as memory:
+        model(tokens)
+    # 2 layers, 4 query heads of 8 float32 numbers, 8 queries
+    assert memory.usage().live_updated == 2 * 2 * 24 * (2 * 8 * 4 + 4) + 2 * 4 * 8 * 4 * 8
 
 
 def test_a_third_party_brings_an_observation_of_its_own() -> None:

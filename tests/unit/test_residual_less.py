@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from less_kernels import random_kernels
 from torch import Tensor
 
 from namm_mm.errors import UsageError
@@ -134,22 +135,6 @@ def test_without_features_nothing_changes() -> None:
     torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
 
 
-def kernels(
-    heads: int = 4, kv_heads: int = 2, dim: int = 16, card: dict[str, str] | None = None
-) -> LessKernels:
-    generator = torch.Generator().manual_seed(0)
-    shapes = {
-        "a1": (heads, dim, 8), "a2": (heads, 8, 4), "b1": (kv_heads, dim, 8),
-        "b2": (kv_heads, 8, 4), "b3": (kv_heads, 4, 4), "s1": (kv_heads, 1, 4),
-        "s2": (kv_heads, 1, 4),
-    }  # fmt: skip
-    parts = tuple(
-        {name: torch.randn(shapes[name], generator=generator).half().float() for name in PARTS}
-        for _ in range(2)
-    )
-    return LessKernels(parts, card or {})
-
-
 def head_dim() -> int:
     config = tiny_llama().config
     return int(config.hidden_size // config.num_attention_heads)
@@ -180,7 +165,7 @@ def test_fused_attention_gives_the_normaliser_of_the_formula(
 
 def test_the_state_takes_the_same_bytes_however_much_was_evicted() -> None:
     model = tiny_llama()
-    maps = kernels(dim=head_dim())
+    maps = random_kernels(dim=head_dim())
     held = []
     for name in ("h2o", "less"):
         options: dict[str, Any] = {"over": "h2o", "kernels": maps} if name == "less" else {}
@@ -200,7 +185,7 @@ def test_equal_bytes_count_the_state() -> None:
     model, live = tiny_llama(), []
     token, state = 2 * 8 * 4 + 4, 4 * (head_dim() + 1) * 4
     for name in ("keydiff", "less"):
-        less = {"over": "keydiff", "kernels": kernels(dim=head_dim())}
+        less = {"over": "keydiff", "kernels": random_kernels(dim=head_dim())}
         options: dict[str, Any] = less if name == "less" else {}
         with (
             torch.no_grad(),
@@ -213,7 +198,7 @@ def test_equal_bytes_count_the_state() -> None:
 
 
 def test_rows_of_a_batch_with_padding_give_what_they_give_alone() -> None:
-    model, maps = tiny_llama(), kernels(dim=head_dim())
+    model, maps = tiny_llama(), random_kernels(dim=head_dim())
     policy = create("less", over="h2o", budget="tokens:12", kernels=maps)
     tokens = tiny_tokens(2, 90)
     mask = torch.ones_like(tokens)
@@ -226,7 +211,7 @@ def test_rows_of_a_batch_with_padding_give_what_they_give_alone() -> None:
 
 
 def test_beams_take_their_state_along() -> None:
-    model, maps = tiny_llama(), kernels(dim=head_dim())
+    model, maps = tiny_llama(), random_kernels(dim=head_dim())
     policy = create("less", over="h2o", budget="tokens:12", kernels=maps)
     ids = tiny_tokens(1, 60)
     with torch.no_grad(), attach(model, policy, interval=16) as memory:
@@ -239,7 +224,7 @@ def test_beams_take_their_state_along() -> None:
 
 
 def test_kernels_are_written_in_half_precision_and_read_back(tmp_path: Path) -> None:
-    made = kernels(card={"policy": "h2o", "model": "tiny"})
+    made = random_kernels(card={"policy": "h2o", "model": "tiny"})
     read = load_kernels(made.save(tmp_path / "less.safetensors"))
     assert read.card == {"policy": "h2o", "model": "tiny"}
     assert read.shape == (4, 2, 16)
@@ -248,14 +233,14 @@ def test_kernels_are_written_in_half_precision_and_read_back(tmp_path: Path) -> 
 
 
 def test_kernels_of_another_policy_are_refused_unless_told_otherwise() -> None:
-    made = kernels(card={"policy": "h2o"})
+    made = random_kernels(card={"policy": "h2o"})
     with pytest.raises(UsageError, match=r"got 'recency', expected h2o.*anyway=true"):
         create("less", over="recency", kernels=made)
     assert create("less", over="recency", kernels=made, anyway=True).name == "less(recency)"
 
 
 def test_kernels_of_another_model_are_refused_before_it_runs() -> None:
-    policy = create("less", over="h2o", kernels=kernels(dim=2 * head_dim()))
+    policy = create("less", over="h2o", kernels=random_kernels(dim=2 * head_dim()))
     with pytest.raises(UsageError, match="do not fit the model"), attach(tiny_llama(), policy):
         pass
 
@@ -270,7 +255,7 @@ def test_files_that_are_no_kernels_name_what_was_expected(tmp_path: Path) -> Non
 
 
 def test_kernels_lie_on_the_device_of_the_model_before_its_first_token() -> None:
-    policy = create("less", over="h2o", kernels=kernels()).for_model(tiny_llama().to("meta"))
+    policy = create("less", over="h2o", kernels=random_kernels()).for_model(tiny_llama().to("meta"))
     maps = policy.residual
     assert isinstance(maps, LessKernels)
     assert {part.device.type for parts in maps.parts for part in parts.values()} == {"meta"}
