@@ -1,7 +1,7 @@
 """Go on with a run: what its folder holds is not run again.
 
 The records on disk are the truth. A run that is started again in its folder reads them, does what
-is missing and nothing else.
+is missing and nothing else. Policies and cells may be added.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from namm_mm.errors import UsageError, message
 from namm_mm.experiment.cell import Cell, labels
 from namm_mm.experiment.settings import ExperimentSettings
-from namm_mm.experiment.shards import changed_settings, describe
+from namm_mm.experiment.shards import changed_settings, describe, only_adds
 from namm_mm.policies import budgets
 from namm_mm.records import Record, Sample
 from namm_mm.runs.jsonl import RECORDS
@@ -69,9 +69,8 @@ class Earlier:
         Asked once for each cell and seed, in their order: where two cells ask the same, each takes
         records of its own.
 
-        A sample of an answering task is run under all policies if it lacks one: those that match
-        need what the matched policy kept. Of an acting task all samples are one batch, run under
-        the policies that lack one and under those that they match.
+        Samples that lack a record are run under the policies that lack one and under those that
+        they match. Of an acting task all samples are one batch.
         """
         if not self.records:
             return cell, tuple(samples)
@@ -87,14 +86,15 @@ class Earlier:
                     there.add(key)
                 else:
                     lacking.append(sample)
-        if not is_acting(cell.task):
-            open_samples = {sample.id for found in missing.values() for sample in found}
-            return cell, tuple(sample for sample in samples if sample.id in open_samples)
         needed = [policy for policy in cell.runs if missing[labels(policy)]]
         followed = {budgets.matched_policy(policy.budget) for policy in needed}
         policies = tuple(p for p in cell.settings.policies if p in needed or p.name in followed)
-        fewer = dataclasses.replace(cell.settings, policies=policies)
-        return dataclasses.replace(cell, settings=fewer), tuple(samples) if needed else ()
+        chosen = dataclasses.replace(cell.settings, policies=policies)
+        fewer = dataclasses.replace(cell, settings=chosen)
+        if is_acting(cell.task):
+            return fewer, tuple(samples) if needed else ()
+        open_samples = {sample.id for found in missing.values() for sample in found}
+        return fewer, tuple(sample for sample in samples if sample.id in open_samples)
 
     @staticmethod
     def _key(cell: Cell, names: tuple[str, str], sample: Sample) -> Key:
@@ -118,6 +118,8 @@ def _check_same_run(folder: Path, settings: ExperimentSettings) -> None:
     wanted = (settings.config_hash, None if settings.shard is None else settings.shard.words)
     if begun in (wanted, (None, None)):
         return
+    if begun[1] == wanted[1] and only_adds(settings.as_mapping(), folder):
+        return
     if begun[0] == wanted[0]:
         raise UsageError(
             message(
@@ -131,5 +133,6 @@ def _check_same_run(folder: Path, settings: ExperimentSettings) -> None:
     raise UsageError(
         f"the run in {folder} was started with other settings (now -> then):\n"
         + "\n".join(f"- {line}" for line in changed or ["they are not in its run.json"])
-        + "\nexpected the same settings, or another folder: `folder=FOLDER`."
+        + "\nexpected the same settings, with more cells or policies if you like, or another "
+        "folder: `folder=FOLDER`."
     )

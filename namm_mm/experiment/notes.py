@@ -37,14 +37,18 @@ def policy_notes(settings: ExperimentSettings) -> Iterator[str]:
     """
     for chosen in (policy for cell in settings.cells for policy in cell.policies):
         policy = create(chosen.name, **chosen.options)
+        given = budgets.matched_policy(chosen.budget) is not None
+        if not given and chosen.budget != OWN_BUDGET:
+            policy = dataclasses.replace(policy, budget=chosen.budget)
         if policy.repeats:
             yield (
                 f"{policy.name} reads its prompt twice before anything is evicted: an upper bound, "
                 "and no streaming policy"
             )
         selection = policy.selection
-        given = budgets.matched_policy(chosen.budget) is not None
-        if isinstance(selection, Budget) and selection.whole_layers and not given:
+        if not isinstance(selection, Budget) or selection.bytewise or given:
+            continue
+        if selection.whole_layers:
             yield (
                 f"{policy.name} keeps every token of its first {selection.whole_layers} layers, as "
                 "published: its budget is that of the others"

@@ -36,8 +36,24 @@ def changed_settings(config: Mapping[str, Any], folder: Path) -> list[str]:
     list
         Words such as ``cells.text.limit: 60 -> 61``, the folder's value second.
     """
-    wanted, found = (
-        {key: value for key, value in config.items() if key not in ELSEWHERE}
-        for config in (config, read_state(folder).config)
-    )
-    return differences(wanted, found)
+    return differences(*(_compared(one) for one in (config, read_state(folder).config)))
+
+
+def only_adds(config: Mapping[str, Any], folder: Path) -> bool:
+    """Whether `config` is what a run folder was begun with, and more cells and policies beside."""
+    wanted, found = (_compared(one) for one in (config, read_state(folder).config))
+    begun, cells = found.get("cells", {}), wanted.get("cells", {})
+    if not begun.keys() <= cells.keys():
+        return False
+    known = {}
+    for name, cell in begun.items():
+        there = cell.get("policies", [])
+        known[name] = {
+            **cells[name],
+            "policies": [p for p in there if p in cells[name]["policies"]],
+        }
+    return not differences({**wanted, "cells": known}, found)
+
+
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in ELSEWHERE}

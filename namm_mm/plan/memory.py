@@ -120,7 +120,9 @@ def _leader(settings: PolicySettings, others: tuple[PolicySettings, ...]) -> Pol
 def _mean(tokens: int, leader: PolicySettings | None, layers: int, context: int) -> int:
     """Mean over layers where the lowest ones keep every token; `tokens` are those of the others."""
     selection = None if leader is None else _selection(leader)
-    whole = min(selection.whole_layers, layers) if isinstance(selection, Budget) else 0
+    whole = 0
+    if isinstance(selection, Budget) and not selection.bytewise:
+        whole = min(selection.whole_layers, layers)
     return round((whole * context + (layers - whole) * tokens) / layers)
 
 

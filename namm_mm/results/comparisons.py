@@ -93,6 +93,11 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     ):
         if larger:
             found.append(f"The cache takes more bytes than the full one {when}: {_names(larger)}.")
+    if over := [row for row in rows if row.over_budget]:
+        found.append(
+            "The budget in bytes cannot be held, because what the policy holds once for a sequence "
+            f"takes more: {_names(over)}."
+        )
     return found
 
 

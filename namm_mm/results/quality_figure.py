@@ -30,16 +30,16 @@ def quality_title(metric: str) -> str:
 
 
 def quality_by_bytes(rows: Sequence[Row], styles: Styles) -> Figure | None:
-    """Plot mean scores against the bytes of the cache at the end; None without such rows.
+    """Plot mean scores against the bytes of the cache; None without such rows.
 
     `rows` are those of one table. Every point stands at its true place; what cannot be told apart
     has one entry in the legend.
     """
-    shown = [row for row in rows if row.score is not None and row.bytes_final is not None]
+    shown = [row for row in rows if row.score is not None and row.held is not None]
     if not shown:
         return None
-    divisor, unit = words.byte_unit(max(row.bytes_final or 0.0 for row in shown))
-    sizes = [row.bytes_final for row in shown if row.bytes_final]
+    divisor, unit = words.byte_unit(max(map(_held, shown)))
+    sizes = [held for held in map(_held, shown) if held]
     wide = len(sizes) == len(shown) and max(sizes) > WIDE * min(sizes)
     curves = budget_curves(shown)
     named = sorted(  # what is covered is drawn first, so that a marker is that of the legend
@@ -48,14 +48,15 @@ def quality_by_bytes(rows: Sequence[Row], styles: Styles) -> Figure | None:
     )
     plot = plotly(
         [_trace(curve, name, divisor, styles) for curve, name in named],
-        x={"title": f"cache at the end, {unit}"} | ({"type": "log"} if wide else FROM_ZERO),
+        x={"title": f"cache after its last update, {unit}"}
+        | ({"type": "log"} if wide else FROM_ZERO),
         y={"title": rows[0].metric.replace("_", " "), **FROM_ZERO},
     )
     return Figure(
         quality_title(rows[0].metric),
-        "Mean score with its 95 % interval against the allocated bytes of the whole cache at the "
-        "end. Up and to the left is better. A line joins the budgets of one policy."
-        + (" The axis of bytes is logarithmic." if wide else ""),
+        "Mean score with its 95 % interval against the bytes of the whole cache right after its "
+        "last update, where a budget holds. Up and to the left is better. A line joins the budgets "
+        "of one policy." + (" The axis of bytes is logarithmic." if wide else ""),
         plot,
         _table(shown, styles),
         height=320,
@@ -70,7 +71,7 @@ def _trace(
     method, scores = curve[0].method, [row.score for row in curve]
     return {
         "type": "scatter",
-        "x": [(row.bytes_final or 0.0) / divisor for row in curve],
+        "x": [_held(row) / divisor for row in curve],
         "y": [score.mean if score else None for score in scores],
         "error_y": error_bars(scores),
         "mode": "lines+markers" if len(curve) > 1 else "markers",
@@ -95,7 +96,11 @@ def budget_curves(rows: Sequence[Row]) -> list[list[Row]]:
     curves: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         curves.setdefault(row.method._replace(budget=_sharing(row.method)), []).append(row)
-    return [sorted(curve, key=lambda row: row.bytes_final or 0.0) for curve in curves.values()]
+    return [sorted(curve, key=_held) for curve in curves.values()]
+
+
+def _held(row: Row) -> float:
+    return row.held.bytes if row.held else 0.0
 
 
 def _sharing(method: Method) -> str:
@@ -108,8 +113,7 @@ def _names(
 ) -> list[str | None]:
     """Return the entry of each curve in the legend; None where an earlier one covers it."""
     points = [
-        np.array([(row.bytes_final or 0.0, row.score.mean) for row in curve if row.score])
-        for curve in curves
+        np.array([(_held(row), row.score.mean) for row in curve if row.score]) for curve in curves
     ]
     if wide:
         points = [np.column_stack((np.log(own[:, 0]), own[:, 1])) for own in points]
@@ -137,7 +141,7 @@ def _names(
 
 def _hover(row: Row, styles: Styles) -> str:
     score = words.with_ends(row.score, words.decimals([row]))
-    size = words.size(row.bytes_final)
+    size = words.size(_held(row))
     return f"{styles.label(row.method)}<br>{score}<br>{size}, {words.percent(row.kept_fraction)}"
 
 
@@ -150,7 +154,7 @@ def _table(rows: Sequence[Row], styles: Styles) -> Table:
         tuple(
             (
                 Entry(styles.label(row.method)),
-                Entry(words.size(row.bytes_final), value=row.bytes_final),
+                Entry(words.size(_held(row)), value=_held(row)),
                 Entry(words.percent(row.kept_fraction), value=row.kept_fraction),
                 interval_entry(row.score, places),
             )

@@ -15,12 +15,11 @@ LEGEND = (
     "Brackets are 95 % intervals: Wilson's for right-or-wrong scores, else bootstrap over samples "
     "(BCa below 30). Differences are paired, on the same samples. Bold differences hold at 5 %: "
     "paired sign-flip test, corrected by Holm's method over all differences of the table. Kept is "
-    "the part of the tokens seen that is cached at the end. A budget holds right after each "
-    "eviction: tokens that come later are held until the next one, so that policies of equal bytes "
-    "may differ at the end. Cache sizes are those at the end, with "
-    "the peak below where it differs: allocated bytes of the whole cache, live bytes (without room "
-    "for tokens to come), and tokens per head (mean over layers and heads). Failed samples are "
-    "counted and are in no mean."
+    "the part of the tokens seen that is cached at the end. Cache bytes are those of the whole "
+    "cache right after its last update, where a budget holds, and their part of a full cache of as "
+    "many tokens; then at the end, allocated with room for tokens to come, and at the peak. Cache "
+    "tokens are per head (mean over layers and heads), at the end. Failed samples are counted and "
+    "are in no mean."
 )
 
 
@@ -59,7 +58,7 @@ def result_table(title: str, rows: Sequence[Row], *, runs: bool = False) -> Tabl
         Column("to full", "paired difference to the full cache", numeric=True, rank=1),
         Column("NAMM - this", "paired difference of NAMM to this", numeric=True, rank=3),
         Column("kept", "tokens at the end, of those seen", numeric=True, rank=1),
-        Column("cache bytes", "whole cache, at the end", numeric=True, rank=2),
+        Column("cache bytes", "whole cache, after its last update", numeric=True, rank=2),
         Column("cache tokens", "per head, at the end", numeric=True, rank=6),
         Column("first token", "time to it, and of each later one", numeric=True, rank=5),
     ]
@@ -99,14 +98,6 @@ def _count(row: Row) -> Entry:
 
 def _sizes(row: Row) -> tuple[Entry, Entry, Entry]:
     """Return what was kept, and the size of the cache in bytes and in tokens."""
-    larger = row.larger_at_end or row.larger_at_peak
-    final, peak = words.size(row.bytes_final), words.size(row.bytes_peak)
-    live = words.size(row.live_final)
-    details = [
-        *([f"live {live}"] if row.live_final is not None and live != final else []),
-        *([f"peak {peak}"] if peak != final else []),
-        *(["over full"] if larger else []),
-    ]
     tokens, most = words.tokens(row.tokens_final), words.tokens(row.tokens_peak)
     return (
         Entry(
@@ -115,8 +106,31 @@ def _sizes(row: Row) -> tuple[Entry, Entry, Entry]:
             row.kept_fraction,
             warning=row.never_evicted,
         ),
-        Entry(final, ", ".join(details), row.bytes_final, warning=larger),
+        _bytes(row),
         Entry(tokens, f"peak {most}" if most != tokens else "", row.tokens_final),
+    )
+
+
+def _bytes(row: Row) -> Entry:
+    """Return the bytes that are compared; below, those that differ, and what is wrong with them."""
+    larger, held = row.larger_at_end or row.larger_at_peak, row.held
+    first = words.size(held.bytes if held else None)
+    live, final = words.size(row.live_final), words.size(row.bytes_final)
+    peak, details = words.size(row.bytes_peak), []
+    if held and held.live:
+        if held.part is not None:
+            details.append(f"{words.percent(held.part)} of full")
+        details += [f"end {live}"] if live != first else []
+        details += [f"allocated {final}"] if final != live else []
+    elif live not in (first, words.MISSING):
+        details.append(f"live {live}")
+    details += [f"peak {peak}"] if peak != final else []
+    details += ["over full"] * larger + ["over budget"] * row.over_budget
+    return Entry(
+        first,
+        ", ".join(details),
+        held.bytes if held else None,
+        warning=larger or row.over_budget,
     )
 
 

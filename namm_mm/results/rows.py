@@ -22,6 +22,7 @@ from namm_mm.results.cells import (
     group,
     sample_values,
 )
+from namm_mm.results.held_bytes import HeldBytes, exceeds_budget, held_bytes
 from namm_mm.results.statistics import (
     Difference,
     Interval,
@@ -65,6 +66,10 @@ class Row:
         Whether a policy other than the full cache dropped no token of any sample.
     larger_at_end, larger_at_peak
         Whether the cache takes more bytes than that of `full`.
+    held
+        Bytes right after the last update, which tables and curves compare; None without records.
+    over_budget
+        Whether that is more than its budget in bytes.
     """
 
     cell: Cell
@@ -92,6 +97,8 @@ class Row:
     never_evicted: bool
     larger_at_end: bool
     larger_at_peak: bool
+    held: HeldBytes | None
+    over_budget: bool
 
 
 def result_rows(records: Iterable[Record], *, by_family: bool = False, seed: int = 0) -> list[Row]:
@@ -133,8 +140,11 @@ class _Sizes(NamedTuple):
     kept_everything: bool
 
 
-def _sizes(records: Sequence[Record]) -> _Sizes:
-    uses = [r.memory for r in records if r.memory is not None and not failed(r)]
+def _uses(records: Sequence[Record]) -> list[MemoryUse]:
+    return [r.memory for r in records if r.memory is not None and not failed(r)]
+
+
+def _sizes(uses: Sequence[MemoryUse]) -> _Sizes:
     return _Sizes(
         seen=mean_or_none([use.seen for use in uses]),
         tokens_final=mean_or_none([use.tokens_final for use in uses]),
@@ -167,7 +177,9 @@ def _table(
 ) -> list[Row]:
     """Return one row for each method that has records."""
     values = {method: sample_values(found) for method, found in records.items()}
-    sizes = {method: _sizes(found) for method, found in records.items()}
+    uses = {method: _uses(found) for method, found in records.items()}
+    sizes = {method: _sizes(found) for method, found in uses.items()}
+    live = any(use.live_updated is not None for found in uses.values() for use in found)
     rows = []
     for method, found in records.items():
         if not found:
@@ -176,6 +188,7 @@ def _table(
         own, scores = sizes[method], values[method]
         full, namm = (_reference(policy, method, values) for policy in (FULL, NAMM))
         whole = sizes[full] if full else None
+        held = held_bytes(uses[method], uses[full] if full else (), live=live)
         rows.append(
             Row(
                 cell=cell,
@@ -203,6 +216,8 @@ def _table(
                 never_evicted=method.policy != FULL and own.kept_everything,
                 larger_at_end=whole is not None and _exceeds(own.bytes_final, whole.bytes_final),
                 larger_at_peak=whole is not None and _exceeds(own.bytes_peak, whole.bytes_peak),
+                held=held,
+                over_budget=held is not None and exceeds_budget(method.budget, held.part),
             )
         )
     return rows

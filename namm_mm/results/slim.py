@@ -19,14 +19,14 @@ from namm_mm.runs.jsonl import dumps
 
 COLUMNS = (
     "sample", "family", "seed", "value", "seen", "updates", "tokens_peak", "tokens_final",
-    "bytes_peak", "bytes_final", "live_peak", "live_final", "seconds", "first_token_seconds",
-    "token_seconds",
+    "bytes_peak", "bytes_final", "live_peak", "live_final", "seen_updated", "tokens_updated",
+    "live_updated", "seconds", "first_token_seconds", "token_seconds",
 )  # fmt: skip
 SHARED = (
     "experiment", "adapter", "model", "task", "dataset", "policy", "budget", "storage", "protocol",
     "interval", "metric",
 )  # fmt: skip
-_MEMORY = COLUMNS[4:12]
+_MEMORY = COLUMNS[4:15]
 _DIGITS = 4
 
 
@@ -92,7 +92,7 @@ def _row(record: Record) -> list[Any]:
 
 
 def _record(shared: dict[str, Any], provenance: Provenance, row: dict[str, Any]) -> Record:
-    use = {name: row.pop(name, None) for name in _MEMORY}  # older files tell of no live bytes
+    use = {name: row.pop(name, None) for name in _MEMORY}  # older files tell of fewer
     memory = None if use["seen"] is None else MemoryUse(kept_by_layer=(), **use)
     return Record(
         **shared,

@@ -42,7 +42,7 @@ def transfer_matrix(rows: Sequence[Row]) -> Table:
     for name in ("to_full", "namm_minus_this"):
         columns += [name, f"{name}_low", f"{name}_high", f"{name}_significant"]
     columns += ["tokens_final", "tokens_peak", "bytes_final", "bytes_peak"]
-    columns += ["live_final", "live_peak", "kept_fraction"]
+    columns += ["live_final", "live_peak", "bytes_held", "part_of_full", "kept_fraction"]
     columns += ["never_evicted", "larger_than_full", "first_token_seconds", "token_seconds"]
     data = []
     for own in by_table(rows).values():
@@ -55,7 +55,9 @@ def transfer_matrix(rows: Sequence[Row]) -> Table:
                     *(*_interval(row.to_full), row.to_full and place in held.to_full),
                     *(*_interval(row.from_namm), row.from_namm and place in held.from_namm),
                     *(row.tokens_final, row.tokens_peak, row.bytes_final, row.bytes_peak),
-                    *(row.live_final, row.live_peak, row.kept_fraction, row.never_evicted),
+                    *(row.live_final, row.live_peak),
+                    *((row.held.bytes, row.held.part) if row.held else (None, None)),
+                    *(row.kept_fraction, row.never_evicted),
                     row.larger_at_end or row.larger_at_peak,
                     *(row.first_token_seconds, row.token_seconds),
                 ]

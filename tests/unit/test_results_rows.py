@@ -83,6 +83,42 @@ def test_a_comparison_is_at_the_same_limit_even_in_another_run() -> None:
     assert l2.from_namm.mean == 0.5
 
 
+def test_bytes_right_after_the_last_update_are_compared() -> None:
+    """Of full caches of as many tokens: 100 bytes a token."""
+    full = MemoryUse(300, 0, (300.0,), 300.0, 300.0, 33_000, 33_000, 30_000, 30_000)
+    cut = MemoryUse(
+        300, 2, (150.0,), 256.0, 150.0, 28_000, 18_000, 26_000, 15_200, 256, 102.0, 10_240
+    )
+    heavy = dataclasses.replace(cut, live_updated=12_800)
+    rows = result_rows(
+        [
+            make_record(memory=full),
+            make_record(policy="h2o", budget="bytes:0.4", memory=cut),
+            make_record(policy="l2", budget="bytes:0.4", memory=heavy),
+            make_record(policy="l2", budget="fraction:0.4", memory=heavy),
+        ]
+    )
+    held = [row.held for row in rows if row.held is not None]
+    assert [(one.bytes, one.part) for one in held] == [
+        (30_000, None),
+        (10_240, pytest.approx(0.4)),
+        (12_800, pytest.approx(0.5)),
+        (12_800, pytest.approx(0.5)),
+    ]
+    assert [row.over_budget for row in rows] == [False, False, True, False]
+    (table,) = result_tables(rows).values()
+    place = [column.name for column in table.columns].index("cache bytes")
+    assert [(row[place].text, row[place].detail) for row in table.rows][:3] == [
+        ("29.3 KiB", "allocated 32.2 KiB"),
+        ("10.0 KiB", "40 % of full, end 14.8 KiB, allocated 17.6 KiB, peak 27.3 KiB"),
+        ("12.5 KiB", "50 % of full, end 14.8 KiB, allocated 17.6 KiB, peak 27.3 KiB, over budget"),
+    ]
+    assert table.note == (
+        "The budget in bytes cannot be held, because what the policy holds once for a sequence "
+        "takes more: l2 bytes:0.4."
+    )
+
+
 def test_live_bytes_stand_beside_allocated_ones_and_old_records_have_none() -> None:
     use = MemoryUse(256, 2, (64.0,), 96.0, 64.0, 90_000, 70_000, 80_000, 51_200)
     (row,) = result_rows([make_record(memory=use)])
