@@ -91,7 +91,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.development: $(VENV)/.runtime
 	@echo "Installing what the tests and checks need."
-	@$(PIP) install -c constraints.txt -e '.[dev,build,report,ray,longbench,vision]' -e research
+	@$(PIP) install -c constraints.txt -e '.[dev,build,report,ray,longbench,vision,speech]' -e research
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.runtime

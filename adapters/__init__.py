@@ -12,6 +12,7 @@ ADAPTERS: Registry[type[Adapter]] = Registry(
     {
         "text": "namm_mm.adapters.text.adapter:TextAdapter",
         "llava_video": "namm_mm.adapters.video.adapter:LlavaVideoAdapter",
+        "speech": "namm_mm.adapters.speech.adapter:SpeechAdapter",
         "decision_transformer": "namm_mm.adapters.control.adapter:DecisionTransformerAdapter",
     },
     bases=(AnsweringAdapter, ActingAdapter),

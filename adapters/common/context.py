@@ -142,8 +142,18 @@ def _optional(config: Any, name: str) -> Any:
     return getattr(config, name, None)
 
 
-def check_length(tokens: int, longest: int | None, *, name: str, sample: str) -> None:
-    """Raise `UsageError` if a prompt and its answer are longer than the model's context."""
+def check_length(
+    tokens: int,
+    longest: int | None,
+    *,
+    name: str,
+    sample: str,
+    shorten: str = "Sample fewer frames with adapter.frames",
+) -> None:
+    """Raise `UsageError` if a prompt and its answer are longer than the model's context.
+
+    `shorten` says how the prompt becomes shorter, for the message.
+    """
     if longest is None or tokens <= longest:
         return
     factor = -(-tokens * 10 // longest) / 10
@@ -152,7 +162,7 @@ def check_length(tokens: int, longest: int | None, *, name: str, sample: str) ->
             f"sample {sample!r} is longer than the context of {name!r}",
             given=f"{tokens} tokens with the answer",
             expected=f"at most {longest}",
-            then="Sample fewer frames with adapter.frames, or extend the context: "
+            then=f"{shorten}, or extend the context: "
             f"adapter.rope=linear:{factor:g} or adapter.rope=ntk:{factor:g} (times what it has).",
         )
     )

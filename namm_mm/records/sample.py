@@ -21,10 +21,11 @@ class TokenType:
     Attributes
     ----------
     kind
-        ``text``, ``frame``, ``return``, ``state`` or ``action``. A third-party modality may name
-        its own kinds.
+        ``text``, ``frame``, ``sound``, ``return``, ``state`` or ``action``. Of several sounds the
+        kinds are ``sound 1``, ``sound 2``. A third-party modality may name its own kinds.
     index
-        0 for text, the frame number for a frame, the timestep for return, state and action.
+        0 for text, the frame number for a frame, the second within the sound, the timestep for
+        return, state and action.
     """
 
     kind: str
@@ -51,6 +52,8 @@ class Sample:
         The right answer: the text of one of `options`, or the text to generate.
     video
         The file to look at, if any.
+    sounds
+        The files to listen to, in order.
     prompt
         The whole of what the model is told, options included, where a benchmark prescribes the
         words; empty lets the adapter word context, question and options. With a
@@ -71,6 +74,7 @@ class Sample:
     options: tuple[str, ...] = ()
     answer: str = ""
     video: Path | None = None
+    sounds: tuple[Path, ...] = ()
     prompt: str = ""
     seed: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Any
 
 import benchmark_folders
 import pytest
+import speech_checkpoints
 import torch
 from torch import Tensor
 
@@ -34,6 +35,7 @@ TASK_SPLITS = {"longvideobench": "validation"}  # its test split has no answers
 ADAPTER_OPTIONS: dict[str, dict[str, Any]] = {
     "text": {"model": "text", "dtype": "float32"},
     "llava_video": {"model": "video", "frames": 6, "dtype": "float32"},
+    "speech": {"model": "speech", "dtype": "float32"},
     "decision_transformer": {"model": "control"},
 }
 ASKED = {"text": "long_text", "llava_video": "video_qa"}
@@ -93,4 +95,6 @@ def test_adapter(name: str) -> None:
     if name in ASKED:
         task = build(TASKS, ASKED[name], TASK_OPTIONS[ASKED[name]])
         samples = tuple(task.samples("test", 3, 0))
+    if name == "speech":
+        samples = speech_checkpoints.samples(Path("talks"))
     check_adapter(adapter, samples)

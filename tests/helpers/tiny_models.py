@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+import speech_checkpoints
 import text_benchmark_files
 import torch
 import video_checkpoints
@@ -27,9 +28,10 @@ HOPPER = (11, 3)
 
 
 def save_all(folder: Path) -> None:
-    """Write text/, video/, control/, clips/ and namm.safetensors."""
+    """Write text/, video/, speech/, control/, clips/ and namm.safetensors."""
     _save_text_model(folder / "text")
     video_checkpoints.save_checkpoint(folder / "video", "llava_next_video")
+    speech_checkpoints.save(folder / "speech")
     _save_control_model(folder / "control")
     _save_clips(folder / "clips")
     text_benchmark_files.write(folder / "choubun", text_benchmark_files.CHOUBUN)

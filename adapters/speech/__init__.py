@@ -1,0 +1,1 @@
+"""Speech: questions about sound files, by the audio models of transformers."""

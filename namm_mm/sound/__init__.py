@@ -1,0 +1,8 @@
+"""Sound files: read one as samples at the rate that a model was trained on, and write one."""
+
+from __future__ import annotations
+
+from namm_mm.sound.reading import Sound, read_sound
+from namm_mm.sound.writing import write_wav
+
+__all__ = ["Sound", "read_sound", "write_wav"]
