@@ -66,8 +66,9 @@ def load_speech_model(
     config = loading.configuration(source, name)
     kind = kind_of(str(config.model_type), name)
     longest = context.extend(config, extension)
+    loader: Any = transformers.AutoProcessor
     processor = guarded(
-        lambda: transformers.AutoProcessor.from_pretrained(source),
+        lambda: loader.from_pretrained(source),
         "load the processor",
         name,
         KINDS,
@@ -82,9 +83,9 @@ def load_speech_model(
                 expected=f"a token for sounds with the id {token}, as config.json says",
             )
         )
-    loader = getattr(transformers, kind.model_class)
+    model_class = getattr(transformers, kind.model_class)
     model, info = guarded(
-        lambda: loader.from_pretrained(
+        lambda: model_class.from_pretrained(
             source, config=config, output_loading_info=True, **placement.arguments()
         ),
         "load the weights",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> SpeechAdapter:
     return found
 
 
-def like(adapter: SpeechAdapter, **changed: object) -> SpeechAdapter:
+def like(adapter: SpeechAdapter, **changed: Any) -> SpeechAdapter:
     """The same model with other options."""
     found = dataclasses.replace(adapter, **changed)
     found.use(adapter.loaded)
