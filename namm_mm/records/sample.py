@@ -80,6 +80,11 @@ class Sample:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that the sample is about, in order."""
+        return (*((self.video,) if self.video else ()), *self.sounds)
+
 
 @dataclass(frozen=True)
 class Inputs:

@@ -1,7 +1,8 @@
-"""A user's own videos: a folder with a ``questions.jsonl``, one question a line.
+"""A user's own questions about media: a folder with a ``questions.jsonl``, one question a line.
 
-Fields of a line: ``video`` (path, relative to the folder), ``question``, ``answer``; and optionally
-``options`` (a list of texts), ``id`` and ``family``. With options, the answer is the letter of one
+Fields of a line: the medium (``video``, ``sound``: a path relative to the folder, or several in a
+list where a question may have several), ``question``, ``answer``; and optionally ``options`` (a
+list of texts), ``id`` and ``family``. With options, the answer is the letter of one
 (``"B"``), its index from 0, or its text; without, the text that the model should write.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,38 @@ from namm_mm.records import Sample
 from namm_mm.tasks.text_files import is_there, lines, read_bytes, read_text
 
 QUESTIONS = "questions.jsonl"
-FIELDS = ("id", "video", "question", "options", "answer", "family", "context")
+FIELDS = ("id", "question", "options", "answer", "family", "context")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def questions_file(folder: Path) -> Path:
+@dataclass(frozen=True)
+class Medium:
+    """What the questions of a folder are about.
+
+    Attributes
+    ----------
+    name
+        Its field in a line, and its word in messages: ``video``, ``sound``.
+    example
+        Name of a file, for messages.
+    several
+        Whether a question may be about several files.
+    """
+
+    name: str
+    example: str
+    several: bool = False
+
+    def placed(self, files: tuple[Path, ...]) -> dict[str, Any]:
+        """Return the field of a sample that holds `files`."""
+        return {f"{self.name}s": files} if self.several else {self.name: files[0]}
+
+
+VIDEO = Medium("video", "clip.mp4")
+SOUND = Medium("sound", "talk.wav", several=True)
+
+
+def questions_file(folder: Path, medium: Medium) -> Path:
     """Return the questions file in `folder`; raise `UsageError` if there is none."""
     path = folder / QUESTIONS
     if not is_there(path):
@@ -30,14 +59,14 @@ def questions_file(folder: Path) -> Path:
                 "no questions to ask",
                 given=str(folder),
                 expected=f"a folder that holds a {QUESTIONS}",
-                then='A line of it: {"video": "clip.mp4", "question": "...", '
+                then=f'A line of it: {{"{medium.name}": "{medium.example}", "question": "...", '
                 '"options": ["...", "..."], "answer": "A"}',
             )
         )
     return path
 
 
-def read_questions(folder: Path) -> list[Sample]:
+def read_questions(folder: Path, medium: Medium) -> list[Sample]:
     """Return all questions, in order.
 
     Raises
@@ -45,11 +74,11 @@ def read_questions(folder: Path) -> list[Sample]:
     UsageError
         The file is missing or empty, or a line is malformed; the message names file and line.
     """
-    path = questions_file(folder)
+    path = questions_file(folder, medium)
     samples: list[Sample] = []
     first_seen: dict[str, int] = {}
     for number, line in lines(read_text(path)):
-        sample = _read(line, folder, f"{path}, line {number}", number)
+        sample = _read(line, number, medium, path)
         if sample.id in first_seen:
             raise UsageError(
                 message(
@@ -67,16 +96,17 @@ def read_questions(folder: Path) -> list[Sample]:
     return samples
 
 
-def folder_fingerprint(folder: Path) -> str:
-    """Return a short hash of the questions file and of the sizes of its videos."""
-    hasher = hashlib.sha256(read_bytes(questions_file(folder)))
-    for sample in read_questions(folder):
-        there = is_there(sample.video)
-        hasher.update(str(sample.video.stat().st_size if there and sample.video else -1).encode())
+def folder_fingerprint(folder: Path, medium: Medium) -> str:
+    """Return a short hash of the questions file and of the sizes of the files that it names."""
+    hasher = hashlib.sha256(read_bytes(questions_file(folder, medium)))
+    for sample in read_questions(folder, medium):
+        for file in sample.files:
+            hasher.update(str(file.stat().st_size if is_there(file) else -1).encode())
     return hasher.hexdigest()[:12]
 
 
-def _read(line: str, folder: Path, where: str, number: int) -> Sample:
+def _read(line: str, number: int, medium: Medium, path: Path) -> Sample:
+    where = f"{path}, line {number}"
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -87,12 +117,14 @@ def _read(line: str, folder: Path, where: str, number: int) -> Sample:
         ) from error
     if not isinstance(fields, dict):
         raise UsageError(message(f"{where}: wrong line", given=fields, expected="a JSON object"))
+    valid = (*FIELDS, medium.name)
     for name in fields:
-        if name not in FIELDS:
+        if name not in valid:
             raise UsageError(
-                message(f"{where}: unknown field", given=name, expected="a known one", valid=FIELDS)
+                message(f"{where}: unknown field", given=name, expected="a known one", valid=valid)
             )
-    video, question = (_text(fields, name, where) for name in ("video", "question"))
+    files = tuple(path.parent / name for name in _files(fields, medium, where))
+    question = _text(fields, "question", where)
     options = fields.get("options", [])
     if (
         not isinstance(options, list)
@@ -110,14 +142,27 @@ def _read(line: str, folder: Path, where: str, number: int) -> Sample:
         )
     return Sample(
         id=str(fields.get("id", f"line-{number}")),
-        family=str(fields.get("family", "video")),
+        family=str(fields.get("family", medium.name)),
         context=str(fields.get("context", "")),
         question=question,
         options=tuple(options),
         answer=_answer(fields, options, where),
-        video=folder / video,
         seed=number,
+        **medium.placed(files),
     )
+
+
+def _files(fields: dict[str, Any], medium: Medium, where: str) -> list[str]:
+    given = fields.get(medium.name)
+    if not medium.several or not isinstance(given, list):
+        return [_text(fields, medium.name, where)]
+    if not given or not all(isinstance(one, str) and one.strip() for one in given):
+        raise UsageError(
+            message(
+                f"{where}: wrong {medium.name}", given=given, expected="a file, or a list of files"
+            )
+        )
+    return given
 
 
 def _text(fields: dict[str, Any], name: str, where: str) -> str:
