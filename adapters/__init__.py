@@ -13,6 +13,7 @@ ADAPTERS: Registry[type[Adapter]] = Registry(
         "text": "namm_mm.adapters.text.adapter:TextAdapter",
         "llava_video": "namm_mm.adapters.video.adapter:LlavaVideoAdapter",
         "speech": "namm_mm.adapters.speech.adapter:SpeechAdapter",
+        "image": "namm_mm.adapters.image.adapter:ImageAdapter",
         "decision_transformer": "namm_mm.adapters.control.adapter:DecisionTransformerAdapter",
     },
     bases=(AnsweringAdapter, ActingAdapter),

@@ -1,9 +1,10 @@
 """A user's own questions about media: a folder with a ``questions.jsonl``, one question a line.
 
-Fields of a line: the medium (``video``, ``sound``: a path relative to the folder, or several in a
-list where a question may have several), ``question``, ``answer``; and optionally ``options`` (a
-list of texts), ``id`` and ``family``. With options, the answer is the letter of one
-(``"B"``), its index from 0, or its text; without, the text that the model should write.
+Fields of a line: the medium (``video``, ``image``, ``sound``: a path relative to the folder, or
+several in a list where a question may have several; ``images`` and ``sounds`` are read, too),
+``question``, ``answer``; and optionally ``options`` (a list of texts), ``id`` and ``family``. With
+options, the answer is the letter of one (``"B"``), its index from 0, or its text; without, the text
+that the model should write.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Medium:
     Attributes
     ----------
     name
-        Its field in a line, and its word in messages: ``video``, ``sound``.
+        Its field in a line, and its word in messages: ``video``, ``image``, ``sound``.
     example
         Name of a file, for messages.
     several
@@ -47,6 +48,7 @@ class Medium:
 
 
 VIDEO = Medium("video", "clip.mp4")
+IMAGE = Medium("image", "page.png", several=True)
 SOUND = Medium("sound", "talk.wav", several=True)
 
 
@@ -117,6 +119,8 @@ def _read(line: str, number: int, medium: Medium, path: Path) -> Sample:
         ) from error
     if not isinstance(fields, dict):
         raise UsageError(message(f"{where}: wrong line", given=fields, expected="a JSON object"))
+    if medium.several and f"{medium.name}s" in fields and medium.name not in fields:
+        fields[medium.name] = fields.pop(f"{medium.name}s")
     valid = (*FIELDS, medium.name)
     for name in fields:
         if name not in valid:

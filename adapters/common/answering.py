@@ -31,9 +31,8 @@ def by_options(
     options = inputs.sample.options
     start = now(loaded.model.device)
     cache, end = _feed_media(loaded, inputs, memory)
-    output = loaded.model(
+    output = loaded.model(  # without a mask, which models with M-RoPE would count positions by
         input_ids=inputs.tensors["input_ids"][:, end:],
-        attention_mask=inputs.tensors["attention_mask"],
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,30 +80,27 @@ class LoadedMediaModel:
             )
         return found
 
-    def turn(self, text: str, media: Sequence[str], places: int, template: str) -> str:
-        """Return `text` as the user's turn, worded by the chat template or by `template`.
+    def turn(self, content: Sequence[Mapping[str, str]], places: int, plain: str) -> str:
+        """Return the user's turn, worded by the chat template, or `plain`.
 
         Parameters
         ----------
-        text
-            What the user says.
-        media
-            Kinds of the media that the template puts before the text, such as ``("video",)``;
-            empty where `text` holds the placeholders itself.
+        content
+            What the user shows and says, in order, as chat templates take it: ``{"type":
+            "image"}``, ``{"type": "text", "text": ...}``.
         places
             How many placeholders the turn must have. A chat template for text alone has no place
-            for media; `template` is used then.
-        template
-            A turn with ``{text}``, and the placeholders of `media`.
+            for media; `plain` is used then.
+        plain
+            The turn for a checkpoint without a chat template.
         """
         if self.chat_template:
-            content = [*({"type": kind} for kind in media), {"type": "text", "text": text}]
             worded: str = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}],
+                [{"role": "user", "content": list(content)}],
                 chat_template=self.chat_template,
                 tokenize=False,
                 add_generation_prompt=True,
             )
             if worded.count(self.placeholder) == places:
                 return worded
-        return template.replace("{text}", text)
+        return plain

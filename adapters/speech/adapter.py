@@ -145,7 +145,8 @@ class SpeechAdapter(MultimodalAdapter):
                 )
             )
         heard = loaded.kind.sound.replace("<sound>", loaded.placeholder)
-        return loaded.turn(text, ("audio",) * count, count, heard * count + "{text}")
+        content = [*({"type": "audio"},) * count, {"type": "text", "text": text}]
+        return loaded.turn(content, count, heard * count + text)
 
     def _heard(self, path: Path) -> Sound:
         """Return the sound of a file at the model's rate; too short and too long are refused."""

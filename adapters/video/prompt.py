@@ -72,5 +72,8 @@ class Wording:
     def _turn(self, text: str, places: int, template: str) -> str:
         """Return `text` as the user's turn; the video is first where `text` does not place it."""
         loaded = self.loaded
-        media = ("video",) if loaded.placeholder not in text else ()
-        return loaded.turn(text, media, places, template.replace("<video>", loaded.placeholder))
+        content = [{"type": "text", "text": text}]
+        if loaded.placeholder not in text:
+            content.insert(0, {"type": "video"})
+        plain = template.replace("<video>", loaded.placeholder).replace("{text}", text)
+        return loaded.turn(content, places, plain)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FRAME_MARK = "<image>"
-"""Stands in a sample's `prompt` where the model is to see a frame of the video."""
+"""Stands in a sample's `prompt` where the model is to see a frame of the video, or a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +21,20 @@ class TokenType:
     Attributes
     ----------
     kind
-        ``text``, ``frame``, ``sound``, ``return``, ``state`` or ``action``. Of several sounds the
+        ``text``, ``frame``, ``image`` (a patch of a whole picture), ``tile`` (a patch of an
+        enlarged part of one), ``sound``, ``return``, ``state`` or ``action``. Of several sounds the
         kinds are ``sound 1``, ``sound 2``. A third-party modality may name its own kinds.
     index
-        0 for text, the frame number for a frame, the second within the sound, the timestep for
-        return, state and action.
+        0 for text, the frame number for a frame, the number of the picture for an image, the second
+        within the sound, the timestep for return, state and action.
+    row, column
+        Place of an image's patch in the picture, from 0 at the top left; None for other tokens.
     """
 
     kind: str
     index: int = 0
+    row: int | None = None
+    column: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class Sample:
         The right answer: the text of one of `options`, or the text to generate.
     video
         The file to look at, if any.
+    images
+        Picture files to look at, in order.
     sounds
         The files to listen to, in order.
     prompt
@@ -74,6 +81,7 @@ class Sample:
     options: tuple[str, ...] = ()
     answer: str = ""
     video: Path | None = None
+    images: tuple[Path, ...] = ()
     sounds: tuple[Path, ...] = ()
     prompt: str = ""
     seed: int = 0
@@ -83,7 +91,7 @@ class Sample:
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that the sample is about, in order."""
-        return (*((self.video,) if self.video else ()), *self.sounds)
+        return (*((self.video,) if self.video else ()), *self.images, *self.sounds)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ TASK_OPTIONS: dict[str, dict[str, Any]] = {
     "infinitebench": {"source": "infinitebench"},
     "long_text": {"words": 120},
     "video_qa": {"cache": "rendered"},
+    "image_qa": {"cache": "drawn"},
     "offline_rl": {"environment": "Hopper-v5", "max_steps": 30},
     "longvideobench": {"source": "longvideobench", "subtitles": True},
     "mlvu": {"source": "mlvu"},
@@ -36,9 +37,10 @@ ADAPTER_OPTIONS: dict[str, dict[str, Any]] = {
     "text": {"model": "text", "dtype": "float32"},
     "llava_video": {"model": "video", "frames": 6, "dtype": "float32"},
     "speech": {"model": "speech", "dtype": "float32"},
+    "image": {"model": "image", "dtype": "float32"},
     "decision_transformer": {"model": "control"},
 }
-ASKED = {"text": "long_text", "llava_video": "video_qa"}
+ASKED = {"text": "long_text", "llava_video": "video_qa", "image": "image_qa"}
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import image_checkpoints
 import numpy as np
 import speech_checkpoints
 import text_benchmark_files
@@ -28,9 +29,10 @@ HOPPER = (11, 3)
 
 
 def save_all(folder: Path) -> None:
-    """Write text/, video/, speech/, control/, clips/ and namm.safetensors."""
+    """Write text/, video/, image/, speech/, control/, clips/ and namm.safetensors."""
     _save_text_model(folder / "text")
     video_checkpoints.save_checkpoint(folder / "video", "llava_next_video")
+    image_checkpoints.save_checkpoint(folder / "image", "llava")
     speech_checkpoints.save(folder / "speech")
     _save_control_model(folder / "control")
     _save_clips(folder / "clips")

@@ -1,0 +1,1 @@
+"""Images: questions about one picture or several, by image-text-to-text models."""
