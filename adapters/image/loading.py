@@ -125,24 +125,28 @@ def load_processor(
 def _processor(source: Path | str, kind: ImageKind, tokenizer: Any, config: Any) -> Any:
     import transformers
 
-    published = getattr(transformers, kind.processor_class)
+    published: Any = getattr(transformers, kind.processor_class)
+    reader: Any = transformers.AutoImageProcessor
 
-    class ImagesOnly(published):  # type: ignore[misc]
-        """The published processor, which may lack its part for videos."""
-
-        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-            if argument is None and argument_name == "video_processor":
-                return None
-            return super().check_argument_for_proper_class(argument_name, argument)
-
-    pixels = transformers.AutoImageProcessor.from_pretrained(source, backend="pil")
+    pixels = reader.from_pretrained(source, backend="pil")
     settings, _ = published.get_processor_dict(source)
     parts = {"image_processor": pixels, "tokenizer": tokenizer, "video_processor": None}
     wanted = published.get_attributes()
-    processor = ImagesOnly.from_args_and_dict([parts[one] for one in wanted], settings)
+    processor = _of_pictures(published).from_args_and_dict([parts[one] for one in wanted], settings)
     if kind.processor_class in ("LlavaProcessor", "LlavaNextProcessor"):
         _complete(processor, config)
     return processor
+
+
+def _of_pictures(published: Any) -> Any:
+    """Return the published class, which may lack its part for videos."""
+
+    def check(self: Any, argument_name: str, argument: Any) -> Any:
+        if argument is None and argument_name == "video_processor":
+            return None
+        return published.check_argument_for_proper_class(self, argument_name, argument)
+
+    return type(published.__name__, (published,), {"check_argument_for_proper_class": check})
 
 
 def _complete(processor: Any, config: Any) -> None:

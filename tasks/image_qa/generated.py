@@ -8,6 +8,7 @@ pictures show an empty wall, and the one that is asked about stands among them.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def make_sample(family: str, split: str, seed: int, number: int, cache: Path) ->
     else:
         pages, rng = _pages(family, split, seed, number)
         question = documents.ask(pages, rng, place)
-        pictures = [lambda page=page: documents.draw(page) for page in pages]
+        pictures = [partial(documents.draw, page) for page in pages]
         evidence = [question.page]
         text, options, answer = question.text, question.options, question.answer
     return Sample(

@@ -183,10 +183,10 @@ def _pixels(kind: str) -> Config:
         return {"image_processor_type": "CLIPImageProcessor", **edge, **normalised}
     if kind == "llava_next":
         edge = {"size": {"shortest_edge": EDGE}, "crop_size": square}
-        points = {"image_grid_pinpoints": PINPOINTS}
-        return {"image_processor_type": "LlavaNextImageProcessor", **edge, **points, **normalised}
+        tiles = {"image_grid_pinpoints": PINPOINTS}
+        return {"image_processor_type": "LlavaNextImageProcessor", **edge, **tiles, **normalised}
     if kind == "llava_onevision":
-        points = {"image_grid_pinpoints": PINPOINTS, "size": square}
+        points: Config = {"image_grid_pinpoints": PINPOINTS, "size": square}
         return {"image_processor_type": "LlavaOnevisionImageProcessor", **points, **normalised}
     if kind.startswith("qwen"):
         pixels = {"min_pixels": 16 * 16, "max_pixels": 64 * 64, "patch_size": PATCH}
@@ -198,8 +198,8 @@ def _pixels(kind: str) -> Config:
             **normalised,
         }
     if kind == "internvl":
-        tiles = {"size": square, "min_patches": 1, "max_patches": 6, "crop_to_patches": True}
-        return {"image_processor_type": "GotOcr2ImageProcessorFast", **tiles, **normalised}
+        cut: Config = {"size": square, "min_patches": 1, "max_patches": 6, "crop_to_patches": True}
+        return {"image_processor_type": "GotOcr2ImageProcessorFast", **cut, **normalised}
     name = {"idefics3": "Idefics3", "smolvlm": "SmolVLM"}[kind]
     edges = {"size": {"longest_edge": 2 * EDGE}, "max_image_size": {"longest_edge": EDGE}}
     return {"image_processor_type": f"{name}ImageProcessor", **edges, **normalised}

@@ -86,7 +86,8 @@ def test_tokens_and_pixels_equal_those_of_the_processor_that_can_be_built_here(
     plain: str, tmp_path: Path, pictures: tuple[Path, ...]
 ) -> None:
     image_checkpoints.save_checkpoint(tmp_path, plain)
-    theirs: Any = transformers.AutoProcessor.from_pretrained(tmp_path, backend="pil")
+    published: Any = transformers.AutoProcessor
+    theirs = published.from_pretrained(tmp_path, backend="pil")
     ours = ImageAdapter(model=str(tmp_path), dtype="float32", device="cpu")
     ours.load()
     inputs = ours.prepare(asking(pictures))
@@ -190,7 +191,8 @@ def test_positions_of_a_shortened_cache_are_those_of_the_whole_prompt(
     """Where the memory drops tokens, later ones keep the rotary positions that they would have."""
     inputs = adapter.prepare(asking(pictures))
     seen: list[torch.Tensor] = []
-    hook = adapter.backbone.rotary_emb.register_forward_pre_hook(
+    rotary: Any = adapter.backbone.rotary_emb
+    hook = rotary.register_forward_pre_hook(
         lambda _module, args, kwargs: seen.append([*args, *kwargs.values()][1]), with_kwargs=True
     )
     with hook:
