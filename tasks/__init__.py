@@ -18,6 +18,7 @@ TASKS: Registry[type[Task]] = Registry(
         "image_qa": "namm_mm.tasks.image_qa:ImageQaTask",
         "longvideobench": "namm_mm.tasks.longvideobench:LongVideoBenchTask",
         "mlvu": "namm_mm.tasks.mlvu:MlvuTask",
+        "speech_qa": "namm_mm.tasks.speech_qa:SpeechQaTask",
         "video_mme": "namm_mm.tasks.video_mme:VideoMmeTask",
         "offline_rl": "namm_mm.tasks.offline_rl:OfflineRlTask",
     },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from namm_mm.sound.reading import Sound, read_sound
+from namm_mm.sound.reading import Sound, decode_sound, read_sound
 from namm_mm.sound.writing import write_wav
 
-__all__ = ["Sound", "read_sound", "write_wav"]
+__all__ = ["Sound", "decode_sound", "read_sound", "write_wav"]

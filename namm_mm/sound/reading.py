@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -101,6 +101,17 @@ def read_sound(
 
         samples = soxr.resample(samples, found, rate)
     return Sound(np.ascontiguousarray(samples, dtype=np.float32), rate)
+
+
+def decode_sound(file: BinaryIO, rate: int = RATE) -> Samples:
+    """Return (sample,) float32 numbers of an open sound file that we made, at `rate`."""
+    if absent := missing_packages():
+        raise RunError(absent)
+    import soundfile
+    import soxr
+
+    numbers, found = soundfile.read(file, dtype="float32", always_2d=True)
+    return np.asarray(soxr.resample(numbers.mean(axis=1), found, rate), dtype=np.float32)
 
 
 def _decoded(path: Path, longest: float | None, then: str) -> tuple[Samples, int]:

@@ -17,6 +17,7 @@ from namm_mm.policies.trim_gates import TrimGates
 from namm_mm.registry.registry import build
 from namm_mm.residuals import FeatureMaps
 from namm_mm.tasks import TASKS
+from namm_mm.tasks.speech_qa.speaking import missing_program
 from namm_mm.testing import check_adapter, check_policy, check_task
 
 pytestmark = pytest.mark.numeric
@@ -27,6 +28,7 @@ TASK_OPTIONS: dict[str, dict[str, Any]] = {
     "long_text": {"words": 120},
     "video_qa": {"cache": "rendered"},
     "image_qa": {"cache": "drawn"},
+    "speech_qa": {"cache": "spoken"},
     "offline_rl": {"environment": "Hopper-v5", "max_steps": 30},
     "longvideobench": {"source": "longvideobench", "subtitles": True},
     "mlvu": {"source": "mlvu"},
@@ -87,6 +89,8 @@ class NoTrace(FeatureMaps):
 def test_task(name: str) -> None:
     if name in ("longvideobench", "mlvu", "video_mme"):
         getattr(benchmark_folders, f"save_{name}")(Path(name))
+    if name == "speech_qa" and (absent := missing_program()):
+        pytest.skip(absent)
     check_task(build(TASKS, name, TASK_OPTIONS[name]), split=TASK_SPLITS.get(name, "test"))
 
 
