@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import kl_div
 
 from namm_mm.memory.swapping import swapped_attention
 from namm_mm.policies.base import Policy
 from namm_mm.residuals.less import key_features, query_features
 from research.residuals import training
+from research.residuals.material import Call, Material, Measure
 from research.residuals.recording import record, visible
 
 RATE, WARMUP = 2e-4, 10
@@ -34,24 +34,26 @@ class Lesson:
 
     Attributes
     ----------
-    tokens
-        (1, token) int64.
+    call
+        What the model's forward is given.
     visible
         For each layer what its queries may look at: (interval, kv_head, token) bool.
+    measure
+        How far two outputs are from each other.
     """
 
-    tokens: Tensor
+    call: Call
     visible: tuple[Tensor, ...]
+    measure: Measure
 
 
-def make_lessons(
-    model: Any, sequences: Sequence[Tensor], policy: Policy, interval: int
-) -> Iterator[Lesson]:
+def make_lessons(given: Material, policy: Policy) -> Iterator[Lesson]:
     """Yield each sequence with what `policy` keeps of it, under the attention of the full cache."""
-    for tokens in sequences:
-        layers = record(model, [tokens])
+    interval = given.interval
+    for call in given.calls:
+        layers = record(given.model, [call])
         seen = [visible(one[0], policy, interval, n, len(layers)) for n, one in enumerate(layers)]
-        yield Lesson(tokens, tuple(seen))
+        yield Lesson(call, tuple(seen), given.measure)
 
 
 @contextmanager
@@ -108,12 +110,12 @@ def attend(
 def divergence(
     model: Any, parts: Sequence[Mapping[str, Tensor]], lesson: Lesson, interval: int
 ) -> Tensor:
-    """Kullback-Leibler divergence from the full cache, nats a token, after the first eviction."""
+    """How far the output is from that of the full cache."""
     with torch.no_grad():
-        right = model(lesson.tokens, use_cache=False).logits[0, interval:].float().log_softmax(-1)
+        right = model(**lesson.call, use_cache=False)
     with evicting(model, parts, lesson, interval):
-        found = model(lesson.tokens, use_cache=False).logits[0, interval:].float().log_softmax(-1)
-    return kl_div(found, right, reduction="none", log_target=True).sum(-1).mean()
+        found = model(**lesson.call, use_cache=False)
+    return lesson.measure(right, found, lesson.call)
 
 
 def distance(
@@ -185,7 +187,7 @@ def train(
             torch.nn.utils.clip_grad_norm_(every, 1.0)
             optimiser.step()
             losses.append(float(loss.detach()))
-        say(f"pass {epoch}: {sum(losses) / len(losses):.4f} nats from the full cache")
+        say(f"pass {epoch}: {sum(losses) / len(losses):.4g} from the full cache")
         whole = {"tensors": every, "optimiser": optimiser.state_dict()}
         torch.save(whole, course.state(epoch).with_suffix(".part"))
         course.state(epoch).with_suffix(".part").rename(course.state(epoch))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,9 +36,13 @@ class Attended:
     scaling: float
 
 
-def record(model: Any, sequences: Sequence[Tensor]) -> list[list[Attended]]:
-    """Run `sequences` of tokens (1, token) with the full cache; return ``[layer][sequence]``."""
-    layers: list[list[Attended]] = [[] for _ in range(model.config.num_hidden_layers)]
+def record(model: Any, sequences: Sequence[Tensor | Mapping[str, Tensor]]) -> list[list[Attended]]:
+    """Run `sequences` with the full cache; return ``[layer][sequence]``.
+
+    A sequence is tokens (1, token), or what the model's forward is given.
+    """
+    config = model.config.get_text_config(decoder=True)
+    layers: list[list[Attended]] = [[] for _ in range(config.num_hidden_layers)]
 
     def attention(
         module: Any, query: Tensor, key: Tensor, value: Tensor, _mask: Any, scaling: float,
@@ -50,10 +54,10 @@ def record(model: Any, sequences: Sequence[Tensor]) -> list[list[Attended]]:
         )
         return out.transpose(1, 2), None
 
-    config = model.config.get_text_config(decoder=True)
     with torch.no_grad(), swapped_attention(config, "recording", attention, lambda **_: None):
-        for tokens in sequences:
-            model(tokens, use_cache=False)
+        for one in sequences:
+            given = {"input_ids": one} if isinstance(one, Tensor) else one
+            model(**given, use_cache=False)
     return layers
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,11 +15,17 @@ from namm_mm.policies import create
 from namm_mm.residuals.less import LessKernels, load_kernels
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 from research.builders.text.head_table import BuildHeadTable
-from research.builders.text.less import HELD_OUT, BuildLess, LessTraining, train_model
+from research.builders.text.less import BuildLess, LessTraining, train_model
 from research.builders.text.trimkv import BuildTrimKV
 from research.residuals import joint, recording, training
+from research.residuals.material import HELD_OUT, Material, nats_after
 
 pytestmark = pytest.mark.numeric
+
+
+def given(model: Any, sequences: list[torch.Tensor]) -> Material:
+    calls = [{"input_ids": tokens} for tokens in sequences]
+    return Material(model, calls, 32, nats_after(32))
 
 
 def test_a_layer_sees_what_the_memory_keeps() -> None:
@@ -63,7 +70,7 @@ def test_the_dense_run_is_that_of_the_memory() -> None:
     for part in parts:
         part["s1"].fill_(0.5)
     tokens = tiny_tokens(1, 96)
-    (lesson,) = joint.make_lessons(model, [tokens], policy, 32)
+    (lesson,) = joint.make_lessons(given(model, [tokens]), policy)
     with torch.no_grad():
         with joint.evicting(model, parts, lesson, 32):
             dense = model(tokens, use_cache=False).logits
@@ -81,7 +88,7 @@ def test_layers_trained_together_come_closer_to_the_full_cache(tmp_path: Path) -
     model, policy = tiny_llama(), create("recency", budget="tokens:6")
     model.requires_grad_(False)
     lessons = list(
-        joint.make_lessons(model, [tiny_tokens(1, 96, seed=s) for s in range(6)], policy, 32)
+        joint.make_lessons(given(model, [tiny_tokens(1, 96, seed=s) for s in range(6)]), policy)
     )
     parts = tuple(training.new_part(4, 2, 8, 16, 4) for _ in range(2))
     course = joint.Course(tmp_path / "joint", 4, 32, 0)
@@ -100,16 +107,16 @@ def test_layers_trained_together_come_closer_to_the_full_cache(tmp_path: Path) -
 def test_a_stopped_build_goes_on_with_the_next_layer(tmp_path: Path) -> None:
     model = tiny_llama()
     settings = LessTraining(
-        "tiny", "recency", 0.2, 2, 64, 32, hidden=4, features=2, epochs=1, joint_epochs=1
+        "tiny", "recency", 0.2, 2, hidden=4, features=2, epochs=1, joint_epochs=1
     )
-    given = [tiny_tokens(1, 64, seed=s) for s in range(2 + HELD_OUT)]
+    material = given(model, [tiny_tokens(1, 64, seed=s) for s in range(2 + HELD_OUT)])
     file = tmp_path / "less.safetensors"
     said: list[str] = []
-    train_model(model, given, settings, file, said.append)
+    train_model(material, settings, file, said.append)
     (tmp_path / "less.layers" / "01.safetensors").unlink()
     first = load_kernels(file)
     said.clear()
-    train_model(model, given, settings, file, said.append)
+    train_model(material, settings, file, said.append)
     assert [line.partition(":")[0] for line in said[1:]] == [
         *("layer 1", "held-out sequences, nats from the full cache"),
         "held-out sequences, nats from the full cache",
@@ -120,7 +127,7 @@ def test_a_stopped_build_goes_on_with_the_next_layer(tmp_path: Path) -> None:
     for before, after in zip(first.parts, again.parts, strict=True):
         torch.testing.assert_close(before["a1"], after["a1"], rtol=1e-2, atol=1e-3)
     with pytest.raises(UsageError, match="other settings"):
-        train_model(model, given, replace(settings, policy="h2o"), file, said.append)
+        train_model(material, replace(settings, policy="h2o"), file, said.append)
 
 
 @pytest.mark.parametrize("builder", [BuildLess, BuildTrimKV, BuildHeadTable])

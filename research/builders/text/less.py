@@ -1,8 +1,8 @@
-"""``namm-mm build less``: train the kernels of LESS for a language model, layer by layer.
+"""``namm-mm build less``: train the kernels of LESS for a model of any kind, layer by layer.
 
 First each layer is trained alone, from queries, keys and values of the frozen model, as published.
-Then all layers are trained together, so that the model's next-token distribution comes close to
-that of the full cache. A trained layer, and each pass over all layers, is kept beside the output: a
+Then all layers are trained together, so that what the model says comes close to what it says with
+the full cache. A trained layer, and each pass over all layers, is kept beside the output: a
 build that was interrupted goes on.
 """
 
@@ -13,13 +13,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.commands.build import Builder
 from namm_mm.errors import UsageError, message
 from namm_mm.policies import Policy, create
@@ -27,8 +25,7 @@ from namm_mm.policies.projections import output_projections
 from namm_mm.residuals.less import KERNELS, LessKernels
 from research.builders.text.smollm2 import NAME, file_for
 from research.residuals import joint, recording, training
-
-HELD_OUT = 8  # sequences of the test split that judge a layer
+from research.residuals.material import HELD_OUT, Material, material
 
 Parts = tuple[Mapping[str, Tensor], ...]
 
@@ -41,8 +38,8 @@ class LessTraining:
     ----------
     model, policy, budget
         The model, and the policy whose evicted tokens the state is for.
-    sequences, tokens, interval
-        Training sequences, their length, and tokens between two evictions.
+    sequences
+        Training sequences.
     hidden, features
         Width of the small networks, and features of a query or a key.
     epochs, joint_epochs, seed
@@ -54,8 +51,6 @@ class LessTraining:
     policy: str = "h2o"
     budget: float = 0.1
     sequences: int = 24
-    tokens: int = 512
-    interval: int = 128
     hidden: int = 64
     features: int = 8
     epochs: int = 40
@@ -70,14 +65,14 @@ class BuildLess(Builder):
     Attributes
     ----------
     model
-        A language model: an asset, a folder or a hub id.
+        A language model, a video model or a Decision Transformer: an asset, a folder or a hub id.
     policy, budget
         The policy that evicts while the kernels are trained, and its part of the tokens.
     out
-        The ``.safetensors`` file; None replaces the bundled one, that of SmolLM2.
+        The ``.safetensors`` file; None is the bundled one of SmolLM2 or of a pocket model.
     sequences, epochs, joint_epochs, seed
-        Training sequences of 512 tokens, passes over them for each layer alone and for all layers
-        together, and the seed.
+        Training sequences (512 tokens of prose, a question about a video, an episode), passes over
+        them for each layer alone and for all layers together, and the seed.
     """
 
     model: str = NAME
@@ -101,36 +96,29 @@ class BuildLess(Builder):
             joint_epochs=self.joint_epochs,
             seed=self.seed,
         )
-        adapter = TextAdapter(model=self.model)
-        adapter.load()
-        given = [
-            *recording.cut_prose(adapter.tokenizer, "train", self.sequences, settings.tokens),
-            *recording.cut_prose(adapter.tokenizer, "test", HELD_OUT, settings.tokens),
-        ]
-        return train_model(adapter.backbone, given, settings, file, say)
+        return train_model(material(self.model, self.sequences), settings, file, say)
 
 
 def train_model(
-    model: Any,
-    given: list[Tensor],
-    settings: LessTraining,
-    file: Path,
-    say: Callable[[str], None],
+    given: Material, settings: LessTraining, file: Path, say: Callable[[str], None]
 ) -> Path:
-    """Train all layers of `model`; the last `HELD_OUT` sequences judge. Write `file`."""
+    """Train all layers of the model; the last `HELD_OUT` sequences judge. Write `file`."""
+    model = given.model
     state = file.with_suffix(".layers")
     _begin(state, settings)
-    layers = int(model.config.num_hidden_layers)
+    layers = int(model.config.get_text_config(decoder=True).num_hidden_layers)
     waiting = [n for n in range(layers) if not (state / f"{n:02}.safetensors").is_file()]
     if waiting:
-        say(f"recording {len(given)} sequences")
-        recorded = recording.record(model, given)
+        say(f"recording {len(given.calls)} sequences")
+        recorded = recording.record(model, given.calls)
+        size = next(model.parameters()).element_size()
         policy = create(settings.policy, budget=settings.budget)
         projections = output_projections(model)
         for number in waiting:
             start = time.monotonic()
             projection = projections[number].flatten(0, 1).T.float()
-            part, row = _layer(recorded[number], policy, settings, number, layers, projection)
+            one = Layer(recorded[number], number, layers, given.interval, size, projection)
+            part, row = train_layer(one, policy, settings)
             row["seconds"] = round(time.monotonic() - start, 1)
             save_file(part, state / f"{number:02}.part", metadata={"row": json.dumps(row)})
             (state / f"{number:02}.json").write_text(json.dumps(row), encoding="utf-8")
@@ -138,10 +126,11 @@ def train_model(
             say(f"layer {number}: {json.dumps(row)}")
     alone = tuple(load_file(state / f"{n:02}.safetensors") for n in range(layers))
     rows = [json.loads((state / f"{n:02}.json").read_text(encoding="utf-8")) for n in range(layers)]
-    parts, nats = together(model, given, alone, settings, state, say)
+    parts, distances = together(given, alone, settings, state, say)
     made_by = f"namm-mm build less model={settings.model} policy={settings.policy}"
     card = {**asdict(settings), "made_by": made_by, "licence": "Apache-2.0", "layers": rows}
-    return LessKernels(parts, {**card, "nats_from_full": nats}).save(file)
+    card |= {"interval": given.interval, f"{given.unit}_from_full".replace(" ", "_"): distances}
+    return LessKernels(parts, card).save(file)
 
 
 def _begin(state: Path, settings: LessTraining) -> None:
@@ -162,8 +151,7 @@ def _begin(state: Path, settings: LessTraining) -> None:
 
 
 def together(
-    model: Any,
-    given: list[Tensor],
+    given: Material,
     parts: Parts,
     settings: LessTraining,
     state: Path,
@@ -172,72 +160,90 @@ def together(
     """Train all layers together; return kernels, and how far each stage is from the full cache."""
     if not settings.joint_epochs:
         return parts, {}
-    model = model.float().requires_grad_(False)
-    policy = create(settings.policy, budget=settings.budget)
-    lessons = list(joint.make_lessons(model, given, policy, settings.interval))
+    model = given.model.float().requires_grad_(False)
+    policy, interval = create(settings.policy, budget=settings.budget), given.interval
+    lessons = list(joint.make_lessons(given, policy))
     taught, judged = lessons[:-HELD_OUT], lessons[-HELD_OUT:]
-    nats = {
-        "without": joint.distance(model, joint.silent(parts), judged, settings.interval),
-        "each_layer_alone": joint.distance(model, parts, judged, settings.interval),
+    distances = {
+        "without": joint.distance(model, joint.silent(parts), judged, interval),
+        "each_layer_alone": joint.distance(model, parts, judged, interval),
     }
-    say(f"held-out sequences, nats from the full cache: {json.dumps(nats)}")
-    course = joint.Course(state / "joint", settings.joint_epochs, settings.interval, settings.seed)
+    say(f"held-out sequences, {given.unit} from the full cache: {json.dumps(distances)}")
+    course = joint.Course(state / "joint", settings.joint_epochs, interval, settings.seed)
     parts = joint.train(model, parts, taught, course, say)
-    nats["together"] = joint.distance(model, parts, judged, settings.interval)
-    say(f"held-out sequences, nats from the full cache: {json.dumps(nats)}")
-    return parts, {name: round(value, 4) for name, value in nats.items()}
+    distances["together"] = joint.distance(model, parts, judged, interval)
+    say(f"held-out sequences, {given.unit} from the full cache: {json.dumps(distances)}")
+    return parts, {name: float(f"{value:.4g}") for name, value in distances.items()}
 
 
-def _layer(
-    recorded: list[recording.Attended],
-    policy: Policy,
-    settings: LessTraining,
-    number: int,
-    layers: int,
-    projection: Tensor,
-) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Train one layer; return its tensors and its errors on the sequences that were held out."""
-    interval = settings.interval
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a model over all sequences.
 
-    def examples(which: list[recording.Attended], evicting: Policy) -> list[training.Example]:
+    Attributes
+    ----------
+    recorded
+        Its queries, keys and values in each sequence.
+    number, layers
+        Its index, and the number of layers.
+    interval, size
+        Tokens between two evictions, and bytes of a number of the cache.
+    projection
+        (hidden, input): its output projection.
+    """
+
+    recorded: list[recording.Attended]
+    number: int
+    layers: int
+    interval: int
+    size: int
+    projection: Tensor
+
+    def examples(self, which: list[recording.Attended], evicting: Policy) -> list[training.Example]:
+        """Return what a policy leaves of each sequence."""
         return [
             training.make_example(
                 one,
-                recording.visible(one, evicting, interval, number, layers),
-                interval,
-                projection,
+                recording.visible(one, evicting, self.interval, self.number, self.layers),
+                self.interval,
+                self.projection,
             )
             for one in which
         ]
 
+    def error(self, out: Tensor, example: training.Example) -> float:
+        """Return the error of an output after its projection."""
+        return float(training.error(out, example, self.interval, self.projection))
+
+
+def train_layer(
+    layer: Layer, policy: Policy, settings: LessTraining
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Train one layer; return its tensors and its errors on the sequences that were held out."""
+    interval, projection, recorded = layer.interval, layer.projection, layer.recorded
     trained_on, held_out = recorded[:-HELD_OUT], recorded[-HELD_OUT:]
     first = recorded[0]
-    torch.manual_seed(settings.seed + number)
+    torch.manual_seed(settings.seed + layer.number)
     part = training.new_part(
         first.queries.shape[0], first.keys.shape[0], first.keys.shape[2],
         settings.hidden, settings.features,
     )  # fmt: skip
-    part = training.train(part, examples(trained_on, policy), interval, projection, settings.epochs)
-    judged = examples(held_out, policy)
-    dim, size = first.keys.shape[2], settings.features
-    extra = size * (dim + 1) * 4 / (2 * dim * 2 + 4)  # tokens in bfloat16 that the state costs
-    larger = create(settings.policy, budget=min(1.0, settings.budget + extra / settings.tokens))
+    taught = layer.examples(trained_on, policy)
+    part = training.train(part, taught, interval, projection, settings.epochs)
+    judged = layer.examples(held_out, policy)
+    dim = first.keys.shape[2]
+    # Tokens that cost as much as the state.
+    extra = settings.features * (dim + 1) * 4 / (2 * dim * layer.size + 4)
+    tokens = sum(one.keys.shape[1] for one in held_out) / len(held_out)
+    larger = create(settings.policy, budget=min(1.0, settings.budget + extra / tokens))
     with torch.no_grad():
         errors = {
-            "sparse": [_error(e.sparse, e, interval, projection) for e in judged],
-            "less": [
-                _error(training.joined(part, e, interval), e, interval, projection) for e in judged
-            ],
-            "equal_bytes": [
-                _error(e.sparse, e, interval, projection) for e in examples(held_out, larger)
-            ],
+            "sparse": [layer.error(e.sparse, e) for e in judged],
+            "less": [layer.error(training.joined(part, e, interval), e) for e in judged],
+            "equal_bytes": [layer.error(e.sparse, e) for e in layer.examples(held_out, larger)],
         }
     means = {name: sum(found) / len(found) for name, found in errors.items()}
     return part, {
         "recovered": round(1 - means["less"] / means["sparse"], 4),
         "recovered_by_equal_bytes": round(1 - means["equal_bytes"] / means["sparse"], 4),
     }
-
-
-def _error(out: Tensor, example: training.Example, interval: int, projection: Tensor) -> float:
-    return float(training.error(out, example, interval, projection))

@@ -9,19 +9,21 @@ from pathlib import Path
 from namm_mm.commands.build import Builder
 from namm_mm.errors import UsageError, message
 from namm_mm.models import packaged
-from namm_mm.registry.bundled import Bundled
+from namm_mm.registry.bundled import ASSETS, Bundled
 
 NAME = "smollm2-135m-instruct"
 
 
 def file_for(model: str, out: Path | None, kind: Bundled) -> Path:
-    """Return `out`; None is the bundled file, which is of SmolLM2.
+    """Return `out`; None is the bundled file of SmolLM2, or of another bundled model.
 
     Raises
     ------
     UsageError
         There is no `out` for another model: the bundled file would be overwritten.
     """
+    if out is None and (ASSETS / model).is_dir():
+        return kind.path(model)
     if out is None and model != NAME:
         raise UsageError(
             message(
