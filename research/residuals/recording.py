@@ -84,8 +84,10 @@ def visible(attended: Attended, policy: Policy, interval: int, layer: int, layer
     with torch.no_grad():
         memory.attend(memory.open(keys, values), segment, queries, keys, values,
                       Formula(attended.scaling))  # fmt: skip
-    kept = torch.stack([torch.zeros_like(found[0]), *found[:-1]])
-    own = torch.arange(tokens) // interval == torch.arange(len(found))[:, None]
+    nothing = torch.zeros(keys.shape[1], tokens, dtype=torch.bool)
+    count = -(-tokens // interval)  # the last interval may be cut off
+    kept = torch.stack([nothing, *found][:count])
+    own = torch.arange(tokens) // interval == torch.arange(count)[:, None]
     return kept | own[:, None]
 
 

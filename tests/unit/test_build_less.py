@@ -43,6 +43,16 @@ def test_a_layer_sees_what_the_memory_keeps() -> None:
         assert seen[2][head, :64].nonzero().flatten().tolist() == kept.tolist()
 
 
+def test_a_sequence_may_end_within_an_interval() -> None:
+    model, policy = tiny_llama(), create("h2o", budget="tokens:12")
+    recorded = recording.record(model, [tiny_tokens(1, 106)])
+    seen = recording.visible(recorded[0][0], policy, 32, 0, 2)
+    assert seen.sum(2).tolist() == [[32, 32], [44, 44], [44, 44], [22, 22]]
+    one = training.make_example(recorded[0][0], seen, 32, torch.eye(32))
+    part = training.new_part(4, 2, recorded[0][0].keys.shape[2], 32, 8)
+    assert training.joined(part, one, 32).shape == (4, 106, 8)
+
+
 def test_training_recovers_error_on_sequences_that_were_held_out() -> None:
     torch.manual_seed(0)
     model, policy = tiny_llama(), create("random", budget="tokens:6")
