@@ -9,6 +9,9 @@ from namm_mm.adapters import ADAPTERS
 from namm_mm.adapters.base import ActingAdapter, Adapter, AnsweringAdapter
 from namm_mm.errors import NammError, UsageError, message
 from namm_mm.experiment.settings import OWN_BUDGET, CellSettings, PolicySettings
+from namm_mm.memory.carriers import check_made_for
+from namm_mm.memory.layout import Layout
+from namm_mm.models.local import decoder_config
 from namm_mm.policies import budgets, create
 from namm_mm.policies.base import Budget, KeepAll, Policy, Selection, Threshold
 from namm_mm.policies.head_table import MAKE
@@ -54,6 +57,8 @@ def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
                 then="Train it for this model with `namm-mm build`. Or use it: anyway=true.",
             ),
         )
+    elif adapter is not None and (misfit := _misfit(policy, adapter.model_name)):
+        yield at(cell, "policies", misfit)
     if policy.needs is not None:
         try:
             policy.needs.check_interval(cell.interval)
@@ -63,6 +68,17 @@ def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
         yield from _window(cell, settings)
     else:
         yield from _budget(cell, settings, policy)
+
+
+def _misfit(policy: Policy, model: str) -> str:
+    """Say which feature maps do not fit the heads of a model whose configuration is here."""
+    if policy.residual is None or (config := decoder_config(model)) is None:
+        return ""
+    try:
+        check_made_for(policy, config, Layout.of(config).attention)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def content_problem(policy: Policy, adapter: Adapter) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from namm_mm.adapters.video.frames import processor_files
 from namm_mm.adapters.video.kinds import KINDS
 from namm_mm.errors import RunError, message
-from namm_mm.models.cards import BUNDLED
 from namm_mm.models.known import KNOWN, ModelFacts
+from namm_mm.models.local import local_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,21 +32,6 @@ def facts_of(name: str) -> ModelFacts | None:
         return KNOWN[name]
     folder = local_folder(name)
     return None if folder is None else read_facts(folder)
-
-
-def local_folder(name: str) -> Path | None:
-    """The folder that holds the model's ``config.json``, if one is on this machine."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    for folder in (Path(name).expanduser(), BUNDLED / name):
-        if (folder / "config.json").is_file():
-            return folder
-    try:
-        found = try_to_load_from_cache(name, "config.json")
-    except HFValidationError:
-        return None
-    return Path(found).parent if isinstance(found, str) else None
 
 
 def read_facts(folder: Path) -> ModelFacts:

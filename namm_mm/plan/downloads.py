@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from namm_mm.models.known import ModelFacts
-from namm_mm.plan.configuration import local_folder
+from namm_mm.models.local import local_folder
 from namm_mm.tasks.base import Download
 
 

@@ -62,6 +62,8 @@ def test_policies_and_cells_are_added_to_what_is_there(tmp_path: Path) -> None:
     records, problems = read_records(folder)
     assert not problems
     assert len({key_of(record) for record in records}) == len(records) == 12
+    assert {record.provenance.dtype for record in records} == {"float32"}
+    assert all(record.provenance.processor for record in records)
     assert read_state(folder).provenance["config_hash"] == wanted.config_hash
     whole = run(wanted, folder=tmp_path / "whole")
     expected = {key_of(r): r.memory.kept_by_layer for r in whole.records if r.memory}

@@ -9,6 +9,7 @@ from pathlib import Path
 from report_makers import MEMORY, make_report, printed
 from synthetic_records import make_record, make_records
 
+from namm_mm.records import Record
 from namm_mm.report import html, markdown
 from namm_mm.results.blocks import Table
 from namm_mm.results.rows import result_rows
@@ -28,6 +29,14 @@ def test_console_html_and_markdown_show_the_same_numbers(tmp_path: Path) -> None
         assert f"[{row.score.low:.{min(places, 2)}f}, {row.score.high:.{min(places, 2)}f}]" in page
     assert "1 failed" in page
     assert "1 failed" in table
+
+
+def everywhere(folder: Path, records: list[Record]) -> list[str]:
+    """The console, the document, and the text of the page, each on one line."""
+    made = make_report(folder, records)
+    page = re.sub(r"<[^>]+>", " ", html.render(made))
+    shown = printed(records), markdown.render(made).replace("\\", ""), page
+    return [" ".join(text.split()) for text in shown]
 
 
 def words_of(text: str) -> set[str]:
@@ -121,8 +130,9 @@ def test_a_budget_that_was_never_reached_is_told(tmp_path: Path) -> None:
     assert [
         [entry.detail for entry in row if entry.warning and entry.detail] for row in table.rows
     ] == [[], ["nothing evicted"], []]
-    assert "never reached" in printed(records)
-    assert "never reached" in markdown.render(make_report(tmp_path, records))
+    for shown in everywhere(tmp_path, records):
+        assert "nothing evicted" in shown
+        assert "The budget was never reached and nothing was evicted: h2o tokens:256." in shown
 
 
 def test_a_cache_larger_than_the_full_one_is_marked(tmp_path: Path) -> None:
@@ -137,4 +147,19 @@ def test_a_cache_larger_than_the_full_one_is_marked(tmp_path: Path) -> None:
         "The cache takes more bytes than the full one at the end: namm. "
         "The cache takes more bytes than the full one at its peak: namm."
     )
-    assert "over full" in printed(records)
+    for shown in everywhere(tmp_path, records):
+        assert "over full" in shown
+        assert "The cache takes more bytes than the full one at the end: namm." in shown
+
+
+def test_a_budget_in_bytes_that_cannot_be_held_is_marked(tmp_path: Path) -> None:
+    full = dataclasses.replace(MEMORY, live_final=60_000)
+    more = dataclasses.replace(full, seen_updated=200, tokens_updated=1.0, live_updated=30_000)
+    records = [
+        make_record(sample="a", memory=full),
+        make_record(sample="a", policy="h2o", budget="bytes:0.4", memory=more),
+    ]
+    for shown in everywhere(tmp_path, records):
+        assert "64 % of full" in shown
+        assert "over budget" in shown
+        assert "takes more: h2o bytes:0.4." in shown

@@ -12,6 +12,7 @@ from less_kernels import random_kernels
 from torch import Tensor
 
 from namm_mm.errors import UsageError
+from namm_mm.experiment.reading import from_mapping
 from namm_mm.memory import attach, attention
 from namm_mm.memory.layer import LayerMemory
 from namm_mm.memory.store import SharedStore
@@ -243,6 +244,16 @@ def test_kernels_of_another_model_are_refused_before_it_runs() -> None:
     policy = create("less", over="h2o", kernels=random_kernels(dim=2 * head_dim()))
     with pytest.raises(UsageError, match="do not fit the model"), attach(tiny_llama(), policy):
         pass
+
+
+def test_kernels_of_another_head_size_are_refused_before_a_model_loads(tmp_path: Path) -> None:
+    """Even those that are to be used anyway."""
+    file = random_kernels(1, 1, 8, {"model": "tiny"}, layers=3).save(tmp_path / "less.safetensors")
+    less = {"name": "less", "over": "h2o", "kernels": str(file), "anyway": True}
+    adapter = {"name": "decision_transformer", "model": "pocket_rl_hopper"}
+    cell = {"adapter": adapter, "task": {"name": "offline_rl"}, "interval": 48, "policies": [less]}
+    with pytest.raises(UsageError, match=r"do not fit the model: got .*\(1, 1, 64\)"):
+        from_mapping({"name": "x", "budgets": [0.5], "cells": {"control": cell}})
 
 
 def test_files_that_are_no_kernels_name_what_was_expected(tmp_path: Path) -> None:
