@@ -12,6 +12,7 @@ ADAPTERS: Registry[type[Adapter]] = Registry(
     {
         "text": "namm_mm.adapters.text.adapter:TextAdapter",
         "llava_video": "namm_mm.adapters.video.adapter:LlavaVideoAdapter",
+        "album": "namm_mm.adapters.video.album:AlbumAdapter",
         "speech": "namm_mm.adapters.speech.adapter:SpeechAdapter",
         "image": "namm_mm.adapters.image.adapter:ImageAdapter",
         "decision_transformer": "namm_mm.adapters.control.adapter:DecisionTransformerAdapter",

@@ -18,9 +18,9 @@ from namm_mm.adapters.common.context import check_length, read_extension
 from namm_mm.adapters.common.multimodal import MultimodalAdapter, check_options
 from namm_mm.adapters.image.kinds import IMAGE
 from namm_mm.adapters.image.loading import LoadedImageModel, load_image_model
-from namm_mm.adapters.image.pictures import read_picture
 from namm_mm.adapters.image.roles import OTHER, Prepared
 from namm_mm.errors import RunError, UsageError, message
+from namm_mm.image import read_picture
 from namm_mm.models.resolve import resolve
 from namm_mm.records import FRAME_MARK, Inputs, Sample, TokenType
 from namm_mm.records.shape import IMAGE as IMAGES

@@ -4,7 +4,8 @@
 const whole = (number) => number.toLocaleString("en");
 const percent = (part) => `${Math.round(100 * part)} %`;
 
-// Packed: for each layer, head and token the update that dropped it (u2); index (i4), kind (u1).
+// Packed: for each layer, head and token the update that dropped it (u2); for each token its index (i4), row
+// and column (i2, -1 for none), kind (u1).
 async function unpack(history) {
   if (history.forgotten) return;
   const bytes = Uint8Array.from(atob(history.packed), (letter) => letter.charCodeAt(0));
@@ -13,7 +14,11 @@ async function unpack(history) {
   const count = history.layers.length * history.heads * history.tokens;
   const data = new DataView(buffer);
   history.index = Array.from({ length: history.tokens }, (_, t) => data.getInt32(2 * count + 4 * t, true));
-  history.kind = new Uint8Array(buffer, 2 * count + 4 * history.tokens);
+  const places = (from) =>
+    Int16Array.from({ length: history.tokens }, (_, t) => data.getInt16(from + 2 * t, true));
+  history.row = places(2 * count + 4 * history.tokens);
+  history.column = places(2 * count + 6 * history.tokens);
+  history.kind = new Uint8Array(buffer, 2 * count + 8 * history.tokens);
   history.forgotten = Uint16Array.from({ length: count }, (_, at) => data.getUint16(2 * at, true));
 }
 
@@ -56,6 +61,60 @@ function element(name, text, className) {
   return made;
 }
 
+// Shade one patch: forgotten is dark, not seen yet is hatched.
+function shade(pen, value, x, y, across, down) {
+  if (value !== null) {
+    pen.fillStyle = `rgba(8,10,14,${0.88 * (1 - value)})`;
+    pen.fillRect(x, y, across, down);
+    return;
+  }
+  pen.fillStyle = "rgba(128,134,142,.8)";
+  pen.fillRect(x, y, across, down);
+  pen.strokeStyle = "rgba(255,255,255,.35)";
+  pen.lineWidth = 3;
+  pen.beginPath();
+  pen.moveTo(x, y + down);
+  pen.lineTo(x + across, y);
+  pen.stroke();
+}
+
+// Pictures: the patches of the whole and, where there are some, those of its enlarged parts.
+async function drawPictures(stage, view, history, kept) {
+  const count = Math.max(...history.index.filter((_, t) => history.row[t] >= 0)) + 1;
+  const picture = new Image();
+  if (view.frames) {
+    picture.src = view.frames;
+    await picture.decode();
+  }
+  const width = picture.naturalWidth / count || 64;
+  const height = picture.naturalHeight || 64;
+  const box = element("div", undefined, "frames");
+  box.setAttribute("role", "img");
+  const said = [];
+  for (let at = 0; at < count; at++) for (const kind of ["image", "tile"]) {
+    const wanted = history.kinds.indexOf(kind);
+    const mine = [...kept.keys()].filter((t) =>
+      history.kind[t] === wanted && history.index[t] === at && history.row[t] >= 0);
+    if (!mine.length) continue;
+    const rows = Math.max(...mine.map((t) => history.row[t])) + 1;
+    const columns = Math.max(...mine.map((t) => history.column[t])) + 1;
+    const [tile, canvas] = [element("div", undefined, "tile"), element("canvas")];
+    [canvas.width, canvas.height] = [4 * Math.round(width), 4 * Math.round(height)];
+    const pen = canvas.getContext("2d");
+    if (view.frames) pen.drawImage(picture, at * width, 0, width, height, 0, 0, canvas.width, canvas.height);
+    else { pen.fillStyle = "#d5d9de"; pen.fillRect(0, 0, canvas.width, canvas.height); }
+    const [across, down] = [canvas.width / columns, canvas.height / rows];
+    for (const t of mine) shade(pen, kept[t], history.column[t] * across, history.row[t] * down, across, down);
+    const part = mean(mine.map((t) => kept[t]));
+    const words = `${at}${kind === "tile" ? ", enlarged" : ""}: ${part === null ? "not yet" : percent(part)}`;
+    said.push(`picture ${words}`);
+    tile.append(canvas, element("small", words));
+    box.append(tile);
+  }
+  box.setAttribute("aria-label", said.join(", "));
+  stage.replaceChildren(box);
+}
+
 // Frames, each with a shade over every patch: forgotten is dark, not seen yet is hatched.
 async function drawFrames(stage, view, history, kept) {
   const groups = grouped(history, "frame", kept);
@@ -79,20 +138,7 @@ async function drawFrames(stage, view, history, kept) {
     const [across, down] = [canvas.width, canvas.height].map((size) => size / Math.sqrt(cells.length));
     cells.forEach((value, cell) => {
       const n = Math.sqrt(cells.length);
-      const [x, y] = [(cell % n) * across, Math.floor(cell / n) * down];
-      if (value === null) {
-        pen.fillStyle = "rgba(128,134,142,.8)";
-        pen.fillRect(x, y, across, down);
-        pen.strokeStyle = "rgba(255,255,255,.35)";
-        pen.lineWidth = 3;
-        pen.beginPath();
-        pen.moveTo(x, y + down);
-        pen.lineTo(x + across, y);
-        pen.stroke();
-      } else {
-        pen.fillStyle = `rgba(8,10,14,${0.88 * (1 - value)})`;
-        pen.fillRect(x, y, across, down);
-      }
+      shade(pen, value, (cell % n) * across, Math.floor(cell / n) * down, across, down);
     });
     tile.append(canvas, element("small", part === null ? `${at}: not yet` : `${at}: ${percent(part)}`));
     return tile;
@@ -218,6 +264,7 @@ async function showHistory(figure) {
     `tokens kept${layer < 0 ? "" : ` in layer ${history.layers[layer]}`}${head < 0 ? "" : `, head ${head}`}`;
   const stage = figure.querySelector(".stage");
   if (view.form === "frames") await drawFrames(stage, view, history, kept);
+  else if (view.form === "pictures") await drawPictures(stage, view, history, kept);
   else if (view.form === "text") drawText(stage, view, kept);
   else await drawSteps(stage, history, kept);
 }

@@ -20,6 +20,8 @@ Samples beyond that are left out. An entry takes about a fifth of a byte, and a 
 
 _WORDS = {
     "frames": "Each frame of the video shows its patches: bright is kept, dark is forgotten.",
+    "pictures": "Each picture shows its patches, and once more those of its enlarged parts: bright "
+    "is kept, dark is forgotten.",
     "steps": "Each row is a kind of token, along the timesteps; the line is the return so far.",
     "text": "Forgotten words are grey and struck through, paler ones are kept by fewer heads, and "
     "highlighted ones by more than three quarters of them.",
@@ -103,7 +105,9 @@ def _view(
 
 
 def form(history: History) -> str:
-    """What the tokens are: ``frames``, ``steps``, or ``text``."""
+    """What the tokens are: ``frames``, ``pictures``, ``steps``, or ``text``."""
+    if "image" in history.kinds:
+        return "pictures"
     if "frame" in history.kinds:
         return "frames"
     return "steps" if history.rewards or not history.pieces else "text"

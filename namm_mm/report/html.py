@@ -221,10 +221,13 @@ def _returns(history: History) -> list[float]:
 
 
 def _packed(history: History) -> str:
-    """Forgotten, index and kind of the tokens, little-endian, for the page to unpack."""
+    """Forgotten, index, row, column and kind of the tokens, little-endian, for the page."""
+    none = 0 * history.index - 1
     parts = (
         history.forgotten.astype("<u2"),
         history.index.astype("<i4"),
+        (history.row if history.row.size else none).astype("<i2"),
+        (history.column if history.column.size else none).astype("<i2"),
         history.kind.astype("u1"),
     )
     return base64.b64encode(

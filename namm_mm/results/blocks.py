@@ -194,11 +194,13 @@ class HistoryView:
     name, about
         The sample's id; names and values: the question, the right answer.
     form
-        What its tokens are: ``frames`` of a video, ``steps`` of an episode, or ``text``.
+        What its tokens are: ``frames`` of a video, ``pictures``, ``steps`` of an episode, or
+        ``text``.
     histories
         One for each policy.
     frames
-        The frames side by side, as the data address of one picture; empty where there is none.
+        The frames or pictures side by side, each as wide, as the data address of one picture; empty
+        where there is none.
     """
 
     name: str

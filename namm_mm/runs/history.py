@@ -55,6 +55,8 @@ class History:
         Index of each layer of `forgotten` in the model.
     kinds, kind, index
         Type of each token: ``kinds[kind[token]]`` and its index (frame, timestep).
+    row, column
+        (token,) place of a patch in its picture, -1 for other tokens; empty where no token is one.
     pieces
         Text of each token; empty where the adapter cannot spell them.
     scores
@@ -76,6 +78,8 @@ class History:
     scores: NDArray[np.float32] = dataclasses.field(
         default_factory=lambda: np.zeros((0, 0), np.float32)
     )
+    row: NDArray[np.int16] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int16))
+    column: NDArray[np.int16] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int16))
     rewards: tuple[float, ...] = ()
     actions: NDArray[np.float32] = dataclasses.field(
         default_factory=lambda: np.zeros((0, 0), np.float32)
@@ -183,8 +187,17 @@ class Recorder:
             kind=np.array([kinds.index(token_type.kind) for token_type in token_types], dtype=np.uint8),
             index=np.array([token_type.index for token_type in token_types], dtype=np.int32),
             scores=np.stack(scores),
+            row=_places([token_type.row for token_type in token_types]),
+            column=_places([token_type.column for token_type in token_types]),
             **facts,
         )
+
+
+def _places(given: Sequence[int | None]) -> NDArray[np.int16]:
+    """Return places of patches, -1 for none; empty where there is none at all."""
+    if all(place is None for place in given):
+        return np.zeros(0, np.int16)
+    return np.array([-1 if place is None else place for place in given], dtype=np.int16)
 
 
 def save(history: History, run: Path, name: str) -> str:
@@ -230,6 +243,7 @@ def read(file: Path) -> History:
                 index=data["index"],
                 pieces=tuple(data["pieces"].tolist()),
                 scores=data["scores"],
+                **{name: data[name] for name in ("row", "column") if name in data},
                 rewards=tuple(data["rewards"].tolist()),
                 actions=data["actions"],
                 environment=str(data["environment"]),

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from namm_mm.image import read_picture
 from namm_mm.records import Inputs
 from namm_mm.runs.disk import write_whole
 from namm_mm.runs.names import file_name
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 HEIGHT = 64
 """Height of a frame in pixels."""
+
+FEW, TALL = 8, 160
+"""Up to so many pictures of a sample are shown so high."""
 
 FOLDER = "frames"
 
@@ -19,7 +28,7 @@ SAMPLES = 24
 
 
 def save_frames(run: Path, cell: str, inputs: Inputs) -> str:
-    """Save the frames of a video sample side by side, as the model got them.
+    """Save the frames of a video, or the pictures, of a sample side by side.
 
     Parameters
     ----------
@@ -28,7 +37,8 @@ def save_frames(run: Path, cell: str, inputs: Inputs) -> str:
     cell
         Name of the cell, for the file's name.
     inputs
-        Prepared inputs; frames are their ``pixel_values_videos`` (1, frame, 3, height, width).
+        Prepared inputs; frames are their ``pixel_values_videos`` (1, frame, 3, height, width), and
+        pictures the files of their sample.
 
     Returns
     -------
@@ -49,7 +59,9 @@ def save_frames(run: Path, cell: str, inputs: Inputs) -> str:
 
 
 def frame_strip(inputs: Inputs) -> bytes:
-    """Return the frames of a video sample side by side, as JPEG; nothing where there are none."""
+    """Return what a sample shows side by side, each as wide, as JPEG; empty if it shows nothing."""
+    if inputs.sample.images:
+        return _pictures(inputs.sample.images)
     frames = inputs.tensors.get("pixel_values_videos")
     if frames is None or frames.ndim != 5 or frames.shape[2] != 3:
         return b""
@@ -65,6 +77,24 @@ def frame_strip(inputs: Inputs) -> bytes:
     )
     strip = (255 * small.clamp(0, 1)).round().to(torch.uint8)
     strip = strip.permute(2, 0, 3, 1).reshape(HEIGHT, -1, 3)  # frames from left to right
+    return _jpeg(Image.fromarray(strip.numpy()))
+
+
+def _pictures(files: Sequence[Path]) -> bytes:
+    """Return pictures side by side, stretched to the mean of their shapes."""
+    from PIL import Image
+
+    read = [read_picture(file) for file in files]
+    height = TALL if len(read) <= FEW else HEIGHT
+    shape = sum(picture.width / picture.height for picture in read) / len(read)
+    width = max(8, min(4 * height, round(height * shape)))
+    strip = Image.new("RGB", (width * len(read), height))
+    for place, picture in enumerate(read):
+        strip.paste(picture.resize((width, height)), (place * width, 0))
+    return _jpeg(strip)
+
+
+def _jpeg(picture: Image) -> bytes:
     packed = io.BytesIO()
-    Image.fromarray(strip.numpy()).save(packed, "jpeg", quality=85)
+    picture.save(packed, "jpeg", quality=85)
     return packed.getvalue()

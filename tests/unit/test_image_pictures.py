@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from namm_mm.adapters.image.pictures import read_picture
 from namm_mm.errors import RunError
+from namm_mm.image import read_picture
 
 
 def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path) -> None:
