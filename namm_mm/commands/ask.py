@@ -5,26 +5,30 @@
   namm-mm ask smollm2-135m-instruct "What is the pass key?" --file notes.txt --budget 0.25 --show
 
 Options:
-  --file FILE        a text (.txt, .md, .py, ...) or a video (.mp4, .mkv, .webm, ...)
+  --file FILE        a text (.txt, .md, ...), video (.mp4, .mkv, ...) or sound (.wav, .flac, ...)
   --policy NAME      decides which tokens stay; namm by default
   --budget BUDGET    0.25, tokens:512, threshold ...; the policy's own by default
   --compare NAMES    other policies with as many tokens, or full; full,h2o by default
   --tokens N         longest answer in tokens; 64 by default
   --interval N       tokens between two evictions; the policy's own by default
-  --show             also show what each policy kept: text in shades; of a video a page, too
+  --show             also show what each policy kept: text in shades; of other files a page, too
   --output FILE      write that page to FILE; namm-mm-ask.html by default
 """
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging
 
+from namm_mm.adapters.speech.adapter import SpeechAdapter
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.commands.ask_page import (
@@ -58,9 +62,41 @@ OPTIONS: dict[str, bool] = {
     "show": False,
     "output": True,
 }
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".wmv")
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic")
-SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".opus", ".aac")
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file that is asked about.
+
+    Attributes
+    ----------
+    suffixes
+        Of its files, in small letters.
+    adapter
+        Serves it.
+    placed
+        Returns the field of a sample that holds the file.
+    """
+
+    suffixes: tuple[str, ...]
+    adapter: Callable[..., AnsweringAdapter]
+    placed: Callable[[Path], dict[str, Any]]
+
+
+KINDS = (
+    FileKind(
+        (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".wmv"),
+        LlavaVideoAdapter,
+        lambda file: {"video": file},
+    ),
+    FileKind(
+        (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".aac"),
+        partial(SpeechAdapter, long_sounds="windows"),
+        lambda file: {"sounds": (file,)},
+    ),
+)
+"""Kinds of files by their suffixes; all others are texts."""
 
 
 def main(call: Call) -> int:
@@ -136,39 +172,30 @@ def _opened(model: str, question: str, call: Call) -> tuple[AnsweringAdapter, Sa
         return adapter, Sample("ask", "ask", question=question)
     file = Path(name).expanduser()
     if not file.is_file():
-        raise UsageError(message("no such file", given=name, expected="a text or a video"))
+        raise UsageError(message("no such file", given=name, expected="a text, video or sound"))
     suffix = file.suffix.lower()
-    if suffix in (*IMAGES, *SOUNDS):
+    if suffix in IMAGES:
         _refuse(file)
-    if suffix in VIDEOS:
-        video = LlavaVideoAdapter(model, answer_by="generate", max_new_tokens=new_tokens)
-        return video, Sample("ask", "ask", question=question, video=file)
+    for kind in KINDS:
+        if suffix in kind.suffixes:
+            made = kind.adapter(model=model, answer_by="generate", max_new_tokens=new_tokens)
+            return made, Sample("ask", "ask", question=question, **kind.placed(file))
     text = TextAdapter(model, answer_by="generate", max_new_tokens=new_tokens)
     return text, Sample("ask", "ask", context=_read(file), question=question)
 
 
 def _refuse(file: Path) -> NoReturn:
-    """Say which models could answer about an image or a sound, and what can be asked instead."""
-    other = shlex.quote(str(file.with_suffix(".mp4" if file.suffix.lower() in IMAGES else ".txt")))
-    given = shlex.quote(str(file))
-    if file.suffix.lower() in IMAGES:
-        kind, could = "image", "LLaVA-OneVision and LLaVA-NeXT"
-        made = (
-            "As a video of one frame it can be asked about: "
-            f"`ffmpeg -i {given} -vf 'pad=ceil(iw/2)*2:ceil(ih/2)*2' -pix_fmt yuv420p {other}`"
-        )
-    else:
-        kind, could = "sound", "Whisper and Qwen2-Audio"
-        made = (
-            "Its transcript can be asked about, for example with `pip install openai-whisper` and "
-            f"`whisper {given} --output_format txt`"
-        )
+    """Say which models could answer about an image, and what can be asked instead."""
+    other = shlex.quote(str(file.with_suffix(".mp4")))
     raise UsageError(
         message(
-            f"no adapter answers questions about {kind} files yet",
+            "no adapter answers questions about image files yet",
             given=file.name,
-            expected=f"a text or a video; models that could are {could}",
-            then=f"{made}, then --file {other}. docs/how-to/add-an-adapter.md brings an adapter.",
+            expected="a text, video or sound; models that could are LLaVA-OneVision and LLaVA-NeXT",
+            then="As a video of one frame it can be asked about: "
+            f"`ffmpeg -i {shlex.quote(str(file))} -vf 'pad=ceil(iw/2)*2:ceil(ih/2)*2' -pix_fmt "
+            f"yuv420p {other}`, then --file {other}. docs/how-to/add-an-adapter.md brings an "
+            "adapter.",
         )
     )
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from namm_mm.errors import RunError
 from namm_mm.experiment.asking import Asked
 from namm_mm.records import Sample
+from namm_mm.records.shape import SOUND
 from namm_mm.report import html
 from namm_mm.results import blocks, words
 from namm_mm.runs.disk import reason, write_whole
@@ -46,16 +47,19 @@ def coloured(asked: Asked) -> Text:
 
 
 def bars(asked: Asked) -> Text:
-    """A line for each frame: which part of its tokens is held, mean over heads."""
+    """A line for each frame, or second of a sound: the part of its tokens that heads hold."""
     out = Text(f"\n{asked.policy} ({asked.budget}): ", style="bold")
-    frames: dict[int, list[float]] = {}
+    groups: dict[tuple[str, int], list[float]] = {}
     for token_type, part in zip(asked.token_types, asked.fractions, strict=True):
-        if token_type.kind == "frame":
-            frames.setdefault(token_type.index, []).append(part)
-    out.append("part of each frame's tokens that is held, mean over heads\n", style="")
-    for index, parts in sorted(frames.items()):
+        if token_type.kind != "text":
+            groups.setdefault((token_type.kind, token_type.index), []).append(part)
+    heard = any(kind.startswith(SOUND) for kind, _ in groups)
+    unit = "second" if heard else "frame"
+    out.append(f"part of each {unit}'s tokens that is held, mean over heads\n", style="")
+    for (kind, index), parts in sorted(groups.items()):
         mean = sum(parts) / len(parts)
-        out.append(f"frame {index:3} {'#' * round(40 * mean):<40} {words.percent(mean)}\n", "")
+        name = f"{kind}, second" if heard else kind
+        out.append(f"{name} {index:3} {'#' * round(40 * mean):<40} {words.percent(mean)}\n", "")
     return out
 
 
@@ -68,12 +72,14 @@ def write_page(found: Sequence[Asked], sample: Sample, file: Path) -> Path:
         The file cannot be written.
     """
     about = [("question", sample.question)]
-    about += [("file", sample.video.name)] if sample.video else []
+    about += [("file", file.name) for file in sample.files]
+    medium = "sound" if sample.sounds else "frames"
+    form = "text" if is_text(found) else medium
     pictures = base64.b64encode(found[0].frames).decode("ascii")
     view = blocks.HistoryView(
-        name=sample.video.name if sample.video else "the prompt",
+        name=sample.files[0].name if sample.files else "the prompt",
         about=tuple(about),
-        form="text" if is_text(found) else "frames",
+        form=form,
         histories=tuple(
             blocks.PolicyHistory(f"{one.policy} ({one.budget})", one.text, one.history)
             for one in found

@@ -116,8 +116,14 @@ async function drawPictures(stage, view, history, kept) {
 }
 
 // Frames, each with a shade over every patch: forgotten is dark, not seen yet is hatched.
+// Of a sound the seconds, each with a shade over every token from left to right.
 async function drawFrames(stage, view, history, kept) {
-  const groups = grouped(history, "frame", kept);
+  const heard = view.form === "sound";
+  const shown = history.kinds.filter((kind) => (heard ? kind.startsWith("sound") : kind === "frame"));
+  const groups = shown.flatMap((kind) => grouped(history, kind, kept));
+  const labels = shown.flatMap((kind) => grouped(history, kind, kept).map((_, at) =>
+    heard && shown.length > 1 ? `${kind}, ${at} s` : heard ? `${at} s` : `${at}`));
+  const most = Math.max(...groups.map((tokens) => tokens.length));
   const picture = new Image();
   if (view.frames) {
     picture.src = view.frames;
@@ -134,20 +140,20 @@ async function drawFrames(stage, view, history, kept) {
     else { pen.fillStyle = "#d5d9de"; pen.fillRect(0, 0, canvas.width, canvas.height); }
     const part = mean(patches);
     const side = Math.round(Math.sqrt(patches.length));
-    const cells = side * side === patches.length ? patches : [part];
-    const [across, down] = [canvas.width, canvas.height].map((size) => size / Math.sqrt(cells.length));
+    const cells = heard || side * side === patches.length ? patches : [part];
+    const columns = heard ? most : Math.sqrt(cells.length);
+    const [across, down] = [canvas.width / columns, canvas.height / (heard ? 1 : columns)];
     cells.forEach((value, cell) => {
-      const n = Math.sqrt(cells.length);
-      shade(pen, value, (cell % n) * across, Math.floor(cell / n) * down, across, down);
+      shade(pen, value, (cell % columns) * across, Math.floor(cell / columns) * down, across, down);
     });
-    tile.append(canvas, element("small", part === null ? `${at}: not yet` : `${at}: ${percent(part)}`));
+    tile.append(canvas, element("small", `${labels[at]}: ${part === null ? "not yet" : percent(part)}`));
     return tile;
   });
   const box = element("div", undefined, "frames");
   box.setAttribute("role", "img");
   box.setAttribute("aria-label", groups.map((patches, at) => {
     const part = mean(patches);
-    return `frame ${at} ${part === null ? "not seen yet" : `${percent(part)} kept`}`;
+    return `${heard ? "second" : "frame"} ${labels[at]} ${part === null ? "not seen yet" : `${percent(part)} kept`}`;
   }).join(", "));
   box.append(...tiles);
   stage.replaceChildren(box);
@@ -263,7 +269,7 @@ async function showHistory(figure) {
   figure.querySelector(".now").textContent = `${history.policy}: ${percent(mean(kept) ?? 0)} of ${whole(seen)} ` +
     `tokens kept${layer < 0 ? "" : ` in layer ${history.layers[layer]}`}${head < 0 ? "" : `, head ${head}`}`;
   const stage = figure.querySelector(".stage");
-  if (view.form === "frames") await drawFrames(stage, view, history, kept);
+  if (view.form === "frames" || view.form === "sound") await drawFrames(stage, view, history, kept);
   else if (view.form === "pictures") await drawPictures(stage, view, history, kept);
   else if (view.form === "text") drawText(stage, view, kept);
   else await drawSteps(stage, history, kept);

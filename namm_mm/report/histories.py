@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from namm_mm.records import Record
+from namm_mm.records.shape import SOUND
 from namm_mm.report.samples import asked, picture, verdict
 from namm_mm.results.blocks import Histories, HistoryView, PolicyHistory
 from namm_mm.results.cells import Method, failed
@@ -22,6 +23,8 @@ _WORDS = {
     "frames": "Each frame of the video shows its patches: bright is kept, dark is forgotten.",
     "pictures": "Each picture shows its patches, and once more those of its enlarged parts: bright "
     "is kept, dark is forgotten.",
+    "sound": "Each square is one second of the sound, low tones below: bright is kept, dark is "
+    "forgotten.",
     "steps": "Each row is a kind of token, along the timesteps; the line is the return so far.",
     "text": "Forgotten words are grey and struck through, paler ones are kept by fewer heads, and "
     "highlighted ones by more than three quarters of them.",
@@ -105,9 +108,11 @@ def _view(
 
 
 def form(history: History) -> str:
-    """What the tokens are: ``frames``, ``pictures``, ``steps``, or ``text``."""
+    """What the tokens are: ``frames``, ``pictures``, ``sound``, ``steps``, or ``text``."""
     if "image" in history.kinds:
         return "pictures"
     if "frame" in history.kinds:
         return "frames"
+    if any(kind.startswith(SOUND) for kind in history.kinds):
+        return "sound"
     return "steps" if history.rewards or not history.pieces else "text"

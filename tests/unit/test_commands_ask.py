@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import speech_checkpoints
 import text_checkpoints
+from PIL import Image
 
 from namm_mm.cli import main
 
@@ -91,6 +96,32 @@ def test_a_video_is_asked_about_frame_by_frame(
     assert view["histories"][0]["seen"]
 
 
+def test_a_sound_is_asked_about_second_by_second(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample = speech_checkpoints.samples(tmp_path)[0]
+    page = tmp_path / "page.html"
+    words = ["ask", str(tiny / "speech"), "What?", "--file", str(sample.sounds[0]), "--show"]
+    assert main([*words, "--policy", "recency", "--budget", "tokens:8", "--interval", "16",
+                 "--compare", "full", "--tokens", "2", "--output", str(page)]) == 0  # fmt: skip
+    told = capsys.readouterr().out
+    assert re.search(r"sound, second   0 +0.0 %", told)
+    assert "sound, second   1 ####" in told
+    assert f"page: {page}" in told.replace("\n", "")
+    (data,) = re.findall(
+        r'<script type="application/json">(.*?)</script>', page.read_text("utf-8"), re.DOTALL
+    )
+    (view,) = json.loads(data)
+    assert view["form"] == "sound"
+    assert view["about"][1] == ["file", "0.wav"]
+    picture = view["frames"].removeprefix("data:image/jpeg;base64,")
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as squares:
+        assert squares.size == (2 * 64, 64)  # of 1.5 seconds
+        grey = np.asarray(squares.convert("L"), dtype=float)
+    assert grey[:, :64].mean() > 40  # noise everywhere
+    assert grey[:, 112:].max() < 40  # what is beyond the end is black
+
+
 def test_a_page_of_a_text_is_written_where_it_is_asked_for(
     model: str, note: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,7 +139,7 @@ def test_a_page_of_a_text_is_written_where_it_is_asked_for(
         (["MODEL"], "a model and a question"),
         (["MODEL", "Why?", "--file", "absent.txt"], "no such file"),
         (["MODEL", "Why?", "--file", "FOLDER/face.png"], "models that could are LLaVA-OneVision"),
-        (["MODEL", "Why?", "--file", "FOLDER/voice.wav"], "--output_format txt`, then --file"),
+        (["MODEL", "Why?", "--file", "FOLDER/voice.wav"], "does not serve the class"),
         (["MODEL", "Why?", "--file", "FOLDER/latin.txt"], "byte 1"),
         (["MODEL", "Why?", "--tokens", "many"], "wrong --tokens"),
         (["MODEL", "Why?", "--policy", "snapvk"], "Did you mean 'snapkv'"),
