@@ -195,13 +195,13 @@ class HistoryView:
     name, about
         The sample's id; names and values: the question, the right answer.
     form
-        What its tokens are: ``frames`` of a video, ``pictures``, seconds of a ``sound``, ``steps`` of
-        an episode, or ``text``.
+        What its tokens are: ``frames`` of a video, ``pictures``, seconds of a ``sound``, ``steps``
+        of an episode, or ``text``.
     histories
         One for each policy.
     frames
-        The frames, pictures or seconds of a sound side by side, each as wide, as the data address of
-        one picture; empty where there is none.
+        The frames, pictures or seconds of a sound side by side, each as wide, as the data address
+        of one picture; empty where there is none.
     """
 
     name: str

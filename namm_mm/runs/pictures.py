@@ -70,6 +70,7 @@ def frame_strip(inputs: Inputs) -> bytes:
     if frames is None or frames.ndim != 5 or frames.shape[2] != 3:
         return b""
     import torch
+    from PIL import Image
 
     pixels = frames[0].detach().to("cpu", torch.float32)
     low, high = pixels.amin(), pixels.amax()  # undoes the normalisation up to brightness and tint
