@@ -31,6 +31,7 @@ namm-mm {__version__}: one attention memory, made on text, plugged into other mo
   namm-mm ask       MODEL QUESTION [--file FILE]
   namm-mm report    RUN ...
   namm-mm build     NAME [KEY=VALUE ...]
+  namm-mm new       adapter NAME
   namm-mm models    get NAME
   namm-mm namm      list | show NAME
   namm-mm list

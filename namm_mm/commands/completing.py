@@ -31,6 +31,7 @@ SUBJECTS: Mapping[str, Sequence[str]] = {
     "list": ("adapter", "task", "policy", "NAMM", "model", "experiment", "evolution"),
     "namm": ("list", "show"),
     "models": ("get",),
+    "new": ("adapter",),
     "completion": ("bash", "zsh", "fish"),
 }
 """The first word after a verb that takes words and no settings."""

@@ -11,6 +11,7 @@ VERBS: Mapping[str, str] = {
     "ask": "answer one question about a file under several policies, side by side",
     "report": "make a report from the records of runs",
     "build": "make a bundled asset again, from nothing",
+    "new": "write a package with an adapter and a task of your own, which runs as it stands",
     "models": "fetch a language model that is not in a package: told first, checked, cached",
     "namm": "say what a NAMM is: training, features, threshold, interval, scores, licence",
     "list": "show adapters, tasks, policies, NAMMs, models, experiments and evolutions",
