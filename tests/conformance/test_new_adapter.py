@@ -116,12 +116,12 @@ def test_what_is_to_be_changed_is_marked_and_the_code_is_clean(kind: str, tmp_pa
         assert marked == (not path.startswith(("tests/", "namm_mm_long_name2/__init__"))), path
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
-    ruff = [Path(sys.executable).parent / "ruff"]
-    if not ruff[0].is_file():
+    ruff = Path(sys.executable).parent / "ruff"
+    if not ruff.is_file():
         pytest.skip("ruff is not here")
     rules = ["--isolated", "--line-length", "100"]
     for words in (["check", "--select", "E,F,I,UP,B,SIM,RET"], ["format", "--check"]):
-        command = [*ruff, *words, *rules, "."]
+        command = [str(ruff), *words, *rules, "."]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
 
