@@ -35,7 +35,7 @@ def _fixed_seeds() -> None:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of tiny models: text/, video/, image/, control/, clips/, namm.safetensors."""
+    """Folder of tiny models and files: see :func:`tiny_models.save_all`."""
     import tiny_models
 
     folder = tmp_path_factory.mktemp("tiny")

@@ -1,13 +1,14 @@
-"""Accuracy of each family of video questions under every policy.
+"""Accuracy of each family of questions about videos, or about pictures, under every policy.
 
     python research/benchmarks/video_families.py --samples 100
+    python research/benchmarks/video_families.py --task image_qa --model smollm2_video
     python research/benchmarks/video_families.py --families reel overlay \
         --checkpoint namm.safetensors
 
-The columns are the full cache; no frames at all, which shows what question and options tell; and
-recency, random, H2O, L2 and the NAMM at a fraction of the tokens seen, in every layer. The heads of
-the NAMM share the budget of their layer. Answers are written to a JSON-lines file as they come, and
-a killed run continues from it. The table has Wilson's 95 % intervals.
+The columns are the full cache; no frames or pictures at all, which shows what question and options
+tell; and recency, random, H2O, L2 and the NAMM at a fraction of the tokens seen, in every layer.
+The heads of the NAMM share the budget of their layer. Answers are written to a JSON-lines file as
+they come, and a killed run continues from it. The table has Wilson's 95 % intervals.
 """
 
 from __future__ import annotations
@@ -21,13 +22,20 @@ from typing import Any
 import torch
 
 from namm_mm import attach, policy
+from namm_mm.adapters.common.choices import LETTERS
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
+from namm_mm.adapters.video.album import AlbumAdapter
+from namm_mm.adapters.video.frames_adapter import FramesAdapter
 from namm_mm.policies import Budget
 from namm_mm.records import Inputs
 from namm_mm.results.statistics import mean_interval
+from namm_mm.tasks.image_qa import ImageQaTask
+from namm_mm.tasks.question_task import QuestionTask
 from namm_mm.tasks.video_qa import VideoQaTask
-from namm_mm.tasks.video_qa.questions import COVERED
 from research.benchmarks.common import NAMM, machine, markdown, options, parse, write
+
+TASKS = {"video_qa": (LlavaVideoAdapter, VideoQaTask), "image_qa": (AlbumAdapter, ImageQaTask)}
+"""The adapter and the task of each kind of question."""
 
 POLICIES = ("full", "no frames", "recency", "random", "h2o_16", "l2_all", NAMM)
 
@@ -36,9 +44,10 @@ def main() -> None:
     """Answer, and write the table."""
     parser = options(
         __doc__,
+        task="video_qa",
         model="pocket_video",
         answer_by="auto",
-        families=COVERED,
+        families=(),
         policies=POLICIES,
         samples=100,
         fraction=0.25,
@@ -50,9 +59,13 @@ def main() -> None:
         output=None,
     )
     args = parse(parser)
-    adapter = LlavaVideoAdapter(model=args.model, device="cpu", answer_by=args.answer_by)
+    if args.task not in TASKS:
+        parser.error(f"--task is one of {', '.join(TASKS)}")
+    adapter_class, task_class = TASKS[args.task]
+    args.families = args.families or task_class.covered
+    adapter: FramesAdapter = adapter_class(model=args.model, device="cpu", answer_by=args.answer_by)
     adapter.load()
-    task = VideoQaTask(families=args.families)
+    task: QuestionTask = task_class(families=args.families)
     samples = task.samples(args.split, args.samples * len(args.families), args.seed)
     run = conditions(adapter, task, args)
     found = read(args.answers, run)
@@ -77,7 +90,7 @@ def main() -> None:
 
 
 def conditions(
-    adapter: LlavaVideoAdapter, task: VideoQaTask, args: argparse.Namespace
+    adapter: FramesAdapter, task: QuestionTask, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Return what the answers of a run depend on."""
     names = ("model", "split", "seed", "fraction", "interval", "checkpoint")
@@ -102,7 +115,7 @@ def read(path: Path, run: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any
 
 
 def answer(
-    adapter: LlavaVideoAdapter, inputs: Inputs, name: str, args: argparse.Namespace
+    adapter: FramesAdapter, inputs: Inputs, name: str, args: argparse.Namespace
 ) -> tuple[bool, float]:
     """Return whether the answer is right, and the fraction of the tokens kept at the end."""
     if name == "no frames":
@@ -119,15 +132,16 @@ def answer(
     return text == inputs.sample.answer, memory.usage().kept_fraction or 0.0
 
 
-def blind(adapter: LlavaVideoAdapter, inputs: Inputs) -> bool:
-    """Return whether the model is right without the tokens of the video."""
+def blind(adapter: FramesAdapter, inputs: Inputs) -> bool:
+    """Return whether the model is right without the tokens of what it sees."""
     ids = inputs.tensors["input_ids"]
     text = ids[:, ids[0] != adapter.loaded.placeholder_token]
-    letters = adapter.tokenizer.convert_tokens_to_ids(list("ABCD"))
+    sample = inputs.sample
+    texts = LETTERS[: len(sample.options)] if adapter.lists_options else sample.options
+    compared = adapter.loaded.first_tokens(adapter.prompt(sample), texts)
     with torch.no_grad():
         logits = adapter.loaded.model(input_ids=text).logits[0, -1]
-    sample = inputs.sample
-    return sample.options[int(logits[letters].argmax())] == sample.answer
+    return sample.options[int(logits[compared].argmax())] == sample.answer
 
 
 def table(lines: list[dict[str, Any]], args: argparse.Namespace) -> str:
@@ -150,14 +164,15 @@ def table(lines: list[dict[str, Any]], args: argparse.Namespace) -> str:
             row.append(text)
         rows.append(row)
     made = (
-        f"`python research/benchmarks/video_families.py --families {' '.join(args.families)} "
+        f"`python research/benchmarks/video_families.py --task {args.task} --model {args.model} "
+        f"--families {' '.join(args.families)} "
         f"--samples {args.samples} --interval {args.interval} --checkpoint {args.checkpoint}`: "
-        f"model {args.model}, {args.split} split, seed {args.seed}. Accuracy with Wilson's 95 % "
+        f"{args.split} split, seed {args.seed}. Accuracy with Wilson's 95 % "
         "interval; chance is 0.25. "
         f"{machine()}."
     )
     return "\n".join(
-        ["# Families of video questions under every policy", "", markdown(head, rows), "", made, ""]
+        [f"# Families of {args.task} under every policy", "", markdown(head, rows), "", made, ""]
     )
 
 

@@ -13,6 +13,7 @@ import speech_checkpoints
 import text_benchmark_files
 import torch
 import video_checkpoints
+from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     DecisionTransformerConfig,
@@ -29,13 +30,14 @@ HOPPER = (11, 3)
 
 
 def save_all(folder: Path) -> None:
-    """Write text/, video/, image/, speech/, control/, clips/ and namm.safetensors."""
+    """Write text/, video/, image/, speech/, control/, clips/, pictures/ and namm.safetensors."""
     _save_text_model(folder / "text")
     video_checkpoints.save_checkpoint(folder / "video", "llava_next_video")
     image_checkpoints.save_checkpoint(folder / "image", "llava")
     speech_checkpoints.save(folder / "speech")
     _save_control_model(folder / "control")
     _save_clips(folder / "clips")
+    _save_pictures(folder / "pictures")
     text_benchmark_files.write(folder / "choubun", text_benchmark_files.CHOUBUN)
     text_benchmark_files.write(folder / "infinitebench", text_benchmark_files.INFINITEBENCH)
     torch.manual_seed(0)
@@ -75,6 +77,16 @@ def _save_control_model(folder: Path) -> None:
     statistics = {"state_mean": [0.0] * state, "state_std": [1.0] * state}
     control = {**statistics, "scale": 1000.0, "window": 8}
     (folder / "control.json").write_text(json.dumps(control))
+
+
+def _save_pictures(folder: Path) -> None:
+    """Two plain pictures, and a question about both."""
+    folder.mkdir()
+    for name, color in (("page.png", "red"), ("photo.jpg", "blue")):
+        Image.new("RGB", (64, 64), COLORS[color]).save(folder / name)
+    line = {"images": ["page.png", "photo.jpg"], "question": "What color is it?"}
+    line |= {"options": list(COLORS), "answer": "red"}
+    (folder / "questions.jsonl").write_text(json.dumps(line) + "\n")
 
 
 def _save_clips(folder: Path) -> None:

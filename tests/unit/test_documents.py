@@ -41,7 +41,14 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(tiny / "clips" / "red.mp4", tmp_path / "clip.mp4")
     shutil.copy(tiny / "namm.safetensors", tmp_path / "my-namm.safetensors")
     shutil.copy(tiny / "namm.json", tmp_path / "my-namm.json")
-    for mine, ours in (("my-video-model", "video"), ("my-decision-transformer", "control")):
+    shutil.copytree(tiny / "pictures", tmp_path / "my-pictures")
+    for name in ("page.png", "photo.jpg"):
+        shutil.copy(tiny / "pictures" / name, tmp_path / name)
+    for mine, ours in (
+        ("my-image-model", "image"),
+        ("my-video-model", "video"),
+        ("my-decision-transformer", "control"),
+    ):
         (tmp_path / mine).symlink_to(tiny / ours)
     text_checkpoints.save(tmp_path / "my-model", max_position_embeddings=4096)
     letter = "The letter was written by Ada. She lived in Hull and kept bees. " * 12
