@@ -72,6 +72,8 @@ class Outlook:
         Tokens that are generated at most; 0 leaves it to the adapter.
     steps
         For environments, the steps of the longest episode.
+    pictures
+        Pictures of a sample at most; 0 for other samples.
     environment
         For environments, the name of the body that moves; empty where there is none.
     downloads
@@ -82,6 +84,7 @@ class Outlook:
     tokens: int | None = None
     new_tokens: int = 0
     steps: int = 1000
+    pictures: int = 0
     environment: str = ""
     downloads: tuple[Download, ...] = ()
 

@@ -90,7 +90,8 @@ def kind_of(model_type: str, name: str) -> ImageKind:
                 given=model_type,
                 expected="a known model_type in its config.json",
                 valid=KINDS,
-                then="docs/how-to/add-an-adapter.md shows how to support another class.",
+                then="adapter=album reads pictures with a LLaVA video model. "
+                "docs/how-to/add-an-adapter.md shows how to support another class.",
             )
         )
     return KINDS[model_type]

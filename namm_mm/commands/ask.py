@@ -2,10 +2,12 @@
 
   namm-mm ask MODEL "Who wrote the letter?" --file letter.txt
   namm-mm ask MODEL "What is in the box?" --file clip.mp4 --policy namm --compare full,h2o
+  namm-mm ask MODEL "Which total is higher?" --file page.png --file photo.jpg --show
   namm-mm ask smollm2-135m-instruct "What is the pass key?" --file notes.txt --budget 0.25 --show
 
 Options:
-  --file FILE        a text (.txt, .md, ...), video (.mp4, .mkv, ...) or sound (.wav, .flac, ...)
+  --file FILE        a text (.txt, .md, ...), picture (.png, .jpg, ...), video (.mp4, .mkv, ...) or
+                     sound (.wav, .flac, ...); several pictures or sounds by --file again
   --policy NAME      decides which tokens stay; namm by default
   --budget BUDGET    0.25, tokens:512, threshold ...; the policy's own by default
   --compare NAMES    other policies with as many tokens, or full; full,h2o by default
@@ -17,20 +19,15 @@ Options:
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging
 
-from namm_mm.adapters.speech.adapter import SpeechAdapter
 from namm_mm.adapters.text.adapter import TextAdapter
-from namm_mm.adapters.video.adapter import LlavaVideoAdapter
+from namm_mm.commands.ask_files import opened
 from namm_mm.commands.ask_page import (
     LARGER,
     PAGE,
@@ -45,7 +42,6 @@ from namm_mm.experiment.asking import Asked, ask
 from namm_mm.experiment.check_policies import content_problem
 from namm_mm.policies import Policy, create
 from namm_mm.policies.preferences import interval_for, mismatch, storage_for
-from namm_mm.records import Sample
 from namm_mm.results import words
 
 if TYPE_CHECKING:
@@ -62,41 +58,6 @@ OPTIONS: dict[str, bool] = {
     "show": False,
     "output": True,
 }
-IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic")
-
-
-@dataclass(frozen=True)
-class FileKind:
-    """A kind of file that is asked about.
-
-    Attributes
-    ----------
-    suffixes
-        Of its files, in small letters.
-    adapter
-        Serves it.
-    placed
-        Returns the field of a sample that holds the file.
-    """
-
-    suffixes: tuple[str, ...]
-    adapter: Callable[..., AnsweringAdapter]
-    placed: Callable[[Path], dict[str, Any]]
-
-
-KINDS = (
-    FileKind(
-        (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".wmv"),
-        LlavaVideoAdapter,
-        lambda file: {"video": file},
-    ),
-    FileKind(
-        (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".aac"),
-        partial(SpeechAdapter, long_sounds="windows"),
-        lambda file: {"sounds": (file,)},
-    ),
-)
-"""Kinds of files by their suffixes; all others are texts."""
 
 
 def main(call: Call) -> int:
@@ -117,7 +78,8 @@ def main(call: Call) -> int:
         raise UsageError(
             message("--output is a folder", given=str(page), expected="the name of a page, x.html")
         )
-    adapter, sample = _opened(model, question, call)
+    new_tokens = _number(call, "tokens") if "tokens" in call.options else 64
+    adapter, sample = opened(model, question, call.values.get("file", ()), new_tokens)
     policy = create(call.options.get("policy", "namm"), **_budget(call))
     compare = [name for name in call.options.get("compare", "full,h2o").split(",") if name]
     for chosen in (policy, *map(create, compare)):  # told before a model loads
@@ -161,57 +123,6 @@ def _check(policy: Policy, adapter: AnsweringAdapter) -> None:
         )
     if unread := content_problem(policy, adapter):
         raise UsageError(unread)
-
-
-def _opened(model: str, question: str, call: Call) -> tuple[AnsweringAdapter, Sample]:
-    """The adapter for the kind of the file, not loaded yet, and the question as a sample."""
-    new_tokens = _number(call, "tokens") if "tokens" in call.options else 64
-    name = call.options.get("file", "")
-    if not name:
-        adapter = TextAdapter(model, answer_by="generate", max_new_tokens=new_tokens)
-        return adapter, Sample("ask", "ask", question=question)
-    file = Path(name).expanduser()
-    if not file.is_file():
-        raise UsageError(message("no such file", given=name, expected="a text, video or sound"))
-    suffix = file.suffix.lower()
-    if suffix in IMAGES:
-        _refuse(file)
-    for kind in KINDS:
-        if suffix in kind.suffixes:
-            made = kind.adapter(model=model, answer_by="generate", max_new_tokens=new_tokens)
-            return made, Sample("ask", "ask", question=question, **kind.placed(file))
-    text = TextAdapter(model, answer_by="generate", max_new_tokens=new_tokens)
-    return text, Sample("ask", "ask", context=_read(file), question=question)
-
-
-def _refuse(file: Path) -> NoReturn:
-    """Say which models could answer about an image, and what can be asked instead."""
-    other = shlex.quote(str(file.with_suffix(".mp4")))
-    raise UsageError(
-        message(
-            "no adapter answers questions about image files yet",
-            given=file.name,
-            expected="a text, video or sound; models that could are LLaVA-OneVision and LLaVA-NeXT",
-            then="As a video of one frame it can be asked about: "
-            f"`ffmpeg -i {shlex.quote(str(file))} -vf 'pad=ceil(iw/2)*2:ceil(ih/2)*2' -pix_fmt "
-            f"yuv420p {other}`, then --file {other}. docs/how-to/add-an-adapter.md brings an "
-            "adapter.",
-        )
-    )
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            message(
-                f"the file is no text in UTF-8 (byte {error.start})",
-                given=file.name,
-                expected="UTF-8",
-                then=f"Convert it: iconv -f latin1 -t utf-8 {file.name} > new.txt",
-            )
-        ) from error
 
 
 def _budget(call: Call) -> dict[str, str]:

@@ -11,7 +11,7 @@ from rich.text import Text
 from namm_mm.errors import RunError
 from namm_mm.experiment.asking import Asked
 from namm_mm.records import Sample
-from namm_mm.records.shape import SOUND
+from namm_mm.records.shape import IMAGE, SOUND
 from namm_mm.report import html
 from namm_mm.results import blocks, words
 from namm_mm.runs.disk import reason, write_whole
@@ -20,6 +20,9 @@ PAGE = Path("namm-mm-ask.html")
 """Where the page goes unless --output names a file."""
 
 LARGER = "larger than the full cache"
+
+NAMES = {"image": "picture", "tile": "enlarged"}
+"""Kinds of tokens in a terminal, where they are called otherwise."""
 
 SHADES = ("grey35", "grey58", "white", "bold white")
 """From forgotten by nearly all heads to held by nearly all."""
@@ -47,18 +50,19 @@ def coloured(asked: Asked) -> Text:
 
 
 def bars(asked: Asked) -> Text:
-    """A line for each frame, or second of a sound: the part of its tokens that heads hold."""
+    """A line for each frame, picture, or second of a sound: the part of its tokens that is held."""
     out = Text(f"\n{asked.policy} ({asked.budget}): ", style="bold")
     groups: dict[tuple[str, int], list[float]] = {}
     for token_type, part in zip(asked.token_types, asked.fractions, strict=True):
         if token_type.kind != "text":
             groups.setdefault((token_type.kind, token_type.index), []).append(part)
     heard = any(kind.startswith(SOUND) for kind, _ in groups)
-    unit = "second" if heard else "frame"
+    shown = "picture" if any(kind == IMAGE for kind, _ in groups) else "frame"
+    unit = "second" if heard else shown
     out.append(f"part of each {unit}'s tokens that is held, mean over heads\n", style="")
     for (kind, index), parts in sorted(groups.items()):
         mean = sum(parts) / len(parts)
-        name = f"{kind}, second" if heard else kind
+        name = f"{kind}, second" if heard else NAMES.get(kind, kind)
         out.append(f"{name} {index:3} {'#' * round(40 * mean):<40} {words.percent(mean)}\n", "")
     return out
 
@@ -73,7 +77,7 @@ def write_page(found: Sequence[Asked], sample: Sample, file: Path) -> Path:
     """
     about = [("question", sample.question)]
     about += [("file", file.name) for file in sample.files]
-    medium = "sound" if sample.sounds else "frames"
+    medium = "sound" if sample.sounds else "pictures" if sample.images else "frames"
     form = "text" if is_text(found) else medium
     pictures = base64.b64encode(found[0].frames).decode("ascii")
     view = blocks.HistoryView(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -43,11 +43,15 @@ class Call:
     words
         Arguments that are not options.
     options
-        ``--name VALUE`` and ``--flag`` (value ``""``), without the dashes.
+        ``--name VALUE`` and ``--flag`` (value ``""``), without the dashes; of an option that is
+        given again the last value.
+    values
+        All values of each option, in order.
     """
 
     words: tuple[str, ...]
     options: Mapping[str, str]
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def configs(self) -> Path | None:
@@ -73,6 +77,7 @@ def read_call(given: Sequence[str], known: Mapping[str, bool]) -> Call:
     """
     words: list[str] = []
     options: dict[str, str] = {}
+    values: dict[str, tuple[str, ...]] = {}
     rest = iter(given)
     for word in rest:
         word = SHORT.get(word, word)
@@ -91,6 +96,7 @@ def read_call(given: Sequence[str], known: Mapping[str, bool]) -> Call:
                 message("this option takes no value", given=word, expected=f"--{name}")
             )
         options[name] = value
+        values[name] = (*values.get(name, ()), value)
     for name, other in NEEDS.items():
         if name in options and other in known and other not in options:
             raise UsageError(
@@ -98,7 +104,7 @@ def read_call(given: Sequence[str], known: Mapping[str, bool]) -> Call:
                     "this option has no effect here", given=f"--{name}", expected=f"--{other} too"
                 )
             )
-    return Call(tuple(words), options)
+    return Call(tuple(words), options, values)
 
 
 def _refuse_option(word: str, known: Mapping[str, bool]) -> NoReturn:

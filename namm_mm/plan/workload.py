@@ -102,11 +102,12 @@ def _context(
     if acting:
         steps = outlook.steps
         return steps * TOKENS_PER_STEP, f"{steps} steps of return, state and action"
-    frames = options.get("frames")
-    if isinstance(frames, int) and facts is not None and facts.tokens_per_frame:
+    frames = options.get("frames") or outlook.pictures
+    if frames and isinstance(frames, int) and facts is not None and facts.tokens_per_frame:
         clip = frames * facts.tokens_per_frame + facts.trailing
         extra = outlook.tokens or QUESTION_TOKENS
-        return clip + extra, f"{frames} frames of {facts.tokens_per_frame} tokens, and a question"
+        shown = "pictures" if outlook.pictures else "frames"
+        return clip + extra, f"{frames} {shown} of {facts.tokens_per_frame} tokens, and a question"
     longest = options.get("max_length")
     model = facts.context * _extension(options) if facts is not None and facts.context else None
     cut = int(longest) if isinstance(longest, int) else model

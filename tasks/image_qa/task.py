@@ -11,8 +11,9 @@ from namm_mm.models.cache import cache_root
 from namm_mm.records import Sample
 from namm_mm.records.shape import IMAGE, TEXT
 from namm_mm.tasks import question_folder as own
+from namm_mm.tasks.base import Outlook
 from namm_mm.tasks.image_qa import generated
-from namm_mm.tasks.question_task import QuestionTask
+from namm_mm.tasks.question_task import GENERATED, QuestionTask
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class ImageQaTask(QuestionTask):
         """Return one question with its pictures, which are drawn where the cache has none."""
         cache = Path(self.cache).expanduser() if self.cache else cache_root() / "image_qa"
         return generated.make_sample(family, split, seed, number, cache)
+
+    def outlook(self, split: str, limit: int | None = None) -> Outlook:
+        """Return what a plan can know: the limit, and the pictures of a generated album."""
+        album = self.source == GENERATED
+        return Outlook(samples=limit, pictures=generated.MOST_PICTURES if album else 0)
 
     def generated_fingerprint(self, families: tuple[str, ...]) -> str:
         """Return a short hash of the first question of each family."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -122,6 +123,46 @@ def test_a_sound_is_asked_about_second_by_second(
     assert grey[:, 112:].max() < 40  # what is beyond the end is black
 
 
+def test_several_pictures_are_asked_about_patch_by_patch(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    files = [str(tiny / "pictures" / name) for name in ("page.png", "photo.jpg")]
+    words = ["ask", str(tiny / "image"), "What?", "--file", files[0], "--file", files[1], "--show"]
+    options = ["--budget", "tokens:20", "--interval", "16", "--compare", "full", "--tokens", "2"]
+    assert main([*words, "--policy", "recency", *options, "--output", str(page)]) == 0
+    told = capsys.readouterr().out
+    first, second = (float(part) for part in re.findall(r"picture +\d #* +([\d.]+) %", told)[:2])
+    assert first < second < 100  # the newest tokens stay
+    assert "part of each picture's tokens" in told
+    text = page.read_text(encoding="utf-8")
+    (data,) = re.findall(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)
+    (view,) = json.loads(data)
+    assert view["form"] == "pictures"
+    assert view["about"][1:] == [["file", "page.png"], ["file", "photo.jpg"]]
+    picture = view["frames"].removeprefix("data:image/jpeg;base64,")
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as shown:
+        red, blue = (shown.convert("RGB").getpixel((x, 80)) for x in (80, 240))
+    assert (np.argmax(red), np.argmax(blue)) == (0, 2)
+    history = view["histories"][0]
+    tokens, count = history["tokens"], len(history["layers"]) * history["heads"] * history["tokens"]
+    packed = gzip.decompress(base64.b64decode(history["packed"]))
+    rows, columns = (
+        np.frombuffer(packed, "<i2", tokens, 2 * count + start * tokens) for start in (4, 6)
+    )
+    places = list(zip(rows[rows >= 0].tolist(), columns[columns >= 0].tolist(), strict=True))
+    assert places == 2 * [(row, column) for row in range(4) for column in range(4)]
+
+
+def test_a_video_model_reads_pictures_as_frames(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ask", str(tiny / "video"), "What?", "--file", str(tiny / "pictures" / "page.png")]
+    assert main([*words, "--compare", "full", "--interval", "16", "--tokens", "2", "--show",
+                 "--output", str(tmp_path / "page.html")]) == 0  # fmt: skip
+    assert "picture   0 ####" in capsys.readouterr().out
+
+
 def test_a_page_of_a_text_is_written_where_it_is_asked_for(
     model: str, note: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,7 +179,16 @@ def test_a_page_of_a_text_is_written_where_it_is_asked_for(
     [
         (["MODEL"], "a model and a question"),
         (["MODEL", "Why?", "--file", "absent.txt"], "no such file"),
-        (["MODEL", "Why?", "--file", "FOLDER/face.png"], "models that could are LLaVA-OneVision"),
+        (["MODEL", "Why?", "--file", "FOLDER/face.png"], "that the image adapter does not support"),
+        (["MODEL", "Why?", "--file", "FOLDER/face.heic"], "heif-convert face.heic"),
+        (
+            ["MODEL", "Why?", "--file", "FOLDER/face.png", "--file", "FOLDER/voice.wav"],
+            "do not go together",
+        ),
+        (
+            ["MODEL", "Why?", "--file", "FOLDER/latin.txt", "--file", "FOLDER/latin.txt"],
+            "one file, or several pictures",
+        ),
         (["MODEL", "Why?", "--file", "FOLDER/voice.wav"], "does not serve the class"),
         (["MODEL", "Why?", "--file", "FOLDER/latin.txt"], "byte 1"),
         (["MODEL", "Why?", "--tokens", "many"], "wrong --tokens"),
@@ -153,7 +203,12 @@ def test_a_page_of_a_text_is_written_where_it_is_asked_for(
 def test_wrong_requests_are_answered_with_what_is_right(
     words: list[str], told: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, content in (("face.png", b"x"), ("voice.wav", b"x"), ("latin.txt", b"x\xe9")):
+    for name, content in (
+        ("face.png", b"x"),
+        ("face.heic", b"x"),
+        ("voice.wav", b"x"),
+        ("latin.txt", b"x\xe9"),
+    ):
         (tmp_path / name).write_bytes(content)
     given = [w.replace("MODEL", model).replace("FOLDER", str(tmp_path)) for w in words]
     assert main(["ask", *given]) == 2
