@@ -17,7 +17,7 @@ from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.adapters.video.album import AlbumAdapter
 from namm_mm.adapters.video.kinds import KINDS as VIDEO_KINDS
 from namm_mm.errors import UsageError, message
-from namm_mm.plan.configuration import local_folder
+from namm_mm.models.local import local_folder
 from namm_mm.records import Sample
 
 if TYPE_CHECKING:
