@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from namm_mm.errors import RunError, message
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 VERSION, SPECIFICATION = 6, "WhisperSpec"
-TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
+TYPES = ("<f4", "<i1", "<i2", "<i4", "<f2")
 """Types of numbers by their number in the file."""
 
 MELS, RATE, START = 80, 16_000, 50_257
@@ -72,6 +70,8 @@ def read(file: Path) -> dict[str, NDArray[Any]]:
     RunError
         The file is of another format, or cut off.
     """
+    import numpy as np
+
     data, at = file.read_bytes(), 0
 
     def number(kind: str) -> int:
@@ -117,6 +117,7 @@ def _of_side(arrays: Arrays, side: str) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
 
     def put(name: str, source: str, part: int = 0, parts: int = 1) -> None:
+        import numpy as np
         import torch
 
         if source not in arrays:

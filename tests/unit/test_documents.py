@@ -13,6 +13,7 @@ from pathlib import Path
 import documents
 import matplotlib
 import pytest
+import speech_checkpoints
 import text_checkpoints
 import yaml
 from documents import Block
@@ -42,10 +43,15 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(tiny / "namm.safetensors", tmp_path / "my-namm.safetensors")
     shutil.copy(tiny / "namm.json", tmp_path / "my-namm.json")
     shutil.copytree(tiny / "pictures", tmp_path / "my-pictures")
+    (talk, *_) = speech_checkpoints.samples(tmp_path / "my-sounds")
+    shutil.copy(talk.sounds[0], tmp_path / "talk.wav")
+    line = {"sound": talk.sounds[0].name, "question": "Who?", "answer": "B", "options": ["a", "b"]}
+    (tmp_path / "my-sounds" / "questions.jsonl").write_text(json.dumps(line))
     for name in ("page.png", "photo.jpg"):
         shutil.copy(tiny / "pictures" / name, tmp_path / name)
     for mine, ours in (
         ("my-image-model", "image"),
+        ("my-speech-model", "speech"),
         ("my-video-model", "video"),
         ("my-decision-transformer", "control"),
     ):
