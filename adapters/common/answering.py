@@ -88,5 +88,5 @@ def _feed_media(loaded: LoadedMediaModel, inputs: Inputs, memory: Memory | None)
         name: tensor[:, :end] if name in OF_TOKENS else tensor
         for name, tensor in inputs.tensors.items()
     }
-    output = loaded.model(**given, use_cache=True, logits_to_keep=1)
+    output = loaded.feeder(**given, use_cache=True, logits_to_keep=1)
     return output.past_key_values, end

@@ -44,6 +44,11 @@ class LoadedMediaModel:
         token: int | None = self.tokenizer.pad_token_id
         return self.tokenizer.eos_token_id if token is None else token
 
+    @property
+    def feeder(self) -> Any:
+        """What reads the media into the cache; the output layer may be left out of it."""
+        return self.model
+
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a prompt; its first token is added where the text lacks it."""
         tokenizer = self.tokenizer

@@ -32,6 +32,11 @@ class LoadedSpeechModel(LoadedMediaModel):
     processor: Any
 
     @property
+    def feeder(self) -> Any:
+        """The model without its output layer, whose class would apply it to every token."""
+        return self.model.model
+
+    @property
     def rate(self) -> int:
         """Samples per second that the model was trained on."""
         return int(self.processor.feature_extractor.sampling_rate)
