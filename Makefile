@@ -63,7 +63,7 @@ check: $(VENV)/.development
 
 docs: $(VENV)/.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
-	@echo "site/index.html"
+	@echo "site/index.html; its search needs a server: $(BIN)/python -m http.server -d site"
 
 format: $(VENV)/.development
 	$(BIN)/ruff check --fix .
