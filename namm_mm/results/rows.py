@@ -227,7 +227,8 @@ def _reference(policy: str, method: Method, methods: Iterable[Method]) -> Method
     """Find the method of `policy` to compare `method` with: the one run most alike.
 
     The same limit before another one, whatever the run; then the same run, protocol, storage and
-    interval. None where there is none, or where `method` is of that policy itself.
+    interval, and whether the heads of a layer share it. None where there is none, or where `method`
+    is of that policy itself.
     """
     if method.policy == policy:
         return None
@@ -242,6 +243,7 @@ def _reference(policy: str, method: Method, methods: Iterable[Method]) -> Method
             (other.protocol, method.protocol),
             (other.storage, method.storage),
             (other.interval, method.interval),
+            (other.budget, method.budget),
         )
         return tuple(a == b for a, b in pairs)
 

@@ -6,6 +6,7 @@ row of numbers for each sample. Answers, frames and what was kept of each token 
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -31,7 +32,7 @@ _DIGITS = 4
 
 
 def write_slim(path: Path, records: Iterable[Record]) -> int:
-    """Write `records` to `path` and return the size of the file in bytes."""
+    """Write `records` to `path`, packed if it ends in ``.gz``; return the size of the file."""
     lines = []
     for methods in group(records).values():
         for metric, measured in by_metric(methods).items():
@@ -41,8 +42,11 @@ def write_slim(path: Path, records: Iterable[Record]) -> int:
                 shared |= {"metric": metric, "provenance": asdict(best.provenance)}
                 rows = [_row(record) for record in found]
                 lines.append(dumps({**shared, "columns": COLUMNS, "rows": rows}))
+    content = ("\n".join(lines) + "\n").encode()
+    if path.suffix == ".gz":
+        content = gzip.compress(content, mtime=0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path.write_bytes(content)
 
 
 def read_slim(path: Path) -> list[Record]:
@@ -54,7 +58,10 @@ def read_slim(path: Path) -> list[Record]:
         The file is missing, or a line of it is not what :func:`write_slim` writes.
     """
     try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        lines = content.decode().rstrip("\n").split("\n")
     except OSError as error:
         raise UsageError(
             message(
