@@ -128,7 +128,7 @@ def of_control(model: str, sequences: int, interval: int = 48, steps: int = 240)
         *play(adapter, task, "train", sequences),
         *play(adapter, task, "validation", HELD_OUT),
     ]
-    whole: Any = adapter.model
+    whole: Any = adapter.model.requires_grad_(False)
 
     def measure(right: Any, found: Any, call: Call) -> Tensor:
         places = torch.arange(1, right.last_hidden_state.shape[1], TOKENS_PER_STEP)
@@ -156,7 +156,12 @@ def play(
     lengths = {episode.row: len(episode.rewards) for episode in episodes}
     parts = (embedded[row : row + 1, : TOKENS_PER_STEP * n - 1] for row, n in lengths.items())
     return [
-        {"inputs_embeds": part, "position_ids": torch.zeros(part.shape[:2], dtype=torch.long)}
+        {
+            "inputs_embeds": part,
+            "position_ids": torch.zeros(part.shape[:2], dtype=torch.long),
+            # Without a mask, equal positions would be taken for sequences of one token each.
+            "attention_mask": torch.ones(part.shape[:2], dtype=torch.long),
+        }
         for part in parts
     ]
 
