@@ -4,6 +4,7 @@
   namm-mm build smollm2                     convert the packaged SmolLM2 now instead of at first use
   namm-mm build pocket-video out=FOLDER     train the small video model, into your own folder
   namm-mm build smollm2-video               train the projector between DINOv2 and SmolLM2
+  namm-mm build smollm2-speech out=FOLDER   train the projector between Whisper and SmolLM2
   namm-mm build pocket-rl asset=pocket_rl_hopper
   namm-mm build dt dataset=d4rl/hopper-medium-v2 out=FOLDER   a Decision Transformer, as published
   namm-mm build provisional                 the hand-written NAMM that evolutions start from

@@ -1,0 +1,1 @@
+"""The composed speech model: Whisper's encoder, a trained projector, SmolLM2."""
