@@ -46,7 +46,8 @@ def make_model(language: Path, whisper: Path, processor: Any) -> Any:
     table[known:] = table[:known].float().mean(0)
     heard = whispers.from_pretrained(whisper, dtype=torch.float32)
     text.config._name_or_path = ""
-    config: Any = transformers.Qwen2AudioConfig(
+    sizes: Any = transformers.Qwen2AudioConfig
+    config = sizes(
         audio_config=_encoder_sizes(heard.config),
         text_config=text.config,
         audio_token_index=processor.audio_token_id,

@@ -29,7 +29,7 @@ class Reader:
     def __init__(self, model: Any, processor: Any) -> None:
         self.projector = projector_of(model)
         self._language = model.model.language_model
-        self._table = self._language.embed_tokens.weight.detach()
+        self._table: Tensor = self._language.embed_tokens.weight.detach()
         self._tokenizer = processor.tokenizer
         self._turn = processor.chat_template
 
@@ -54,7 +54,8 @@ class Reader:
         )
         hidden = self._language(inputs_embeds=padded).last_hidden_state
         last = torch.stack([hidden[i, len(row) - 1] for i, row in enumerate(rows)])
-        return (last @ self._table.T).float()
+        logits: Tensor = (last @ self._table.T).float()
+        return logits
 
     def right(self, talks: Sequence[Heard]) -> dict[str, float]:
         """Return the accuracy by family: the likeliest of the options' first tokens is right."""
