@@ -11,6 +11,7 @@ import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from namm_mm.memory.caches import Caches
 from namm_mm.memory.carriers import Carrier
 from namm_mm.memory.hooks import after_call, before_call, end_call, evicting_attention, pass_padding
 from namm_mm.memory.layer import Rules
+from namm_mm.memory.probing import fitted
 from namm_mm.memory.prompt import Prompt
 from namm_mm.memory.swapping import swapped_attention
 from namm_mm.memory.watch import Watcher
@@ -190,6 +192,7 @@ def attach(
     if wrong := preferences.mismatch(policy, interval, storage):
         warnings.warn(wrong, NammWarning, stacklevel=2)
     config = carriers.decoder_config(model, policy)
+    policy = fitted(policy, model, config, partial(attach, model, protocol="prune_after_prefill"))
     how = (storage == "per_head", protocol == "streaming", watcher)
     rules = Rules(policy.for_model(model), interval, *how, _observation(policy, model))
     return _attached(model, config, Memory(Carrier.of(model, config), rules))

@@ -126,6 +126,9 @@ def limits(
         size = selection.tokens if selection.tokens is not None else selection.size(view.seen)
     if selection.beta is not None:
         size = _of_layer(size, selection.beta, view)
+    if selection.need is not None:
+        needed = selection.need.sizes(view.layer, min(size, view.seen), view.seen)
+        return torch.tensor(needed).to(view.lengths).expand_as(view.lengths)
     return torch.full_like(view.lengths, size)
 
 

@@ -34,6 +34,7 @@ from namm_mm.policies.budgets import (
     Threshold,
     selection_of,
 )
+from namm_mm.policies.head_need import HeadNeeds, Probe, Windows
 from namm_mm.policies.view import LayerView
 
 if TYPE_CHECKING:
@@ -176,6 +177,23 @@ class Policy(ABC):
             It was made for another model.
         UnsupportedError
             The model lacks what the policy looks at.
+        """
+        return self
+
+    @property
+    def probe(self) -> Probe | None:
+        """What the memory must measure in a model before it begins; None by default."""
+        return None
+
+    def for_needs(self, needs: HeadNeeds, windows: Windows) -> Self:
+        """Return the policy with what the probe found; itself by default.
+
+        Parameters
+        ----------
+        needs
+            For each layer and kv head, 0 or more.
+        windows
+            The sliding window of each layer in tokens; None where it has none.
         """
         return self
 

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from namm_mm.errors import UsageError, message
+from namm_mm.policies.head_need import HeadNeed
 from namm_mm.policies.head_table import HeadTable, load_table
 from namm_mm.records import Trace
 
@@ -108,6 +109,8 @@ class Budget:
         A part of the tokens that were seen for each layer and head (``heads:FILE``).
     whole_layers
         With `tokens` or `fraction`: so many of the lowest layers keep every token.
+    need
+        With `tokens` or `fraction`: that is the mean of all heads, and each gets what it needs.
     """
 
     tokens: int | None = None
@@ -121,6 +124,7 @@ class Budget:
     beta: float | None = None
     whole_layers: int = 0
     table: HeadTable | None = None
+    need: HeadNeed | None = None
 
     def __post_init__(self) -> None:
         sizes = (self.tokens, self.fraction, self.trace, self.table)
@@ -155,7 +159,7 @@ class Budget:
     @property
     def uneven(self) -> bool:
         """Whether heads of one layer get sizes of their own, which needs storage per head."""
-        return self.pooled or self.table is not None
+        return self.pooled or self.table is not None or self.need is not None
 
     def size(self, seen: int) -> int:
         """Tokens for each head under a `fraction`, after `seen` tokens."""

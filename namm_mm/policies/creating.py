@@ -34,6 +34,7 @@ BUILTIN = {
     "adakv": "namm_mm.policies.adakv:AdaKV",
     "criticalkv": "namm_mm.policies.criticalkv:CriticalKV",
     "pyramid": "namm_mm.policies.pyramid:Pyramid",
+    "probed": "namm_mm.policies.probed:Probed",
     "less": "namm_mm.policies.less:Less",
     "namm": "namm_mm.policies.namm:NammPolicy",
 }

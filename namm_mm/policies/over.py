@@ -10,6 +10,7 @@ from namm_mm.errors import UsageError, message
 from namm_mm.observations.base import Observation
 from namm_mm.policies.base import AnyBudget, Budget, LayerView, Policy, Selection
 from namm_mm.policies.creating import create
+from namm_mm.policies.head_need import HeadNeeds, Probe, Windows
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -91,6 +92,15 @@ class Over(Policy):
     def for_repetition(self, scores: Sequence[Tensor]) -> Self:
         """Return the policy on top of the one below with what a repetition showed."""
         return replace(self, over=self.below.for_repetition(scores))
+
+    @property
+    def probe(self) -> Probe | None:
+        """What must be measured for the policy below."""
+        return self.below.probe
+
+    def for_needs(self, needs: HeadNeeds, windows: Windows) -> Self:
+        """Return the policy on top of the one below with what a probe found."""
+        return replace(self, over=self.below.for_needs(needs, windows))
 
     @property
     def interval(self) -> int | None:

@@ -2,9 +2,10 @@
 
     python research/benchmarks/factorial.py --samples 20 --out research/results/factorial_smollm2
 
-Sizes of heads x order of tokens, for one language model and one budget (part A of
-research/protocol.md). Every cell sees the same samples. Writes OUT.jsonl, a line for each sample
-and cell; what is there is not run again, so that a stopped run continues.
+Sizes of heads x order of tokens, for one language model and one budget (parts A and C of
+research/protocol.md). `--kind bytes` takes the budget in bytes: sizes are equal or probed then.
+Every cell sees the same samples. Writes OUT.jsonl, a line for each sample and cell; what is there
+is not run again, so that a stopped run continues.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product, starmap
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ from namm_mm.results.statistics import Interval, mean_interval
 from namm_mm.tasks.long_text.task import LongTextTask
 from research.builders.text.head_table import head_parts
 
-SIZES = ("equal", "adakv", "namm", "table")
+SIZES = ("equal", "adakv", "namm", "table", "probed")
 ORDERS = ("namm", "h2o", "snapkv", "attention_max", "recency", "random")
 FULL = "full"
 TABLE_PROMPTS = 20
@@ -52,10 +54,16 @@ class Bench:
     """A loaded model and the conditions of the factorial."""
 
     model: Any
+    kind: str
     fraction: float
     interval: int
     checkpoint: str
     table: Path
+
+    @property
+    def budget(self) -> str:
+        """The words of the budget."""
+        return f"{self.kind}:{self.fraction:g}"
 
     def order(self, name: str, budget: budgets.AnyBudget) -> Policy:
         """Return the policy whose order is taken, with a budget."""
@@ -65,7 +73,9 @@ class Bench:
     def policy(self, cell: Cell, trace: Trace) -> Policy:
         """Return the policy of a cell; `trace` are the NAMM's own sizes on this sample."""
         if cell.sizes == "equal":
-            return self.order(cell.order, f"fraction:{self.fraction}")
+            return self.order(cell.order, self.budget)
+        if cell.sizes == "probed":
+            return create("probed", over=self.order(cell.order, self.budget))
         if cell.sizes == "adakv":
             return create("adakv", over=self.order(cell.order, f"fraction:{self.fraction}"))
         if cell.sizes == "table":
@@ -78,6 +88,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m-instruct", help="a language model")
     parser.add_argument("--checkpoint", default="general", help="the NAMM")
+    parser.add_argument("--kind", default="fraction", choices=("fraction", "bytes"))
+    parser.add_argument("--sizes", nargs="+", default=SIZES, choices=SIZES)
+    parser.add_argument("--orders", nargs="+", default=ORDERS, choices=ORDERS)
     parser.add_argument("--fraction", type=float, default=0.4, help="part of the tokens that stays")
     parser.add_argument("--interval", type=int, default=128, help="tokens between two evictions")
     parser.add_argument("--words", type=int, default=300, help="words of a prompt")
@@ -91,19 +104,23 @@ def main() -> None:
     adapter.load()
     task, tokenized = LongTextTask(words=args.words), Tokenized(adapter)
     table = args.out.with_name(f"{args.out.name}_heads_{args.fraction:g}.json")
-    bench = Bench(adapter.backbone, args.fraction, args.interval, args.checkpoint, table)
-    if not table.is_file():
+    how = (args.kind, args.fraction, args.interval, args.checkpoint, table)
+    bench, cells = (
+        Bench(adapter.backbone, *how),
+        list(starmap(Cell, product(args.sizes, args.orders))),
+    )
+    if "table" in args.sizes and not table.is_file():
         training = Prompts(tokenized, task.samples("train", TABLE_PROMPTS, 0)).all()
         make_table(bench, adapter.model_name, [prompt.inputs.tensors for prompt in training])
     path = args.out.with_suffix(".jsonl")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     found = [json.loads(line) for line in lines]
     for prompt in Prompts(tokenized, task.samples(args.split, args.samples, args.seed)).all():
-        for line in run(bench, prompt, found):
+        for line in run(bench, prompt, cells, found):
             found.append(line)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-    print(in_words([line for line in found if line["fraction"] in (1.0, args.fraction)]))
+    print(in_words([line for line in found if line["budget"] in (FULL, bench.budget)]))
 
 
 def make_table(bench: Bench, model: str, prompts: Sequence[Mapping[str, Tensor]]) -> None:
@@ -115,29 +132,29 @@ def make_table(bench: Bench, model: str, prompts: Sequence[Mapping[str, Tensor]]
 
 
 def run(
-    bench: Bench, prompt: Prompt, found: Sequence[Mapping[str, Any]]
+    bench: Bench, prompt: Prompt, cells: Sequence[Cell], found: Sequence[Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     """Yield a line for each cell of a prompt that is not among those found."""
     name = prompt.inputs.sample.id
     done = {
         (line["sizes"], line["order"])
         for line in found
-        if line["sample"] == name and line["fraction"] in (1.0, bench.fraction)
+        if line["sample"] == name and line["budget"] in (FULL, bench.budget)
     }
     line = partial(_line, bench, prompt)
     if (FULL, FULL) not in done:
-        yield line(Cell(FULL, FULL), create("full"), 1.0)[0]
-    cells = [Cell(sizes, order) for sizes in SIZES for order in ORDERS]
+        yield line(Cell(FULL, FULL), create("full"), FULL)[0]
     missing = [cell for cell in cells if (cell.sizes, cell.order) not in done]
-    if missing:
+    trace = Trace()
+    if any(cell.sizes == "namm" for cell in missing):
         shared = bench.order("namm", f"pool:{bench.fraction}")
-        _, trace = line(Cell("own", "namm"), shared, bench.fraction)
-        for cell in missing:
-            yield line(cell, bench.policy(cell, trace), bench.fraction)[0]
+        _, trace = line(Cell("own", "namm"), shared, bench.budget)
+    for cell in missing:
+        yield line(cell, bench.policy(cell, trace), bench.budget)[0]
 
 
 def _line(
-    bench: Bench, prompt: Prompt, cell: Cell, policy: Policy, fraction: float
+    bench: Bench, prompt: Prompt, cell: Cell, policy: Policy, budget: str
 ) -> tuple[dict[str, Any], Trace]:
     asked = prompt.inputs.tensors["input_ids"]
     answer = torch.tensor([prompt.answer], device=asked.device)
@@ -154,15 +171,24 @@ def _line(
     line = {
         "sample": prompt.inputs.sample.id,
         "family": prompt.family,
-        "fraction": fraction,
+        "budget": budget,
         "sizes": cell.sizes,
         "order": cell.order,
         "exact": float(bool((logits.argmax(-1) == answer).all())),
         "nats": round(float(chosen.mean()), 4),
-        "kept": round(use.kept_fraction or 1.0, 4),
+        "kept": _kept(trace, bench.interval),
+        "bytes": use.live_updated or use.bytes_final,
         "cpu_seconds": round(time.process_time() - clock, 2),
     }
     return line, trace
+
+
+def _kept(trace: Trace, interval: int) -> float:
+    """Part of the tokens that were held right after the last update, mean over all heads."""
+    if not trace.sizes:
+        return 1.0
+    held = [size for layer in trace.sizes[-1] for size in layer]
+    return round(sum(held) / len(held) / (interval * len(trace.sizes)), 4)
 
 
 def in_words(found: Sequence[Mapping[str, Any]]) -> str:

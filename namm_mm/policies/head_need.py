@@ -1,0 +1,103 @@
+"""How much each head needs memory, and how a budget is divided by that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from namm_mm.errors import UsageError, message
+
+HeadNeeds = Sequence[Sequence[float]]
+"""For each layer and kv head how much it looks things up."""
+
+Windows = Sequence[int | None]
+"""For each layer its sliding window in tokens; None where it has none."""
+
+STEPS = 60
+"""Halvings of the interval in which the factor of the needs lies: more than a float can tell."""
+
+LEAST = 1e-4
+"""A need below this counts as this much: where no head needs anything, all get the same."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a memory shall let the model read to measure its heads.
+
+    Attributes
+    ----------
+    tokens
+        Random tokens that are said twice.
+    between
+        Other random tokens between the two times.
+    rows
+        Number of such sequences.
+    """
+
+    tokens: int
+    between: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class HeadNeed:
+    """What a probe of a model measured in each kv head.
+
+    Attributes
+    ----------
+    needs
+        ``needs[layer][kv_head]``, 0 or more. Empty as long as no model was probed.
+    floor
+        Part of an equal share that each head keeps in any case, 0 to 1.
+    windows
+        The sliding window of each layer in tokens; None where a layer has none. Empty is no window.
+    """
+
+    needs: tuple[tuple[float, ...], ...] = ()
+    floor: float = 0.25
+    windows: tuple[int | None, ...] = ()
+
+    def sizes(self, layer: int, size: int, seen: int) -> tuple[int, ...]:
+        """Return the tokens of each head of `layer`, where `size` is the mean of all heads.
+
+        A head holds ``floor * size + factor * need`` tokens, and at most all that it can see; the
+        factor is such that the mean is `size`.
+
+        Raises
+        ------
+        UsageError
+            No model was probed.
+        """
+        if not self.needs:
+            raise UsageError(
+                message(
+                    "no model was probed",
+                    given="sizes of heads that nobody measured",
+                    expected="a policy that a memory has fitted to its model",
+                    then="Use namm_mm.attach(model, policy).",
+                )
+            )
+        return _sizes(self, size, seen)[layer]
+
+
+@lru_cache(maxsize=256)
+def _sizes(need: HeadNeed, size: int, seen: int) -> tuple[tuple[int, ...], ...]:
+    windows = need.windows or (None,) * len(need.needs)
+    most = tuple(seen if window is None else min(seen, window) for window in windows)
+    total = size * sum(len(layer) for layer in need.needs)
+    low, high = 0.0, seen / LEAST
+    for _ in range(STEPS):
+        factor = (low + high) / 2
+        held = sum(map(sum, _held(need, factor, size, most)))
+        low, high = (factor, high) if held < total else (low, factor)
+    found = _held(need, low, size, most)
+    return tuple(tuple(max(1, round(tokens)) for tokens in layer) for layer in found)
+
+
+def _held(need: HeadNeed, factor: float, size: int, most: tuple[int, ...]) -> list[list[float]]:
+    """Tokens of each head, layer by layer."""
+    return [
+        [min(float(limit), need.floor * size + factor * max(value, LEAST)) for value in layer]
+        for layer, limit in zip(need.needs, most, strict=True)
+    ]

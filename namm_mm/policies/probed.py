@@ -1,0 +1,86 @@
+"""Probed: heads that look things up get the memory, as a probe of the very model tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from namm_mm.errors import UsageError, message
+from namm_mm.policies.base import Budget, Selection
+from namm_mm.policies.head_need import HeadNeed, HeadNeeds, Probe, Windows
+from namm_mm.policies.over import Over
+
+
+@dataclass(frozen=True)
+class Probed(Over):
+    """The budget goes to the heads that need it; which of their tokens stay, the policy below says.
+
+    The memory measures the needs when it is attached: the model reads random token ids, says them
+    twice, and a head's need is the attention that it pays from the second time to the same token,
+    and to the one that followed it, in the first. No text and no sample of a task is read. Heads of
+    this kind carry retrieval (RazorAttention, arXiv 2407.15891; DuoAttention, arXiv 2410.10819).
+    Needs storage per head, and a model that reads token ids.
+
+    Attributes
+    ----------
+    floor
+        Part of an equal share that each head keeps in any case.
+    tokens
+        Random tokens that are said twice.
+    between
+        Other random tokens between the two times.
+    rows
+        Number of such sequences.
+    """
+
+    floor: float = 0.25
+    tokens: int = 64
+    between: int = 32
+    rows: int = 2
+    need: HeadNeed | None = None
+
+    @property
+    def name(self) -> str:
+        """Its own name and that of the policy below."""
+        return f"probed({self.below.name})"
+
+    def check(self) -> None:
+        """Raise `UsageError` for a floor that is not a part, or an empty probe."""
+        if not 0.0 <= self.floor <= 1.0:
+            raise UsageError(
+                message("wrong floor of probed", given=self.floor, expected="0 to 1, a part")
+            )
+        sizes = {"tokens": self.tokens, "between": self.between, "rows": self.rows}
+        if self.tokens < 2 or self.between < 0 or self.rows < 1:
+            raise UsageError(
+                message(
+                    "wrong probe",
+                    given=sizes,
+                    expected="2 tokens or more, 0 between or more, 1 row or more",
+                )
+            )
+        if isinstance(self.budget, Budget) and (self.budget.trace or self.budget.table):
+            raise UsageError(
+                message(
+                    "probed has sizes of its own",
+                    given=self.budget.describe(),
+                    expected="a size for the mean of all heads: fraction:F, bytes:F, tokens:N",
+                )
+            )
+
+    @property
+    def selection(self) -> Selection:
+        """The budget, divided by the needs of the heads."""
+        budget = super().selection
+        need = self.need or HeadNeed(floor=self.floor)
+        return replace(budget, need=need) if isinstance(budget, Budget) else budget
+
+    @property
+    def probe(self) -> Probe | None:
+        """What the memory must measure; None once it has."""
+        return Probe(self.tokens, self.between, self.rows) if self.need is None else None
+
+    def for_needs(self, needs: HeadNeeds, windows: Windows) -> Self:
+        """Return the policy with what the probe found, layer by layer and head by head."""
+        found = tuple(tuple(map(float, layer)) for layer in needs)
+        return replace(self, need=HeadNeed(found, self.floor, tuple(windows)))
