@@ -84,6 +84,13 @@ def _misfit(policy: Policy, model: str) -> str:
 def content_problem(policy: Policy, adapter: Adapter) -> str:
     """Return what is wrong where a policy must be told of tokens that the adapter has none of."""
     content = policy.content
+    if policy.probe is not None and isinstance(adapter, ActingAdapter):
+        return message(
+            f"{policy.name} needs a model that reads token ids",
+            given=type(adapter).__name__,
+            expected="an adapter that answers, such as text or llava_video",
+            then="Take the policy below it alone.",
+        )
     if content is None:
         return ""
     reads = adapter.reads or {content}

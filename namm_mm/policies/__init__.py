@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from namm_mm.policies.lagkv import LagKV
     from namm_mm.policies.less import Less
     from namm_mm.policies.namm import NammPolicy
+    from namm_mm.policies.probed import Probed
     from namm_mm.policies.protected import Protected
     from namm_mm.policies.pyramid import Pyramid
     from namm_mm.policies.random import Random
@@ -70,6 +71,7 @@ __all__ = [
     "Less",
     "NammPolicy",
     "Policy",
+    "Probed",
     "Protected",
     "Pyramid",
     "Random",

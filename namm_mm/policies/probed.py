@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from namm_mm.errors import UsageError, message
-from namm_mm.policies.base import Budget, Selection
+from namm_mm.policies.base import AnyBudget, Budget, Policy, Selection
 from namm_mm.policies.head_need import HeadNeed, HeadNeeds, Probe, Windows
 from namm_mm.policies.over import Over
 
@@ -33,6 +34,8 @@ class Probed(Over):
         Number of such sequences.
     """
 
+    over: Policy | str | Mapping[str, Any] = "namm"
+    budget: AnyBudget | None = field(default="fraction:0.4", kw_only=True)
     floor: float = 0.25
     tokens: int = 64
     between: int = 32
