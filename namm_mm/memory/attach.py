@@ -11,7 +11,6 @@ import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -184,15 +183,14 @@ def attach(
     NammWarning
         A threshold runs with another interval or storage than it was set for.
     """
-    model = carriers.unwrapped(model)
-    policy = _policy(policy)
+    model, policy = carriers.unwrapped(model), _policy(policy)
     interval = preferences.interval_for(policy, interval)
     storage = preferences.storage_for(policy, storage)
     _check_options(policy, interval, storage, protocol)
     if wrong := preferences.mismatch(policy, interval, storage):
         warnings.warn(wrong, NammWarning, stacklevel=2)
     config = carriers.decoder_config(model, policy)
-    policy = fitted(policy, model, config, partial(attach, model, protocol="prune_after_prefill"))
+    policy = fitted(policy, model, config, attach)
     how = (storage == "per_head", protocol == "streaming", watcher)
     rules = Rules(policy.for_model(model), interval, *how, _observation(policy, model))
     return _attached(model, config, Memory(Carrier.of(model, config), rules))

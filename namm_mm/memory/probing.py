@@ -23,8 +23,8 @@ SEED = 0
 """Of the random tokens: two probes of one model are the same."""
 
 Needs = tuple[tuple[float, ...], ...]
-Attach = Callable[[Policy], AbstractContextManager[Any]]
-"""Attaches a memory with a policy to the model."""
+Attach = Callable[..., AbstractContextManager[Any]]
+"""``namm_mm.attach``, which asks this module and is asked by it."""
 
 _FOUND: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Probe, int], Needs]] = (
     weakref.WeakKeyDictionary()
@@ -41,7 +41,7 @@ def fitted(policy: Policy, model: nn.Module, config: Any, attach: Attach) -> Pol
     config
         That of the decoder in `model`.
     attach
-        Attaches a memory to `model`.
+        ``namm_mm.attach``.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def needs_of(model: nn.Module, config: Any, probe: Probe, attach: Attach) -> Nee
     device = next(model.parameters()).device
     listener = _Listener(tokens=probe.tokens, between=probe.between)
     ids = _random_tokens(config, probe, _special(model.config)).to(device)
-    with torch.no_grad(), attach(listener):
+    with torch.no_grad(), attach(model, listener, protocol="prune_after_prefill"):
         called(input_ids=ids, use_cache=True)
     return tuple(tuple(listener.found[layer].tolist()) for layer in sorted(listener.found))
 

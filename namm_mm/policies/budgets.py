@@ -137,14 +137,13 @@ class Budget:
                     expected="exactly one of tokens, fraction, trace and table",
                 )
             )
-        if self.tokens is not None and self.tokens < 1:
-            raise UsageError(message("wrong budget", given=self.tokens, expected="tokens >= 1"))
-        if self.fraction is not None and not 0.0 < self.fraction <= 1.0:
-            raise UsageError(
-                message("wrong budget", given=self.fraction, expected="0 < fraction <= 1")
-            )
-        if self.least < 1:
-            raise UsageError(message("wrong budget", given=self.least, expected="least >= 1"))
+        for what, right, expected in (
+            (self.tokens, self.tokens is None or self.tokens >= 1, "tokens >= 1"),
+            (self.fraction, self.fraction is None or 0 < self.fraction <= 1, "0 < fraction <= 1"),
+            (self.least, self.least >= 1, "least >= 1"),
+        ):
+            if not right:
+                raise UsageError(message("wrong budget", given=what, expected=expected))
 
     def trace_of(self, row: int) -> Trace:
         """Return the trace that `row` of the batch follows."""
@@ -186,18 +185,9 @@ AnyBudget = Selection | str | float
 """What a policy takes as its budget: a rule, the words of one, or a fraction of the tokens seen."""
 
 KINDS = (
-    "full",
-    "threshold",
-    "tokens:N",
-    "fraction:F[:N]",
-    "pool:F[:N]",
-    "bytes:F[:N]",
-    "pool_bytes:F[:N]",
-    "heads:FILE",
-    "match:POLICY",
-    "match_heads:POLICY",
-    "match_total:POLICY",
-    "match_bytes:POLICY",
+    *("full", "threshold", "tokens:N", "fraction:F[:N]", "pool:F[:N]", "bytes:F[:N]"),
+    *("pool_bytes:F[:N]", "heads:FILE", "match:POLICY", "match_heads:POLICY"),
+    *("match_total:POLICY", "match_bytes:POLICY"),
 )
 
 MATCHES: Mapping[str, Callable[[Trace], Trace]] = {

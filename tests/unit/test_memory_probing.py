@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from namm_mm.cli import main
 from namm_mm.errors import UnsupportedError
 from namm_mm.memory import attach, probing
 from namm_mm.policies import create
@@ -116,3 +117,9 @@ def test_the_random_tokens_are_none_with_a_meaning_of_their_own() -> None:
 def test_a_vocabulary_that_is_too_small_is_refused_with_a_probe_that_fits() -> None:
     with pytest.raises(UnsupportedError, match="too few tokens"):
         attach(tiny_llama(vocab_size=32), create("probed", over="recency"))
+
+
+def test_control_is_refused_before_a_model_loads(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "evaluate adapter=decision_transformer task=offline_rl policy=probed"
+    assert main([*words.split(), "storage=per_head"]) == 2
+    assert "probed(namm) needs a model that reads token ids" in capsys.readouterr().err
