@@ -10,7 +10,15 @@ import torch
 
 from namm_mm.evolution.prompts import Prompt
 from namm_mm.records import Inputs, Sample
-from research.benchmarks.factorial import ORDERS, SIZES, Bench, in_words, make_table, run
+from research.benchmarks.factorial import (
+    ORDERS,
+    SIZES,
+    Bench,
+    Cell,
+    in_words,
+    make_table,
+    run,
+)
 from research.zoo.recipes import new_model, recipe
 
 
@@ -20,7 +28,7 @@ def bench(tmp_path: Path) -> Bench:
     torch.manual_seed(0)
     model: Any = new_model(recipe("llama_code"))
     model.eval()
-    return Bench(model, 0.4, 32, "general", tmp_path / "heads.json")
+    return Bench(model, "fraction", 0.4, 32, "general", tmp_path / "heads.json")
 
 
 def _prompt(seed: int) -> Prompt:
@@ -32,13 +40,19 @@ def _prompt(seed: int) -> Prompt:
 def test_cells_hold_as_many_tokens_and_are_run_once(bench: Bench) -> None:
     prompt = _prompt(0)
     make_table(bench, "untrained", [{"input_ids": prompt.inputs.tensors["input_ids"]}])
-    lines = list(run(bench, prompt, []))
+    cells = [Cell(sizes, order) for sizes in SIZES for order in ORDERS]
+    lines = list(run(bench, prompt, cells, []))
     assert {(line["sizes"], line["order"]) for line in lines[1:]} == {
         (sizes, order) for sizes in SIZES for order in ORDERS
     }
     kept = [line["kept"] for line in lines[1:]]
     assert max(kept) - min(kept) < 0.02
+    assert [line["sizes"] for line in run(bench, prompt, cells[:2], [])] == [
+        "full",
+        "equal",
+        "equal",
+    ]
     assert lines[0]["kept"] == 1.0
-    assert list(run(bench, prompt, lines)) == []
-    assert [line["sizes"] for line in run(bench, prompt, lines[:-1])] == ["table"]
+    assert list(run(bench, prompt, cells, lines)) == []
+    assert [line["sizes"] for line in run(bench, prompt, cells, lines[:-1])] == ["probed"]
     assert in_words(lines).count("\n") == 2 + len(SIZES) * len(ORDERS)
