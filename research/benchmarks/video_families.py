@@ -1,14 +1,15 @@
-"""Accuracy of each family of questions about videos, or about pictures, under every policy.
+"""Accuracy of each family of questions about videos, pictures or speech, under every policy.
 
     python research/benchmarks/video_families.py --samples 100
     python research/benchmarks/video_families.py --task image_qa --model smollm2_video
+    python research/benchmarks/video_families.py --task speech_qa --words known --model FOLDER
     python research/benchmarks/video_families.py --families reel overlay \
         --checkpoint namm.safetensors
 
-The columns are the full cache; no frames or pictures at all, which shows what question and options
-tell; and recency, random, H2O, L2 and the NAMM at a fraction of the tokens seen, in every layer.
-The heads of the NAMM share the budget of their layer. Answers are written to a JSON-lines file as
-they come, and a killed run continues from it. The table has Wilson's 95 % intervals.
+The columns are the full cache; no frames, pictures or sounds at all, which shows what question and
+options tell; and recency, random, H2O, L2 and the NAMM at a fraction of the tokens seen, in every
+layer. The heads of the NAMM share the budget of their layer. Answers are written to a JSON-lines
+file as they come, and a killed run continues from it. The table has Wilson's 95 % intervals.
 """
 
 from __future__ import annotations
@@ -23,18 +24,24 @@ import torch
 
 from namm_mm import attach, policy
 from namm_mm.adapters.common.choices import LETTERS
+from namm_mm.adapters.common.multimodal import MultimodalAdapter
+from namm_mm.adapters.speech.adapter import SpeechAdapter
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.adapters.video.album import AlbumAdapter
-from namm_mm.adapters.video.frames_adapter import FramesAdapter
 from namm_mm.policies import Budget
 from namm_mm.records import Inputs
 from namm_mm.results.statistics import mean_interval
 from namm_mm.tasks.image_qa import ImageQaTask
 from namm_mm.tasks.question_task import QuestionTask
+from namm_mm.tasks.speech_qa import SpeechQaTask
 from namm_mm.tasks.video_qa import VideoQaTask
 from research.benchmarks.common import NAMM, machine, markdown, options, parse, write
 
-TASKS = {"video_qa": (LlavaVideoAdapter, VideoQaTask), "image_qa": (AlbumAdapter, ImageQaTask)}
+TASKS: dict[str, tuple[type[MultimodalAdapter], type[QuestionTask]]] = {
+    "video_qa": (LlavaVideoAdapter, VideoQaTask),
+    "image_qa": (AlbumAdapter, ImageQaTask),
+    "speech_qa": (SpeechAdapter, SpeechQaTask),
+}
 """The adapter and the task of each kind of question."""
 
 POLICIES = ("full", "no frames", "recency", "random", "h2o_16", "l2_all", NAMM)
@@ -55,6 +62,7 @@ def main() -> None:
         checkpoint="evolved",
         split="test",
         seed=0,
+        words="apart",
         answers=Path("runs/video_families.jsonl"),
         output=None,
     )
@@ -63,9 +71,10 @@ def main() -> None:
         parser.error(f"--task is one of {', '.join(TASKS)}")
     adapter_class, task_class = TASKS[args.task]
     args.families = args.families or task_class.covered
-    adapter: FramesAdapter = adapter_class(model=args.model, device="cpu", answer_by=args.answer_by)
+    adapter = adapter_class(model=args.model, device="cpu", answer_by=args.answer_by)
     adapter.load()
-    task: QuestionTask = task_class(families=args.families)
+    said = {"words": args.words} if task_class is SpeechQaTask else {}
+    task = task_class(families=args.families, **said)
     samples = task.samples(args.split, args.samples * len(args.families), args.seed)
     run = conditions(adapter, task, args)
     found = read(args.answers, run)
@@ -90,7 +99,7 @@ def main() -> None:
 
 
 def conditions(
-    adapter: FramesAdapter, task: QuestionTask, args: argparse.Namespace
+    adapter: MultimodalAdapter, task: QuestionTask, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Return what the answers of a run depend on."""
     names = ("model", "split", "seed", "fraction", "interval", "checkpoint")
@@ -115,7 +124,7 @@ def read(path: Path, run: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any
 
 
 def answer(
-    adapter: FramesAdapter, inputs: Inputs, name: str, args: argparse.Namespace
+    adapter: MultimodalAdapter, inputs: Inputs, name: str, args: argparse.Namespace
 ) -> tuple[bool, float]:
     """Return whether the answer is right, and the fraction of the tokens kept at the end."""
     if name == "no frames":
@@ -132,7 +141,7 @@ def answer(
     return text == inputs.sample.answer, memory.usage().kept_fraction or 0.0
 
 
-def blind(adapter: FramesAdapter, inputs: Inputs) -> bool:
+def blind(adapter: MultimodalAdapter, inputs: Inputs) -> bool:
     """Return whether the model is right without the tokens of what it sees."""
     ids = inputs.tensors["input_ids"]
     text = ids[:, ids[0] != adapter.loaded.placeholder_token]
@@ -166,6 +175,7 @@ def table(lines: list[dict[str, Any]], args: argparse.Namespace) -> str:
     made = (
         f"`python research/benchmarks/video_families.py --task {args.task} --model {args.model} "
         f"--families {' '.join(args.families)} "
+        f"{f'--words {args.words} ' if args.task == 'speech_qa' else ''}"
         f"--samples {args.samples} --interval {args.interval} --checkpoint {args.checkpoint}`: "
         f"{args.split} split, seed {args.seed}. Accuracy with Wilson's 95 % "
         "interval; chance is 0.25. "
