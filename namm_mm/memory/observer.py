@@ -189,10 +189,10 @@ class WeightsObserver(Observer):
                 return
 
     def _fold_tiles(self, tiles: Iterator[Tensor], store: Store) -> None:
-        state = self._state(store)
+        state = self.observation.opened(self._state(store))
         for tile in tiles:
             state = self.observation.fold(state, tile)
-        store.set_statistics(state)
+        store.set_statistics(self.observation.closed(state))
 
     def fold_waiting(self, store: Store, formula: Formula) -> None:
         """Fold the rest, or drop it where the observation takes whole batches only."""

@@ -185,7 +185,7 @@ def _bytes_limit(selection: Budget, view: LayerView, policy: Policy | None, besi
     full = view.seen * _plain_bytes(view)
     size = int((selection.fraction or 0.0) * full)
     if whole := selection.whole_layers:
-        own = full + view.seen * 4 * (0 if policy is None else policy.numbers_per_token)
+        own = full + view.seen * (0 if policy is None else policy.bytes_per_token)
         rest = (size * view.layers - whole * own) // max(view.layers - whole, 1)
         if view.layers > whole and _tokens_for(rest, view, policy, beside) >= selection.least:
             if view.layer < whole:
@@ -203,7 +203,7 @@ def _tokens_for(size: int, view: LayerView, policy: Policy | None, beside: int) 
         return (size - beside) // _plain_bytes(view)
     features = 0 if policy.residual is None else policy.residual.features
     state = 4 * features * (view.values.shape[-1] + 1) + beside
-    return (size - state) // (_plain_bytes(view) + 4 * policy.numbers_per_token)
+    return (size - state) // (_plain_bytes(view) + policy.bytes_per_token)
 
 
 def _matched(
@@ -212,7 +212,7 @@ def _matched(
     """(kv_head,): the sizes that the traced run kept in this layer after this update.
 
     Under equal bytes a token costs ``(d_k + d_v) * itemsize + 4`` for its key, value and position,
-    and 4 for each number that its policy remembers of it; what is held once takes its bytes.
+    and what its policy remembers of it; what is held once takes its bytes.
     """
     trace = selection.trace_of(row)
     sizes = trace.at(update, view.layer)
@@ -225,7 +225,7 @@ def _matched(
             f"expected the model's {heads}. Record it on the same model."
         )
     if selection.bytewise:
-        theirs = _plain_bytes(view) + 4 * trace.numbers_per_token
+        theirs = _plain_bytes(view) + trace.bytes_per_token
         held = trace.state_bytes
         fit = (_tokens_for(size * theirs + held, view, policy, beside) for size in sizes)
         sizes = tuple(min(view.seen, max(1, tokens)) for tokens in fit)

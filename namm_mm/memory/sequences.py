@@ -238,7 +238,7 @@ class Sequences:
         by_layer = [[tuple(size[at].tolist()) for size in memory.sizes] for memory, at in found]
         return Trace(
             tuple(zip(*by_layer, strict=True)),
-            self.rules.policy.numbers_per_token,
+            self.rules.policy.bytes_per_token,
             max(memory.state_bytes for memory, _ in found),
         )
 

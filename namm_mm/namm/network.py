@@ -15,6 +15,7 @@ from torch import Tensor
 from namm_mm.errors import UsageError, message
 from namm_mm.namm import checkpoint, hub
 from namm_mm.namm.bam import Bam
+from namm_mm.namm.codes import StateCodes
 from namm_mm.namm.features import features
 from namm_mm.namm.mlp import Linear, Mlp
 from namm_mm.namm.params import BINS, LAYOUTS, Layout
@@ -35,6 +36,12 @@ SCORERS: Mapping[str, type[Bam] | type[Mlp] | type[Linear]] = {
     "linear": Linear,
 }
 """The only table of scorers, by the name that a card holds."""
+
+MIDDLE = 4.0
+"""Deviations of a bin that have the code in the middle (:class:`StateCodes`)."""
+
+CODED = {False: (2.0**-12, 2.0**-4), True: (0.25, 64.0)}
+"""Least and largest deviation that codes are made for, of a published and of a relative signal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +213,16 @@ class Namm:
     def spectrogram(self) -> Spectrogram:
         """The observation it was trained with."""
         return Spectrogram(self.n_fft, self.hop, self.gamma, self.relative)
+
+    @property
+    def codes(self) -> StateCodes:
+        """How its spectrogram's state is held in 34 bytes a token.
+
+        Codes are densest around four of its deviations. Relative means of new tokens are far below
+        the older ones' (:meth:`Spectrogram.read` divides by their age): theirs are wide.
+        """
+        middles = self.variance.sqrt().clamp(*CODED[self.relative]) * MIDDLE
+        return StateCodes(tuple(middles.tolist()), wide=self.relative)
 
     @property
     def storage(self) -> str | None:

@@ -134,19 +134,34 @@ class Spectrogram:
         UsageError
             Shapes do not fit, or the number of queries is no multiple of `hop`.
         """
-        rows, heads, queries, slots = self._check(state, attention)
-        if queries == 0:
-            return state
-        signal = self._signal(attention).reshape(rows * heads, queries, slots)
-        ema = _time_first(state.ema).clone(memory_format=torch.contiguous_format)
-        for frame in self._magnitudes(state, signal):
-            ema.lerp_(frame, 1.0 - self.decay)
-        # A copy, not a view: a view would keep all attention of the call alive.
-        recent = signal[:, -self.hop :].clone()
-        return SpectrogramState(
-            ema.transpose(1, 2).reshape(rows, heads, slots, self.bins),
-            recent.transpose(1, 2).reshape(rows, heads, slots, self.hop),
-        )
+        self._check(state, attention)
+        ema, recent = turned(state.ema), turned(state.recent)
+        self.fold(ema, recent, attention)
+        return SpectrogramState(turned(ema), turned(recent))
+
+    def fold(self, ema: Tensor, recent: Tensor, attention: Tensor) -> None:
+        """Fold attention into a state whose slots come last, in place.
+
+        Parameters
+        ----------
+        ema, recent
+            (row, head, bins, slot) and (row, head, hop, slot) float32, contiguous.
+        attention
+            (row, head, query, slot), a multiple of `hop` queries.
+
+        Raises
+        ------
+        UsageError
+            The number of queries is no multiple of `hop`.
+        """
+        self._check_queries(attention.shape[2])
+        if not attention.shape[2]:
+            return
+        signal = self._signal(attention).flatten(0, 1)
+        means, last = ema.flatten(0, 1), recent.flatten(0, 1)
+        for frame in self._magnitudes(last, signal):
+            means.lerp_(frame, 1.0 - self.decay)
+        last.copy_(signal[:, -self.hop :])
 
     def read(self, ema: Tensor, age: Tensor) -> Tensor:
         """Return what a scorer reads: means (..., slot, bins) of tokens of an `age` (..., slot).
@@ -176,15 +191,15 @@ class Spectrogram:
 
     def frames(self, state: SpectrogramState, attention: Tensor) -> Tensor:
         """Magnitudes of the frames that `advance` would fold: (row, head, frame, slot, bins)."""
-        rows, heads, queries, slots = self._check(state, attention)
-        signal = self._signal(attention).reshape(rows * heads, queries, slots)
+        rows, heads, slots = self._check(state, attention)
+        signal = self._signal(attention).reshape(rows * heads, -1, slots)
+        recent = turned(state.recent).flatten(0, 1)
         magnitudes = torch.stack(
-            [frame.clone() for frame in self._magnitudes(state, signal)], dim=1
+            [frame.clone() for frame in self._magnitudes(recent, signal)], dim=1
         )
         return magnitudes.transpose(2, 3).reshape(rows, heads, -1, slots, self.bins)
 
-    def _check(self, state: SpectrogramState, attention: Tensor) -> tuple[int, int, int, int]:
-        rows, heads, queries, slots = attention.shape
+    def _check_queries(self, queries: int) -> None:
         if queries % self.hop:
             raise UsageError(
                 message(
@@ -194,6 +209,10 @@ class Spectrogram:
                     then="Choose an update interval that is a multiple of the hop.",
                 )
             )
+
+    def _check(self, state: SpectrogramState, attention: Tensor) -> tuple[int, int, int]:
+        rows, heads, queries, slots = attention.shape
+        self._check_queries(queries)
         if state.ema.shape != (rows, heads, slots, self.bins):
             raise UsageError(
                 message(
@@ -202,9 +221,9 @@ class Spectrogram:
                     expected=f"a state of shape {(rows, heads, slots, self.bins)}",
                 )
             )
-        return rows, heads, queries, slots
+        return rows, heads, slots
 
-    def _magnitudes(self, state: SpectrogramState, signal: Tensor) -> Iterator[Tensor]:
+    def _magnitudes(self, recent: Tensor, signal: Tensor) -> Iterator[Tensor]:
         """Magnitudes (sequence, bins, slot) of one frame after the other, all in the same buffer.
 
         A frame is one matrix product with the windowed transform; the first one begins in the call
@@ -216,7 +235,7 @@ class Spectrogram:
         matrix = _transform(self.n_fft, signal.device).expand(sequences, -1, -1)
         spectrum = signal.new_empty(sequences, 2 * self.bins, slots)
         real, imag = spectrum[:, : self.bins], spectrum[:, self.bins :]
-        torch.bmm(matrix[..., : self.hop], _time_first(state.recent), out=spectrum)
+        torch.bmm(matrix[..., : self.hop], recent, out=spectrum)
         spectrum.baddbmm_(matrix[..., self.hop :], signal[:, : self.hop])
         yield real.square_().addcmul_(imag, imag).sqrt_()
         for start in range(0, queries - self.hop, self.hop):
@@ -242,6 +261,6 @@ def _window_end(n_fft: int, device: torch.device) -> Tensor:
     return (sums / window.sum()).float().to(device)
 
 
-def _time_first(tensor: Tensor) -> Tensor:
-    """(row, head, slot, n) -> (row * head, n, slot)."""
-    return tensor.flatten(0, 1).transpose(1, 2)
+def turned(tensor: Tensor) -> Tensor:
+    """A copy (row, head, n, slot) of (row, head, slot, n), or the other way round."""
+    return tensor.transpose(2, 3).clone(memory_format=torch.contiguous_format)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 State = Mapping[str, "Tensor"]
-"""The named tensors that an observation keeps; replaced by every fold, never changed in place."""
+"""The named tensors that an observation keeps; replaced, never changed in place while held."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Observation(ABC):
         """Raise `UsageError` where evictions every `interval` tokens cannot be observed."""
 
     @property
-    def numbers_per_token(self) -> int:
-        """How many float32 numbers the state holds for each cached token and head."""
+    def bytes_per_token(self) -> int:
+        """Bytes that the state holds for each cached token and head."""
         return 0
 
 
@@ -108,6 +108,18 @@ class WeightsObservation(Observation):
 
         return {self.name: torch.zeros(rows, heads, slots, device=device)}
 
+    def opened(self, state: State) -> State:
+        """Return what :meth:`fold` works on; the state itself by default.
+
+        For an observation that holds its state in another form: it is opened before the queries of
+        a call are folded, and closed afterwards. Slots that are new hold zeros.
+        """
+        return state
+
+    def closed(self, state: State) -> State:
+        """Return the state to hold, tensors (row, kv_head, slot, ...), from what was folded."""
+        return state
+
     @abstractmethod
     def fold(self, state: State, weights: Tensor) -> State:
         """Return the state after new queries.
@@ -115,7 +127,8 @@ class WeightsObservation(Observation):
         Parameters
         ----------
         state
-            Tensors (row, kv_head, slot, ...) float32; slots that are new hold zeros.
+            What :meth:`opened` gave, or the last fold: tensors (row, kv_head, slot, ...) float32;
+            slots that are new hold zeros.
         weights
             (row, kv_head, query, slot) float32: the attention of up to a few hundred queries, a
             multiple of `batch` but for the last ones before an eviction, mean over the query group.
@@ -126,9 +139,10 @@ class WeightsObservation(Observation):
         return state[self.name]
 
     @property
-    def numbers_per_token(self) -> int:
-        """How many float32 numbers the state holds for each cached token and head."""
-        return sum(part.numel() for part in self.initial(1, 1, 1, "cpu").values())
+    def bytes_per_token(self) -> int:
+        """Bytes that the state holds for each cached token and head."""
+        held = self.initial(1, 1, 1, "cpu").values()
+        return sum(part.numel() * part.element_size() for part in held)
 
 
 class ColumnStatistic(WeightsObservation):

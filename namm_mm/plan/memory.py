@@ -1,6 +1,6 @@
 """Arithmetic of memory: weights, and what a cache takes under a policy and a budget.
 
-Bytes of one cached token are ``2 x layers x KV heads x head size x bytes of a number``, plus eight
+Bytes of one cached token are ``2 x layers x KV heads x head size x bytes of a number``, plus four
 for its position and what the policy remembers of it, for each layer and head. An evicting memory
 has room for one more interval. While a prompt runs, the activations of one layer exist besides.
 """
@@ -14,7 +14,7 @@ from namm_mm.models.known import ModelFacts
 from namm_mm.policies import budgets, create
 from namm_mm.policies.base import Budget, KeepAll, Policy, Selection
 
-POSITION_BYTES = 8
+POSITION_BYTES = 4
 TILE = 128  # rows of attention weights that an observing memory has at one time
 RUNTIME = 0.8e9  # CUDA context, libraries and what an allocator cannot use
 HEADROOM = 0.95
@@ -55,7 +55,7 @@ class CacheNeed:
 
 def state_per_token(policy: Policy, facts: ModelFacts) -> int:
     """Bytes that `policy` remembers of one token, over all layers and heads."""
-    return int(4 * policy.numbers_per_token * facts.layers * facts.kv_heads)
+    return policy.bytes_per_token * facts.layers * facts.kv_heads
 
 
 def need(

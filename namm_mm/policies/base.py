@@ -140,9 +140,9 @@ class Policy(ABC):
         return ""
 
     @property
-    def numbers_per_token(self) -> int:
-        """How many float32 numbers the memory holds for it beside each cached token and head."""
-        return 0 if self.needs is None else self.needs.numbers_per_token
+    def bytes_per_token(self) -> int:
+        """Bytes that the memory holds for it beside each cached token and head."""
+        return 0 if self.needs is None else self.needs.bytes_per_token
 
     @property
     def interval(self) -> int | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from namm_mm.errors import UsageError, message
 from namm_mm.namm import Namm
 from namm_mm.namm.spectrogram import Spectrogram
 from namm_mm.observations.spectrogram import SpectrogramOf
@@ -13,6 +14,10 @@ from namm_mm.policies.base import THRESHOLD, AnyBudget, LayerView, Policy
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+STATES = ("compact", "float32")
+"""How the state of the spectrogram is held: in 34 bytes for each token and head, or in 132."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +31,25 @@ class NammPolicy(Policy):
     ----------
     checkpoint
         A loaded network, the name of a bundled one, or a file.
+    state
+        ``compact``: what is remembered of a token takes 34 bytes. ``float32``: 132 bytes, for
+        parity with the official code to its last digits.
     network
         The loaded network.
     """
 
     name: ClassVar[str] = "namm"
     checkpoint: Namm | str | Path = "general"
+    state: str = field(default="compact", kw_only=True)
     budget: AnyBudget = field(default=THRESHOLD, kw_only=True)
     network: Namm = field(init=False, repr=False, compare=False)
 
     def check(self) -> None:
-        """Load the network; raise `UsageError` where there is none."""
+        """Load the network; raise `UsageError` where there is none, or for an unknown state."""
+        if self.state not in STATES:
+            raise UsageError(
+                message("unknown state of a NAMM", given=self.state, expected="one", valid=STATES)
+            )
         given = self.checkpoint
         object.__setattr__(
             self, "network", given if isinstance(given, Namm) else Namm.from_pretrained(given)
@@ -49,8 +62,9 @@ class NammPolicy(Policy):
 
     @property
     def needs(self) -> SpectrogramOf:
-        """That spectrogram of the attention."""
-        return SpectrogramOf(self.spectrogram)
+        """That spectrogram of the attention, in codes made for the network or in float32."""
+        compact = self.state == "compact"
+        return SpectrogramOf(self.spectrogram, self.network.codes if compact else None)
 
     @property
     def interval(self) -> int:

@@ -66,15 +66,14 @@ class Trace:
     ----------
     sizes
         ``sizes[update][layer][head]``: tokens kept right after that update.
-    numbers_per_token
-        float32 numbers that the policy remembered for each token and head, beside keys, values and
-        position.
+    bytes_per_token
+        Bytes that the policy remembered for each token and head, beside key, value and position.
     state_bytes
         Bytes that the policy held once for each head of the sequence, however many its tokens.
     """
 
     sizes: tuple[tuple[tuple[int, ...], ...], ...] = ()
-    numbers_per_token: int = 0
+    bytes_per_token: int = 0
     state_bytes: int = 0
 
     def at(self, update: int, layer: int) -> tuple[int, ...] | None:

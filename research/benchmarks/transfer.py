@@ -43,7 +43,6 @@ RULES = ("h2o", "h2o_16", "attention_max", "recency", "random")
 BYTEWISE = ("h2o", "h2o_16", "attention_max")  # also at equal bytes: what is above random at all
 TEXT = (Conditions(64, 0.4), Conditions(64, 0.4, pooled=True))
 CALIBRATION = 4  # training prompts on which a real model's statistics are measured
-NUMBERS = 33  # that a NAMM remembers of a token: 17 of the spectrum, and 16 of the last hop
 REFERENCE = "h2o"
 
 Statistics = Callable[[str, int], Namm]
@@ -149,7 +148,7 @@ def _longer(bench: Bench, rule: str, how: Conditions) -> Conditions:
     heads = int(config.get("num_attention_heads") or config["n_head"])
     size = torch.finfo(model.dtype).bits // 8
     plain = 2 * int(config.get("head_dim") or width // heads) * size + 4
-    factor = (plain + 4 * NUMBERS) / (plain + 4 * create(rule).numbers_per_token)
+    factor = (plain + create("namm").bytes_per_token) / (plain + create(rule).bytes_per_token)
     return replace(how, fraction=min(1.0, round(how.fraction * factor, 4)))
 
 

@@ -4,7 +4,7 @@
 
 A budget holds right after each update, every `interval` tokens; what came later was held until the
 end of the prompt. So the tokens are those at the end without those that came later, and the bytes
-are theirs: of key, value and position, of the numbers that the policy remembers, and of the state
+are theirs: of key, value and position, of what the policy remembers of it, and of the state
 of LESS. Policies that hold more of a sequence cannot be told so, and are left out.
 """
 
@@ -42,11 +42,13 @@ def told(record: Record) -> Record:
 
 def _updated(use: MemoryUse, label: str, interval: int) -> MemoryUse:
     base = re.split(r"[()]", label.partition(" ")[0])
-    numbers = create(base[1] if len(base) > 1 else base[0]).numbers_per_token
+    name = base[1] if len(base) > 1 else base[0]
+    then = {"state": "float32"} if name == "namm" else {}  # the only state when they were made
+    remembered = create(name, **then).bytes_per_token
     later = use.seen % interval
     tokens = use.tokens_final - later
     state = STATE if label.startswith("less") else 0
-    live = HEADS * (tokens * (TOKEN + 4 * numbers) + state)
+    live = HEADS * (tokens * (TOKEN + remembered) + state)
     return replace(
         use, seen_updated=use.seen - later, tokens_updated=tokens, live_updated=round(live)
     )

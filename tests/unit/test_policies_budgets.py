@@ -57,16 +57,16 @@ def test_equal_bytes_give_a_policy_that_remembers_less_more_tokens() -> None:
     ):
         model(tokens)
     trace = memory.trace()
-    assert trace.numbers_per_token == 33
+    assert trace.bytes_per_token == 34
     token = 2 * width * 4 + 4
-    for name, own in (("recency", 0), ("h2o", 1)):
+    for name, own in (("recency", 0), ("h2o", 4)):
         from namm_mm.policies.budgets import parse
 
         budget = parse("match_bytes:namm", {"namm": (trace,)})
         assert budget.describe() == "match_bytes:namm"
         with torch.no_grad(), attach(model, create(name, budget=budget), interval=32) as memory:
             model(tokens)
-        expected = 40 * (token + 4 * 33) // (token + 4 * own)
+        expected = 40 * (token + 34) // (token + own)
         seen = [32 * (update + 1) for update in range(5)]
         assert [sizes[1][0] for sizes in memory.trace().sizes] == [min(s, expected) for s in seen]
 
@@ -101,7 +101,7 @@ def test_right_after_the_last_update_every_policy_holds_the_same_bytes(budget: s
         use = memory.usage()
         assert (use.seen_updated, use.seen) == (updated, 410)
         assert use.live_updated is not None
-        one = heads * (token + 4 * policy.numbers_per_token)
+        one = heads * (token + policy.bytes_per_token)
         missing = allowed - use.live_updated
         assert 0 <= missing <= max(one, 0.03 * allowed), policy.name
 
