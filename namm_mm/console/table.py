@@ -15,6 +15,7 @@ from namm_mm.records import Record
 from namm_mm.results import blocks
 from namm_mm.results.result_table import LEGEND, result_tables
 from namm_mm.results.rows import Row, result_rows
+from namm_mm.results.words import MISSING
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -72,7 +73,8 @@ def _table(table: blocks.Table, width: int) -> RenderResult:
         grid.add_row(*(_entry(row[place], beside) for place in shown))
     yield Text(table.title, style="bold")
     yield grid
-    absent = [c.name for place, c in enumerate(table.columns) if place not in shown]
+    filled = _filled(table)
+    absent = [table.columns[place].name for place in filled if place not in shown]
     if absent:
         yield Text(f"At this width without: {', '.join(absent)}.", style="dim")
     if table.note:
@@ -83,11 +85,12 @@ def _table(table: blocks.Table, width: int) -> RenderResult:
 def fitting(table: blocks.Table, width: int) -> tuple[list[int], bool]:
     """Return the places of the columns that fit in `width`, and whether details stand beside.
 
+    A column without a value is left out, such as the difference to a policy that did not run.
     Details stand beside what they belong to where all columns fit like that, else below. Where they
     do not fit either, the columns of the highest rank are left out, one rank after the other. No
     word is ever broken for a column to fit.
     """
-    shown = list(range(len(table.columns)))
+    shown = _filled(table)
     if _width(table, shown, beside=True) <= width:
         return shown, True
     ranks = sorted({column.rank for column in table.columns if column.rank}, reverse=True)
@@ -96,6 +99,16 @@ def fitting(table: blocks.Table, width: int) -> tuple[list[int], bool]:
             break
         shown = [place for place in shown if table.columns[place].rank < rank]
     return shown, False
+
+
+def _filled(table: blocks.Table) -> list[int]:
+    """The places of the columns that hold a value in some row."""
+    rows = table.rows
+    return [
+        place
+        for place, column in enumerate(table.columns)
+        if not rows or not column.numeric or any(row[place].text != MISSING for row in rows)
+    ]
 
 
 def _width(table: blocks.Table, places: Sequence[int], *, beside: bool) -> int:

@@ -16,6 +16,9 @@ from namm_mm.runs.disk import write_whole
 
 RECORDS = "records.jsonl"
 
+SWEEP = "sweep.yaml"
+"""The file that names the runs of a sweep."""
+
 
 class NewerRecord(Exception):
     """A record that a newer version of this package wrote."""
@@ -77,12 +80,18 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
 
 
 def _newest_below(folder: Path) -> str:
-    """Name the newest of the run folders that lie one or two levels below; empty for none."""
-    found = [*folder.glob(f"*/{RECORDS}"), *folder.glob(f"*/*/{RECORDS}")]
+    """Name the newest run or sweep one or two levels below; empty for none."""
+    found = {
+        file.parent
+        for levels in ("*", "*/*")
+        for name in (RECORDS, SWEEP)
+        for file in folder.glob(f"{levels}/{name}")
+    }
     if not found:
         return ""
-    newest = max(found, key=lambda file: file.stat().st_mtime).parent
-    return f"It holds {len(found)} runs. The newest: `namm-mm report {newest}`."
+    newest = max(found, key=lambda run: run.stat().st_mtime)
+    runs = "1 run or sweep" if len(found) == 1 else f"{len(found)} runs and sweeps"
+    return f"It holds {runs}; the newest: `namm-mm report {newest}`."
 
 
 def parse_records(text: str, name: str = RECORDS) -> tuple[list[Record], list[str]]:

@@ -9,9 +9,7 @@ import yaml
 
 from namm_mm.errors import RunError, message
 from namm_mm.runs.disk import write_whole
-from namm_mm.runs.jsonl import RECORDS
-
-SWEEP = "sweep.yaml"
+from namm_mm.runs.jsonl import RECORDS, SWEEP
 
 
 def write_sweep(folder: Path, name: str, runs: Mapping[str, Sequence[str]]) -> None:

@@ -21,6 +21,7 @@ from namm_mm.results.rows import result_rows
 from namm_mm.runs import RunInfo
 from namm_mm.runs.jsonl import write_records
 from namm_mm.runs.load import load_runs
+from namm_mm.runs.sweep import write_sweep
 from namm_mm.tracking import open_run
 
 
@@ -95,11 +96,23 @@ def test_a_few_differences_are_told_in_the_console_and_many_are_counted(
 
 
 def test_a_folder_of_runs_is_answered_with_its_newest_run(tmp_path: Path) -> None:
-    write(tmp_path / "text" / "old", [make_record()])
     newest = write(tmp_path / "video" / "new", [make_record()])
-    os.utime(newest / "records.jsonl", (2e9, 2e9))
-    with pytest.raises(UsageError, match=rf"2 runs. The newest: `namm-mm report {newest}`"):
+    with pytest.raises(UsageError, match=rf"1 run or sweep; the newest: `namm-mm report {newest}"):
         report.render([tmp_path])
+    sweep = tmp_path / "text" / "sweep"
+    write_sweep(sweep, "text", {"0": ["limit=1"]})
+    write(sweep / "0", [make_record()])
+    os.utime(sweep, (2e9, 2e9))
+    with pytest.raises(UsageError, match=rf"2 runs and sweeps; the newest: .*report {sweep}`"):
+        report.render([tmp_path])
+
+
+def test_a_column_without_a_value_takes_no_room_in_the_console() -> None:
+    records = [make_record(policy="h2o", sample=f"s{i}") for i in range(3)]
+    told = printed(records, 80)
+    assert "NAMM - this" not in told
+    assert "to full" not in told
+    assert re.search(r"kept +cache bytes", told)
 
 
 def test_a_time_that_was_not_measured_is_no_time_of_zero(tmp_path: Path) -> None:
