@@ -77,8 +77,8 @@ def plot(
 
 
 def history(view: HistoryView, file: Path) -> bool:
-    """Draw one watched sample into a PNG file: frames, or an episode; False for text."""
-    if view.form == "frames" and view.frames:
+    """Draw one watched sample into a PNG file: frames, a sound, or an episode; False for text."""
+    if view.form in ("frames", "sound") and view.frames:
         import base64
         import io
 

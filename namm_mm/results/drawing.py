@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from namm_mm.records.shape import SOUND
 from namm_mm.runs.history import History
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def shaded(
 ) -> NDArray[np.uint8]:
     """Return the frames side by side (height, width, 3): forgotten patches dark, unseen ones grey.
 
+    Of a sound they are its seconds, whose tokens go from left to right.
+
     Parameters
     ----------
     frames
@@ -45,17 +48,23 @@ def shaded(
     update, layer, head
         As in :meth:`~namm_mm.runs.history.History.kept`.
     """
-    groups = history.of_kind("frame", history.kept(update, layer, head))
+    fractions = history.kept(update, layer, head)
+    heard = [kind for kind in history.kinds if kind.startswith(SOUND)]
+    groups = [group for kind in heard or ["frame"] for group in history.of_kind(kind, fractions)]
     width, high = _tile(frames, len(groups))
     picture = frames.convert("RGB").resize((width * len(groups), high))
     pixels = np.asarray(picture, dtype=np.float64).copy()
+    longest = max(map(len, groups))
     for place, patches in enumerate(groups):
-        side = round(len(patches) ** 0.5)
-        if side * side != len(patches):  # no square grid of patches: the frame's mean
-            patches, side = np.array([patches.mean()]), 1
-        rows = np.minimum(np.arange(high) * side // high, side - 1)
-        columns = np.minimum(np.arange(width) * side // width, side - 1)
-        kept = patches.reshape(side, side)[rows][:, columns, None]
+        down = across = round(len(patches) ** 0.5)
+        if heard:
+            down, across = 1, longest
+            patches = np.pad(patches, (0, longest - len(patches)), constant_values=1.0)
+        elif down * across != len(patches):  # no square grid of patches: the frame's mean
+            patches, down, across = np.array([patches.mean()]), 1, 1
+        rows = np.minimum(np.arange(high) * down // high, down - 1)
+        columns = np.minimum(np.arange(width) * across // width, across - 1)
+        kept = patches.reshape(down, across)[rows][:, columns, None]
         frame = pixels[:, place * width : (place + 1) * width]
         light = 1.0 - DARKEST * (1.0 - np.nan_to_num(kept))
         frame[:] = np.where(np.isnan(kept), 150.0 + 0.15 * (frame - 128.0), frame * light)

@@ -135,13 +135,20 @@ def make_records(samples: int = 20, *, run: str = PROVENANCE.run, seed: int = 0)
 
 def make_history(task: str, updates: int = 3, *, keep_all: bool = False) -> History:
     """An invented history: each update keeps every so many-th token, fewer from head to head."""
-    kinds = {"long_text": ("text",), "video_qa": ("text", "frame")}.get(
-        task, ("return", "state", "action")
-    )
+    kinds = {
+        "long_text": ("text",),
+        "video_qa": ("text", "frame"),
+        "speech_qa": ("text", "sound 1", "sound 2"),
+    }.get(task, ("return", "state", "action"))
     tokens, layers, heads = 60, 3, 2
     kind, index = np.zeros(tokens, np.uint8), np.zeros(tokens, np.int32)
     if task == "video_qa":  # eight frames of four patches each, then text
         kind[:32], index[:32] = 1, np.arange(32) // 4
+    elif task == "speech_qa":  # two seconds of ten tokens, then one and a half, then text
+        kind[:35], index[:35] = (
+            np.repeat((1, 2), (20, 15)),
+            np.repeat((0, 1, 0, 1), (10, 10, 10, 5)),
+        )
     elif task == "offline_rl":
         kind, index = (
             (np.arange(tokens) % 3).astype(np.uint8),

@@ -20,6 +20,19 @@ pytestmark = pytest.mark.slow  # several seconds with what the file sets up
 WHITE = Image.new("RGB", (8 * 64, 64), "white")
 
 
+def test_a_token_of_a_sound_is_as_dark_as_it_is_forgotten() -> None:
+    history = make_history("speech_qa")
+    picture = drawing.shaded(Image.new("RGB", (4 * 64, 64), "white"), history, 2, 1, 0)
+    size = picture.shape[0]
+    kept = history.kept(2, 1, 0)
+    for token in range(35):
+        second, place = divmod(token, 10)
+        x = second * size + (2 * place + 1) * size // 20
+        expected = 255 * (1 - drawing.DARKEST * (1 - kept[token]))
+        assert picture[size // 2, x] == pytest.approx([expected] * 3, abs=1)
+    assert picture[size // 2, -size // 4] == pytest.approx([255] * 3)  # beyond its end: as drawn
+
+
 def test_a_patch_is_as_dark_as_it_is_forgotten() -> None:
     history = make_history("video_qa")
     picture = drawing.shaded(WHITE, history, 0, 1, 0)
