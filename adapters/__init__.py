@@ -14,6 +14,7 @@ ADAPTERS: Registry[type[Adapter]] = Registry(
         "llava_video": "namm_mm.adapters.video.adapter:LlavaVideoAdapter",
         "album": "namm_mm.adapters.video.album:AlbumAdapter",
         "speech": "namm_mm.adapters.speech.adapter:SpeechAdapter",
+        "video": "namm_mm.adapters.video.chat:VideoAdapter",
         "image": "namm_mm.adapters.image.adapter:ImageAdapter",
         "decision_transformer": "namm_mm.adapters.control.adapter:DecisionTransformerAdapter",
     },

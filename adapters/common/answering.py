@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 OF_TOKENS = ("input_ids", "attention_mask", "mm_token_type_ids")
 """Inputs with one entry for each token; all others are the media."""
 
+OF_POSITIONS = (*OF_TOKENS, "image_grid_thw", "video_grid_thw", "second_per_grid_ts")
+"""Inputs from which M-RoPE counts positions."""
+
 
 def by_options(
     loaded: LoadedMediaModel, inputs: Inputs, memory: Memory | None, compared: Sequence[int]
@@ -89,4 +92,18 @@ def _feed_media(loaded: LoadedMediaModel, inputs: Inputs, memory: Memory | None)
         for name, tensor in inputs.tensors.items()
     }
     output = loaded.feeder(**given, use_cache=True, logits_to_keep=1)
+    if "mm_token_type_ids" in inputs.tensors:
+        _go_on_after(loaded, inputs)
     return output.past_key_values, end
+
+
+def _go_on_after(loaded: LoadedMediaModel, inputs: Inputs) -> None:
+    """Tell a model with M-RoPE where the rest of the prompt goes on.
+
+    It has seen the media alone, and would go on after the last moment of a video. In a whole prompt
+    the text goes on after the rows and columns of a frame.
+    """
+    core = loaded.model.model
+    given = {name: inputs.tensors[name] for name in OF_POSITIONS if name in inputs.tensors}
+    positions, _ = core.get_rope_index(**given)
+    core.rope_deltas = positions[0, :, -1:] - (positions.shape[-1] - 1)

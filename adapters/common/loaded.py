@@ -51,9 +51,12 @@ class LoadedMediaModel:
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a prompt; its first token is added where the text lacks it."""
-        tokenizer = self.tokenizer
-        own = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
-        return list(tokenizer(text, add_special_tokens=not own)["input_ids"])
+        return list(self.tokenizer(text, add_special_tokens=not self.has_start(text))["input_ids"])
+
+    def has_start(self, text: str) -> bool:
+        """Return whether a text begins with the tokenizer's first token, as chat templates do."""
+        start = self.tokenizer.bos_token
+        return bool(start) and text.startswith(start)
 
     def first_tokens(self, prompt: str, texts: Sequence[str]) -> list[int]:
         """Return the token that each of `texts` begins with, as it comes after `prompt`.

@@ -148,15 +148,13 @@ class ImageAdapter(MultimodalAdapter):
     def _processed(
         self, sample: Sample, prompt: str, pictures: Sequence[Image]
     ) -> dict[str, torch.Tensor]:
-        tokenizer = self.loaded.tokenizer
-        own = bool(tokenizer.bos_token) and prompt.startswith(tokenizer.bos_token)
         try:
             found: Mapping[str, Any] = self.loaded.processor(
                 images=[list(pictures)],  # those of one conversation
                 text=[prompt],
                 return_tensors="pt",
                 images_kwargs={"input_data_format": "channels_last"},
-                text_kwargs={"add_special_tokens": not own},
+                text_kwargs={"add_special_tokens": not self.loaded.has_start(prompt)},
             )
         except (ValueError, ZeroDivisionError) as error:  # a picture of a shape that it refuses
             raise RunError(

@@ -15,7 +15,9 @@ from namm_mm.adapters.speech.adapter import SpeechAdapter
 from namm_mm.adapters.text.adapter import TextAdapter
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.adapters.video.album import AlbumAdapter
+from namm_mm.adapters.video.chat import VideoAdapter
 from namm_mm.adapters.video.kinds import KINDS as VIDEO_KINDS
+from namm_mm.adapters.video.readers import READERS
 from namm_mm.errors import UsageError, message
 from namm_mm.models.local import local_folder
 from namm_mm.records import Sample
@@ -46,20 +48,32 @@ class FileKind:
     several: bool = False
 
 
-def _of_pictures(model: str, **options: Any) -> AnsweringAdapter:
-    """The image adapter; for a video model, which is known where it is here, the album adapter."""
+def _model_type(model: str) -> str:
+    """The type of a model that is on this machine; empty where it is not known before loading."""
     folder = local_folder(model)
-    if folder is not None:
-        model_type = json.loads((folder / "config.json").read_bytes()).get("model_type")
-        if model_type in VIDEO_KINDS and model_type not in IMAGE_KINDS:
-            return AlbumAdapter(model=model, **options)
+    plain = {} if folder is None else json.loads((folder / "config.json").read_bytes())
+    return str(plain.get("model_type", ""))
+
+
+def _of_pictures(model: str, **options: Any) -> AnsweringAdapter:
+    """The image adapter; for a LLaVA video model the album adapter."""
+    model_type = _model_type(model)
+    if model_type in VIDEO_KINDS and model_type not in IMAGE_KINDS:
+        return AlbumAdapter(model=model, **options)
     return ImageAdapter(model=model, **options)
+
+
+def _of_videos(model: str, **options: Any) -> AnsweringAdapter:
+    """The adapter of LLaVA's video models; for Qwen-VL, InternVL and SmolVLM the video adapter."""
+    if _model_type(model) in READERS:
+        return VideoAdapter(model=model, **options)
+    return LlavaVideoAdapter(model=model, **options)
 
 
 KINDS = (
     FileKind(
         (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".wmv"),
-        LlavaVideoAdapter,
+        _of_videos,
         lambda files: {"video": files[0]},
     ),
     FileKind(

@@ -39,11 +39,18 @@ ADAPTER_OPTIONS: dict[str, dict[str, Any]] = {
     "text": {"model": "text", "dtype": "float32"},
     "llava_video": {"model": "video", "frames": 6, "dtype": "float32"},
     "speech": {"model": "speech", "dtype": "float32"},
+    "video": {"model": "chat", "frames": 6, "dtype": "float32"},
     "image": {"model": "image", "dtype": "float32"},
     "album": {"model": "video", "dtype": "float32"},
     "decision_transformer": {"model": "control"},
 }
-ASKED = {"text": "long_text", "llava_video": "video_qa", "image": "image_qa", "album": "image_qa"}
+ASKED = {
+    "text": "long_text",
+    "llava_video": "video_qa",
+    "video": "video_qa",
+    "image": "image_qa",
+    "album": "image_qa",
+}
 
 
 @pytest.fixture(autouse=True)

@@ -190,6 +190,8 @@ def _pixels(kind: str) -> Config:
         return {"image_processor_type": "LlavaOnevisionImageProcessor", **points, **normalised}
     if kind.startswith("qwen"):
         pixels = {"min_pixels": 16 * 16, "max_pixels": 64 * 64, "patch_size": PATCH}
+        if kind == "qwen3_vl":
+            pixels["max_pixels"] *= 4  # of all frames of a video together
         merge = {"merge_size": 2, "temporal_patch_size": 2}
         return {
             "image_processor_type": "Qwen2VLImageProcessorFast",

@@ -30,10 +30,11 @@ HOPPER = (11, 3)
 
 
 def save_all(folder: Path) -> None:
-    """Write text/, video/, image/, speech/, control/, clips/, pictures/ and namm.safetensors."""
+    """Write a folder for each modality, of videos and pictures, and namm.safetensors."""
     _save_text_model(folder / "text")
     video_checkpoints.save_checkpoint(folder / "video", "llava_next_video")
     image_checkpoints.save_checkpoint(folder / "image", "llava")
+    image_checkpoints.save_checkpoint(folder / "chat", "qwen2_5_vl")
     speech_checkpoints.save(folder / "speech")
     _save_control_model(folder / "control")
     _save_clips(folder / "clips")

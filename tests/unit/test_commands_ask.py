@@ -163,6 +163,15 @@ def test_a_video_model_reads_pictures_as_frames(
     assert "picture   0 ####" in capsys.readouterr().out
 
 
+def test_a_qwen_reads_a_video_by_its_own_processor(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ask", str(tiny / "chat"), "What?", "--file", str(tiny / "clips" / "red.mp4")]
+    assert main([*words, "--compare", "full", "--interval", "16", "--tokens", "2", "--show",
+                 "--output", str(tmp_path / "page.html")]) == 0  # fmt: skip
+    assert "frame   0 ####" in capsys.readouterr().out
+
+
 def test_a_page_of_a_text_is_written_where_it_is_asked_for(
     model: str, note: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
