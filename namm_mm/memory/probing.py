@@ -22,6 +22,9 @@ from namm_mm.policies.head_need import Probe
 SEED = 0
 """Of the random tokens: two probes of one model are the same."""
 
+FEWEST = 8
+"""Tokens that must be said twice, to measure anything."""
+
 Needs = tuple[tuple[float, ...], ...]
 Attach = Callable[..., AbstractContextManager[Any]]
 """``namm_mm.attach``, which asks this module and is asked by it."""
@@ -110,34 +113,40 @@ def needs_of(model: nn.Module, config: Any, probe: Probe, attach: Attach) -> Nee
         )
     called: Any = model
     device = next(model.parameters()).device
-    listener = _Listener(tokens=probe.tokens, between=probe.between)
     ids = _random_tokens(config, probe, _special(model.config)).to(device)
+    twice = (ids.shape[1] - probe.between) // 2
+    listener = _Listener(tokens=twice, between=probe.between)
     with torch.no_grad(), attach(model, listener, protocol="prune_after_prefill"):
         called(input_ids=ids, use_cache=True)
     return tuple(tuple(listener.found[layer].tolist()) for layer in sorted(listener.found))
 
 
 def _random_tokens(config: Any, probe: Probe, special: set[int]) -> Tensor:
-    """(row, column) int64: the first token of texts, then random ones, of which some come twice."""
+    """(row, column) int64: the first token of texts, then random ones, of which some come twice.
+
+    No token comes twice among those that are said twice, nor among them and those between. A model
+    with a small vocabulary is told half of it twice.
+    """
     draw = torch.Generator().manual_seed(SEED)
-    known = [token for token in range(config.vocab_size) if token not in special]
-    needed = probe.tokens + probe.between
-    if len(known) < needed:
+    known = torch.tensor([token for token in range(config.vocab_size) if token not in special])
+    twice = min(probe.tokens, len(known) // 2)
+    if twice < FEWEST:
         raise UnsupportedError(
             message(
                 "too few tokens for a probe",
                 given=f"a vocabulary of {len(known)} tokens that are not special",
-                expected=f"{needed} or more",
-                then=f"Take a smaller probe: tokens={max(2, len(known) // 2)}, between=0.",
+                expected=f"{2 * FEWEST} or more",
+                then="Take the policy below it alone.",
             )
         )
     first = config.to_dict().get("bos_token_id")
-    head = [first] if isinstance(first, int) else []
+    head = torch.tensor([first] if isinstance(first, int) else [], dtype=torch.int64)
     rows = []
     for _ in range(probe.rows):
-        drawn = torch.tensor(known)[torch.randperm(len(known), generator=draw)[:needed]]
-        said = drawn[: probe.tokens]
-        rows.append(torch.cat([torch.tensor(head, dtype=torch.int64), drawn, said]))
+        drawn = known[torch.randperm(len(known), generator=draw)]
+        said, others = drawn[:twice], drawn[twice:]
+        between = others[torch.arange(probe.between) % len(others)]
+        rows.append(torch.cat([head, said, between, said]))
     return torch.stack(rows)
 
 

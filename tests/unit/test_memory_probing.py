@@ -114,9 +114,21 @@ def test_the_random_tokens_are_none_with_a_meaning_of_their_own() -> None:
     assert bool((torch.random.get_rng_state() == state).all())
 
 
-def test_a_vocabulary_that_is_too_small_is_refused_with_a_probe_that_fits() -> None:
+def test_a_small_vocabulary_is_told_half_of_it_twice_and_one_that_is_too_small_is_refused() -> None:
+    model = tiny_llama(vocab_size=27)
+    probe = create("probed", over="recency").probe
+    assert probe is not None
+    special = probing._special(model.config)
+    ids = probing._random_tokens(model.config, probe, special)
+    twice = (27 - len(special)) // 2
+    assert ids.shape[1] == 2 * twice + probe.between
+    first, second = ids[0, :twice], ids[0, -twice:]
+    assert first.tolist() == second.tolist()
+    assert len(set(first.tolist())) == twice
+    assert not set(first.tolist()) & set(ids[0, twice:-twice].tolist())
+    assert bool((measured(model) > 0).all())
     with pytest.raises(UnsupportedError, match="too few tokens"):
-        attach(tiny_llama(vocab_size=32), create("probed", over="recency"))
+        attach(tiny_llama(vocab_size=16), create("probed", over="recency"))
 
 
 def test_control_is_refused_before_a_model_loads(capsys: pytest.CaptureFixture[str]) -> None:
