@@ -11,6 +11,7 @@
   namm-mm build warm-start out=FOLDER       fit a NAMM to an oracle by gradients, to evolve from
   namm-mm build refine out=FOLDER           refine a NAMM by gradients of the answers to text
   namm-mm build head-table policy=namm out=FILE               what each head keeps, for heads:FILE
+  namm-mm build less model=NAME policy=h2o out=FILE           train the kernels of LESS
   namm-mm build trimkv out=FILE                                train the gates of TrimKV
   namm-mm build threshold namm=FILE fraction=0.5 out=FILE     set the threshold of a NAMM on text
   namm-mm build zoo                         train small language models that need their memory

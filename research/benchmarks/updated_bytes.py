@@ -1,11 +1,12 @@
 """Add the bytes right after the last update to records of SmolLM2 that were made without them.
 
-    python research/benchmarks/updated_bytes.py RUN_FOLDER OUT.jsonl --without expected_attention l2
+    python research/benchmarks/updated_bytes.py RUN_FOLDER OUT.jsonl
 
 A budget holds right after each update, every `interval` tokens; what came later was held until the
 end of the prompt. So the tokens are those at the end without those that came later, and the bytes
-are theirs: of key, value and position, of what the policy remembers of it, and of the state
-of LESS. Policies that hold more of a sequence cannot be told so, and are left out.
+are theirs: of key, value and position, of what the policy remembers of it, and of what it
+holds once, the state of LESS and the moments of the queries. The queries of SnapKV are not counted:
+nothing needs them before the next eviction brings its own.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ TOKEN = 2 * 2 * WIDTH + 4
 STATE = 8 * (WIDTH + 1) * 4
 """Bytes of the state of LESS in one head."""
 
+MOMENTS = 3 * WIDTH * (WIDTH + 1) * 4
+"""Bytes of the mean and the covariance of three query heads, as they were held."""
+
 
 def told(record: Record) -> Record:
     """Return the record with what its cache held right after the last update."""
@@ -47,19 +51,19 @@ def _updated(use: MemoryUse, label: str, interval: int) -> MemoryUse:
     remembered = create(name, **then).bytes_per_token
     later = use.seen % interval
     tokens = use.tokens_final - later
-    state = STATE if label.startswith("less") else 0
+    state = STATE * label.startswith("less") + MOMENTS * (label == "expected_attention")
     live = HEADS * (tokens * (TOKEN + remembered) + state)
     return replace(
         use, seen_updated=use.seen - later, tokens_updated=tokens, live_updated=round(live)
     )
 
 
-def lines(run: Path, without: list[str]) -> Iterator[str]:
+def lines(run: Path) -> Iterator[str]:
     """Yield the records of a run on text as lines of a records file."""
     records, problems = read_records(run)
     print(*problems, sep="\n")
     for record in records:
-        if record.adapter == "text" and record.policy not in without:
+        if record.adapter == "text":
             yield record_line(told(record)) + "\n"
 
 
@@ -68,9 +72,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--without", nargs="*", default=[])
     args = parser.parse_args()
-    args.out.write_text("".join(lines(args.run, args.without)), encoding="utf-8")
+    args.out.write_text("".join(lines(args.run)), encoding="utf-8")
 
 
 if __name__ == "__main__":
