@@ -174,6 +174,17 @@ def test_links_lead_to_files_and_headings(name: str) -> None:
             assert anchor in anchors(target), f"{name}: {link}: no such heading"
 
 
+def test_no_document_has_the_marks_of_an_unfinished_merge() -> None:
+    files = [
+        *documents.PAGES,
+        *documents.ROOT.glob("*.[mt]*"),
+        *documents.ROOT.glob("research/*.md"),
+    ]
+    marks = re.compile(r"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
+    found = [file.name for file in files if marks.search(file.read_text(errors="replace"))]
+    assert found == []
+
+
 def test_every_page_is_in_the_navigation() -> None:
     named = set(re.findall(r"[\w./-]+\.md", (documents.ROOT / "mkdocs.yml").read_text()))
     pages = {name.removeprefix("docs/") for name in BY_NAME if name.startswith("docs/")}
