@@ -44,6 +44,9 @@ TASKS: dict[str, tuple[type[MultimodalAdapter], type[QuestionTask]]] = {
 }
 """The adapter and the task of each kind of question."""
 
+COVERED = "covered"
+"""Stands for the families that the bundled model has learned."""
+
 POLICIES = ("full", "no frames", "recency", "random", "h2o_16", "l2_all", NAMM)
 
 
@@ -54,7 +57,7 @@ def main() -> None:
         task="video_qa",
         model="pocket_video",
         answer_by="auto",
-        families=(),
+        families=(COVERED,),
         policies=POLICIES,
         samples=100,
         fraction=0.25,
@@ -70,7 +73,8 @@ def main() -> None:
     if args.task not in TASKS:
         parser.error(f"--task is one of {', '.join(TASKS)}")
     adapter_class, task_class = TASKS[args.task]
-    args.families = args.families or task_class.covered
+    if args.families == [COVERED]:
+        args.families = list(task_class.covered)
     adapter = adapter_class(model=args.model, device="cpu", answer_by=args.answer_by)
     adapter.load()
     said = {"words": args.words} if task_class is SpeechQaTask else {}
