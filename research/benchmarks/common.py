@@ -57,9 +57,8 @@ def options(doc: str | None, **defaults: object) -> argparse.ArgumentParser:
         if isinstance(default, bool):
             parser.add_argument(flag, action="store_true", help=told)
         elif isinstance(default, list | tuple):
-            parser.add_argument(
-                flag, nargs="+", default=list(default), type=type(default[0]), help=told
-            )
+            of_each = type(default[0]) if default else str
+            parser.add_argument(flag, nargs="+", default=list(default), type=of_each, help=told)
         else:
             kind = Path if default is None else type(default)
             parser.add_argument(flag, type=kind, default=default, help=told)
