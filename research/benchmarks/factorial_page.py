@@ -42,7 +42,8 @@ def main() -> None:
 def table(lines: Lines) -> str:
     """Return exact match and nats to the full cache: a row for each order, a column for sizes."""
     full = values(lines, FULL, FULL, "nats")
-    samples = set.intersection(*(set(values(lines, *cell, "nats")) for cell in cells(lines)))
+    shared = set.intersection(*(set(values(lines, *cell, "nats")) for cell in cells(lines)))
+    samples = sorted(shared)
     rows = []
     for order in dict.fromkeys(line["order"] for line in lines):
         row = [order]
