@@ -126,8 +126,14 @@ def _entry(entry: blocks.Entry, column: blocks.Column) -> str:
     key = escape(str(entry.text if value is None else value))
     text = f"<strong>{escape(entry.text)}</strong>" if entry.strong else escape(entry.text)
     kind = ' class="warning"' if entry.warning else ""
-    detail = f"<small{kind}>{escape(entry.detail)}</small>" if entry.detail else ""
+    detail = f"<small{kind}>{_parts(entry.detail)}</small>" if entry.detail else ""
     return f'<td{numeric} data-key="{key}">{text}{detail}</td>'
+
+
+def _parts(detail: str) -> str:
+    """The parts of a detail, between which a line may end; an interval is one part."""
+    parts = [detail] if detail.startswith("[") else detail.split(", ")
+    return ", ".join(f"<span>{escape(part)}</span>" for part in parts)
 
 
 def _figure(figure: blocks.Figure, anchor: str) -> str:

@@ -108,9 +108,9 @@ def legend_label(text: str) -> str:
 def error_bars(intervals: Sequence[Interval | None]) -> dict[str, Any]:
     """Return the error bars of means with intervals; none where an interval has no ends."""
     known = [interval if interval and interval.known else None for interval in intervals]
-    return {
-        "array": [one.high - one.mean if one else 0.0 for one in known],
-        "arrayminus": [one.mean - one.low if one else 0.0 for one in known],
+    return {  # rounding can put an end on the other side of a mean of 0 or 1
+        "array": [max(0.0, one.high - one.mean) if one else 0.0 for one in known],
+        "arrayminus": [max(0.0, one.mean - one.low) if one else 0.0 for one in known],
         "thickness": 1.2,
         "width": 4,
     }

@@ -5,8 +5,8 @@
 
 The first keeps the records of a run as research/results/field.jsonl.gz; both write the tables.
 A line ``<!-- field: MODEL METRIC PART -->`` stands before a table of one budget: quality, bytes and
-time beside each other. Without PART it is that of all budgets, and with ``own`` that of sizes of
-their own. Pictures are written as docs/pictures/field-MODEL.png.
+processor time (of field_times.md) beside each other. Without PART it is that of all budgets, and
+with ``own`` that of sizes of their own. Pictures are written as docs/pictures/field-MODEL.png.
 """
 
 from __future__ import annotations
@@ -34,7 +34,14 @@ from research.benchmarks.results_tables import difference
 
 PAGE = ROOT / "docs" / "results.md"
 RECORDS = KEPT / "field.jsonl.gz"
-MARK = re.compile(r"(<!-- field: (\S+) (\S+)(?: (\S+))? -->\n)\n?(?:\|.*\n)*")
+MARK = re.compile(r"(<!-- field: (\S+) (\S+)(?: (\S+))? -->\n)\n*(?:\|.*\n)*\n*")
+TIMES = KEPT / "field_times.md"
+TIME = re.compile(r"^\| \w+ \| (.+?) \| ([\d.]+) \|$", re.M)
+CELLS = {
+    "smollm2-135m-instruct": "text",
+    "pocket_video": "video",
+    "pocket_rl_hopper_orders": "control",
+}
 SHARED = ", shared"
 """The heads of a layer share the budget."""
 
@@ -48,7 +55,11 @@ def kept_records() -> list[Record]:
 def filled(page: str, records: Iterable[Record]) -> str:
     """Return the text of the page with every table of the field made anew."""
     known = list(records)
-    return MARK.sub(lambda found: f"{found[1]}\n{_made(known, *found.groups()[1:])}\n", page)
+    wanted = dict.fromkeys((found[2], found[3]) for found in MARK.finditer(page))
+    rows = {pair: rows_of(known, *pair) for pair in wanted}
+    return MARK.sub(
+        lambda found: f"{found[1]}\n{_made(rows[found[2], found[3]], found[4])}\n\n", page
+    )
 
 
 def rows_of(records: Iterable[Record], model: str, metric: str) -> list[Row]:
@@ -56,11 +67,10 @@ def rows_of(records: Iterable[Record], model: str, metric: str) -> list[Row]:
     return result_rows(r for r in records if (r.model, r.metric) == (model, metric))
 
 
-def _made(records: list[Record], model: str, metric: str, part: str | None) -> str:
-    rows = rows_of(records, model, metric)
-    held = significant(rows)
+def _made(rows: list[Row], part: str | None) -> str:
     if part is None:
         return _all_budgets(rows)
+    held = significant(rows)
     chosen = [
         (place, row)
         for place, row in enumerate(rows)
@@ -72,12 +82,11 @@ def _made(records: list[Record], model: str, metric: str, part: str | None) -> s
 def _one_budget(
     rows: list[Row], chosen: list[tuple[int, Row]], held: Significant, *, own: bool
 ) -> str:
-    places = words.decimals(rows)
+    places, times = words.decimals(rows), _seconds(CELLS[rows[0].cell.model])
     head = ["policy", *(["budget"] if own else []), "n", rows[0].metric.replace("_", " ")]
     lines = []
     for place, row in chosen:
         budget = [f"`{row.method.budget}`" if row.method.policy != FULL else ""] if own else []
-        later = row.token_seconds or row.first_token_seconds
         bytes_held = words.size(row.held.bytes) if row.held else words.MISSING
         part = words.percent(row.held.part) if row.held and row.held.part else ""
         lines.append(
@@ -87,10 +96,17 @@ def _one_budget(
                 f"{bytes_held}{', ' * bool(part)}{part}{' (over)' * row.over_budget}",
                 words.size(row.live_final),
                 words.size(row.bytes_peak),
-                words.duration(later),
+                times.get(row.method.label, words.MISSING),
             ]
         )
-    return markdown([*head, "NAMM - this", "bytes", "at the end", "peak", "time"], lines)
+    return markdown([*head, "NAMM - this", "bytes", "at the end", "peak", "CPU s"], lines)
+
+
+def _seconds(cell: str) -> dict[str, str]:
+    """Processor seconds of a sample by the label of the method, in a cell or its ``_own``."""
+    text = TIMES.read_text(encoding="utf-8")
+    own = "\n".join(line for line in text.splitlines() if line.startswith(f"| {cell}"))
+    return dict(TIME.findall(own))
 
 
 def _all_budgets(rows: list[Row]) -> str:

@@ -14,6 +14,7 @@ from namm_mm.results.statistics import (
     paired_difference,
     wilson,
 )
+from namm_mm.results.styles import error_bars
 
 pytestmark = pytest.mark.numeric
 
@@ -202,3 +203,9 @@ def test_intervals_repeat_exactly_and_do_not_depend_on_the_chunk(
     assert first is not None
     assert chunked is not None
     assert dataclasses.astuple(chunked) == pytest.approx(dataclasses.astuple(first))
+
+
+def test_error_bars_of_nothing_right_and_of_everything_right_are_not_negative() -> None:
+    for n in range(2, 60):
+        bars = error_bars([mean_interval([0.0] * n), mean_interval([1.0] * n)])
+        assert min(*bars["array"], *bars["arrayminus"]) >= 0.0
