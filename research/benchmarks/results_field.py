@@ -92,7 +92,7 @@ def _one_budget(
         lines.append(
             [
                 *(_name(row), *budget, str(row.n), words.with_ends(row.score, places)),
-                difference(row.from_namm, places, bold=place in held.from_namm),
+                _from_namm(row, places, bold=place in held.from_namm),
                 f"{bytes_held}{', ' * bool(part)}{part}{' (over)' * row.over_budget}",
                 words.size(row.live_final),
                 words.size(row.bytes_peak),
@@ -100,6 +100,13 @@ def _one_budget(
             ]
         )
     return markdown([*head, "NAMM - this", "bytes", "at the end", "peak", "CPU s"], lines)
+
+
+def _from_namm(row: Row, places: int, *, bold: bool) -> str:
+    """The difference to a NAMM of the same budget; a dash where there is none."""
+    if row.namm is None or not _part(row) or _budget_part(row.namm.budget) != _part(row):
+        return words.MISSING
+    return difference(row.from_namm, places, bold=bold)
 
 
 def _seconds(cell: str) -> dict[str, str]:
@@ -133,7 +140,11 @@ def _all_budgets(rows: list[Row]) -> str:
 
 def _part(row: Row) -> str:
     """The part of the bytes that is the budget; empty for other budgets."""
-    kind, _, part = row.method.budget.partition(":")
+    return _budget_part(row.method.budget)
+
+
+def _budget_part(budget: str) -> str:
+    kind, _, part = budget.partition(":")
     return part if FRACTIONS.get(kind, (False, False))[1] else ""
 
 

@@ -21,6 +21,7 @@ from documents import Block
 from namm_mm import cli
 from namm_mm.models import packaged
 from namm_mm.policies import POLICIES
+from research.benchmarks import results_field
 from research.benchmarks.results_short import filled
 
 SMOLLM2 = packaged.MODELS["smollm2-135m-instruct"]
@@ -201,6 +202,13 @@ def test_no_page_is_longer_than_a_reader_has_patience_for() -> None:
 def test_the_tables_of_results_are_those_of_the_records() -> None:
     page = BY_NAME["docs/results.md"].read_text(encoding="utf-8")
     assert filled(page) == page, "run python research/benchmarks/results_short.py"
+
+
+@pytest.mark.slow  # bootstraps of every row of the field
+def test_the_tables_of_the_field_are_those_of_its_records() -> None:
+    page = BY_NAME["docs/results.md"].read_text(encoding="utf-8")
+    made = results_field.filled(page, results_field.kept_records())
+    assert made == page, "run python research/benchmarks/results_field.py"
 
 
 def test_every_policy_has_a_row_and_a_section() -> None:
