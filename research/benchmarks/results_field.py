@@ -1,4 +1,4 @@
-"""Keep the records of `experiment=field`, and fill its tables and pictures in docs/results.md.
+"""Keep the records of `experiment=field`, and fill its tables and pictures in docs/field.md.
 
     python research/benchmarks/results_field.py RUN_FOLDER
     python research/benchmarks/results_field.py
@@ -32,7 +32,7 @@ from research.benchmarks.common import markdown
 from research.benchmarks.results_page import KEPT, ROOT
 from research.benchmarks.results_tables import difference
 
-PAGE = ROOT / "docs" / "results.md"
+PAGE = ROOT / "docs" / "field.md"
 RECORDS = KEPT / "field.jsonl.gz"
 MARK = re.compile(r"(<!-- field: (\S+) (\S+)(?: (\S+))? -->\n)\n*(?:\|.*\n)*\n*")
 TIMES = KEPT / "field_times.md"

@@ -206,7 +206,7 @@ def test_the_tables_of_results_are_those_of_the_records() -> None:
 
 @pytest.mark.slow  # bootstraps of every row of the field
 def test_the_tables_of_the_field_are_those_of_its_records() -> None:
-    page = BY_NAME["docs/results.md"].read_text(encoding="utf-8")
+    page = BY_NAME["docs/field.md"].read_text(encoding="utf-8")
     made = results_field.filled(page, results_field.kept_records())
     assert made == page, "run python research/benchmarks/results_field.py"
 
