@@ -53,6 +53,21 @@ def test_it_answers_and_recency_at_a_quarter_of_the_cache_does_not(
     assert recent < full - 0.25
 
 
+def test_a_namm_at_half_of_the_tokens_is_smaller_than_the_full_cache(
+    adapter: LlavaVideoAdapter, samples: Sequence[Sample]
+) -> None:
+    inputs, found = adapter.prepare(samples[0]), []
+    for use in (policy("full"), policy("namm", budget="pool:0.5")):
+        with attach(adapter.backbone, use, interval=64, storage="per_head") as memory:
+            adapter.answer(inputs, memory)
+        found.append(memory.usage())
+    full, namm = found
+    assert namm.bytes_final < full.bytes_final
+    assert namm.live_final is not None
+    assert full.live_final is not None
+    assert namm.live_final < 0.85 * full.live_final
+
+
 def test_its_card_says_how_well_it_does(adapter: LlavaVideoAdapter) -> None:
     card = read_card(BUNDLED / adapter.model)
     assert card["made_by"] == "namm-mm build pocket-video"
