@@ -1,9 +1,11 @@
 """The tables of part C of research/protocol.md, from kept lines of factorial.py.
 
     python research/benchmarks/factorial_page.py research/results/probed_*.jsonl.gz
+    python research/benchmarks/factorial_page.py research/results/probed_*.jsonl.gz --short bytes:0.4
 
 Prints, for each file (a model) and budget: the answers of each order of tokens with equal sizes and
-with the sizes of a probe, and paired differences with Holm's correction over the table.
+with the sizes of a probe, and paired differences with Holm's correction over the table. With
+``--short`` it prints one table of exact match, a column for each model.
 """
 
 from __future__ import annotations
@@ -30,13 +32,40 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path, help=".jsonl.gz of factorial.py")
-    for file in parser.parse_args().files:
-        with gzip.open(file, "rt", encoding="utf-8") as opened:
-            lines = [json.loads(line) for line in opened]
-        name = file.name.removesuffix(".jsonl.gz")
+    parser.add_argument("--short", default="", help="one table for this budget")
+    args = parser.parse_args()
+    models = {file.name.removesuffix(".jsonl.gz"): _lines(file) for file in args.files}
+    if args.short:
+        print(short({name.removeprefix("probed_"): models[name] for name in models}, args.short))
+        return
+    for name, lines in models.items():
         for budget in dict.fromkeys(line["budget"] for line in lines if line["budget"] != FULL):
             chosen = [line for line in lines if line["budget"] in (FULL, budget)]
             print(f"\n{name}, {budget}\n\n{table(chosen)}\n\n{differences(chosen)}")
+
+
+def _lines(file: Path) -> Lines:
+    with gzip.open(file, "rt", encoding="utf-8") as opened:
+        return [json.loads(line) for line in opened]
+
+
+def short(models: Mapping[str, Lines], budget: str) -> str:
+    """Return exact match under one budget: a row for each cell, a column for each model."""
+    chosen = {
+        name: [line for line in lines if line["budget"] in (FULL, budget)]
+        for name, lines in models.items()
+    }
+    found = dict.fromkeys(cell for lines in chosen.values() for cell in cells(lines))
+    rows = []
+    for sizes, order in sorted(found, key=lambda cell: (FULL, *SIZES[::-1]).index(cell[0])):
+        shown = [
+            words(mean_interval(list(values(lines, sizes, order, "exact").values())))
+            for lines in chosen.values()
+        ]
+        rows.append(
+            ["full cache" if sizes == FULL else f"`{order}`", *shown, sizes * (sizes != FULL)]
+        )
+    return markdown(["order of tokens", *models, "sizes of heads"], rows)
 
 
 def table(lines: Lines) -> str:
