@@ -1,7 +1,7 @@
 """The tables of part C of research/protocol.md, from kept lines of factorial.py.
 
     python research/benchmarks/factorial_page.py research/results/probed_*.jsonl.gz
-    python research/benchmarks/factorial_page.py research/results/probed_*.jsonl.gz --short bytes:0.4
+    python research/benchmarks/factorial_page.py FILES --short bytes:0.4
 
 Prints, for each file (a model) and budget: the answers of each order of tokens with equal sizes and
 with the sizes of a probe, and paired differences with Holm's correction over the table. With
