@@ -22,6 +22,7 @@ class LlavaVideoAdapter(ClipAdapter, FramesAdapter):
         Tell the model how long the video is and when its frames were, as LLaVA-Video was tuned.
     """
 
+    model: str = "pocket_video"
     time_instruction: bool = False
 
     @property

@@ -215,7 +215,8 @@ class TaskScore(Scorer):
             else:
                 # Without a card: no threshold was set for a candidate yet.
                 candidate = replace(conditions.namm, parameters=vector.cpu(), card={})
-                policy = NammPolicy(candidate, budget=conditions.selection)
+                # Candidates that run together are observed in float32, too.
+                policy = NammPolicy(candidate, budget=conditions.selection, state="float32")
                 with attach(
                     self.adapter.backbone,
                     policy,

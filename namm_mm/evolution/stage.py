@@ -120,7 +120,7 @@ class Stage:
 
     def _record(self, namm: Namm) -> Recorder:
         """Run `namm` on a few prompts and record its observations in all layers."""
-        recorder = Recorder(NammPolicy(namm, budget=self.conditions.selection))
+        recorder = Recorder(NammPolicy(namm, budget=self.conditions.selection, state="float32"))
         chosen = [self.train.prompt(sample) for sample in self.train.samples[:FIT_PROMPTS]]
         model, storage = self.adapter.backbone, self.settings.storage
         for prompt in chosen:

@@ -17,6 +17,9 @@ Windows = Sequence[int | None]
 STEPS = 60
 """Halvings of the interval in which the factor of the needs lies: more than a float can tell."""
 
+EPSILON = 1e-6
+"""Of a token: what a size may lack of a whole one, so that none is rounded down for nothing."""
+
 LEAST = 1e-4
 """A need below this counts as this much: where no head needs anything, all get the same."""
 
@@ -92,7 +95,7 @@ def _sizes(need: HeadNeed, size: int, seen: int) -> tuple[tuple[int, ...], ...]:
         held = sum(map(sum, _held(need, factor, size, most)))
         low, high = (factor, high) if held < total else (low, factor)
     found = _held(need, low, size, most)
-    return tuple(tuple(max(1, round(tokens)) for tokens in layer) for layer in found)
+    return tuple(tuple(max(1, int(tokens + EPSILON)) for tokens in layer) for layer in found)
 
 
 def _held(need: HeadNeed, factor: float, size: int, most: tuple[int, ...]) -> list[list[float]]:

@@ -89,8 +89,8 @@ def random_view(needs: Observation | None, seed: int = 0) -> LayerView:
     if isinstance(needs, WeightsObservation):
         weights = normal(ROWS, HEADS, QUERIES, SLOTS)
         weights = weights.masked_fill(~filled[:, :, None], float("-inf")).softmax(-1)
-        state = needs.fold(needs.initial(ROWS, HEADS, SLOTS, "cpu"), weights)
-        statistics[needs.name] = needs.read(state)
+        opened = needs.opened(needs.initial(ROWS, HEADS, SLOTS, "cpu"))
+        statistics[needs.name] = needs.read(needs.closed(needs.fold(opened, weights)))
     elif isinstance(needs, QueryObservation):
         state = needs.fold({}, normal(ROWS, HEADS * GROUP, QUERIES, WIDTH), seen - QUERIES)
         statistics[needs.name] = needs.read(state, Cached(keys, positions, seen, WIDTH**-0.5))
@@ -153,7 +153,7 @@ def _check_sizes(selection: Budget, sizes: Sequence[Sequence[int]], size: int) -
     The lowest layers may be whole by the selection's own word.
     """
     held = [count for layer in sizes[selection.whole_layers :] for count in layer]
-    if selection.pooled or selection.beta is not None:
+    if selection.pooled or selection.beta is not None or selection.need is not None:
         mean = sum(held) / len(held)
         require(mean <= size + 0.5, f"{mean:.1f} tokens on average right after an update")
     else:

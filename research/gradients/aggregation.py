@@ -63,7 +63,7 @@ def examples_under_eviction(
         :func:`research.gradients.examples.record`: they give the importance. Updates without an
         example are left out.
     """
-    recorder = _Recorder(NammPolicy(namm))
+    recorder = _Recorder(NammPolicy(namm, state="float32"))
     with (
         torch.no_grad(),
         attach(model, recorder, interval=namm.interval, storage="per_head"),

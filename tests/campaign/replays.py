@@ -26,12 +26,13 @@ TOLERANCE = 5e-4
 def draw_policy(draw: Random) -> tuple[str, Policy]:
     """Return a random policy that evicts, and its name with its budget."""
     name = draw.choice(POLICIES)
+    options = {"state": "float32"} if name == "namm" else {}  # the replay holds no codes
     if name == "namm" and draw.random() < 0.3:
-        return "namm threshold", create(name)
+        return "namm threshold", create(name, **options)
     if name == "random" and draw.random() < 0.5:
         return "random threshold", create(name, budget=Threshold(), seed=draw.randrange(99))
     tokens = draw.randrange(24, 80)
-    return f"{name} {tokens}", create(name, budget=Budget(tokens=tokens))
+    return f"{name} {tokens}", create(name, budget=Budget(tokens=tokens), **options)
 
 
 def run(setting: Setting) -> Iterator[Attempt]:

@@ -97,5 +97,7 @@ def test_every_task_is_tested_here() -> None:
         "long_text",
         "offline_rl",
     }  # no files of samples: see test_experiment_failed_episodes.py
-    here = {"video_qa", "longvideobench", "mlvu", "video_mme", "longbench", "infinitebench"}
-    assert set(TASKS) == here | generated | {"choubun"}
+    texts = {"longbench", "infinitebench", "choubun"}
+    videos = {"video_qa", "longvideobench", "mlvu", "video_mme"}  # test_one_broken_video.py
+    others = {"image_qa", "speech_qa"}  # test_one_broken_picture_or_sound.py
+    assert set(TASKS) == texts | videos | others | generated

@@ -65,7 +65,7 @@ def policy(golden: dict[str, np.ndarray[Any, Any]], run: str) -> Policy:
         gamma=0.99,
         interval=INTERVAL,
     )
-    return create("namm", checkpoint=network, budget=Threshold(limit=RUNS[run][0]))
+    return create("namm", checkpoint=network, budget=Threshold(limit=RUNS[run][0]), state="float32")
 
 
 @pytest.mark.parametrize("run", sorted(RUNS))

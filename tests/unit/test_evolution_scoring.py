@@ -76,7 +76,9 @@ def test_candidates_together_give_what_each_gives_alone(
     together = scorer.score(prompt, vectors)
     assert len({tuple(kept) for kept in together["kept"]}) > 1, "all candidates forget alike"
     for index, vector in enumerate(vectors):
-        policy = NammPolicy(replace(namm, parameters=vector), budget=Threshold(limit))
+        policy = NammPolicy(
+            replace(namm, parameters=vector), budget=Threshold(limit), state="float32"
+        )
         with attach(adapter.backbone, policy, interval=128, storage=storage) as memory:
             answer = adapter.answer(prompt.inputs, memory)
             use = memory.usage()

@@ -54,7 +54,7 @@ def test_the_forward_pass_is_eviction_per_head(fraction: float | None) -> None:
     namm, model, tokens = busy_namm(), tiny_llama(), tiny_tokens(1, 150)
     ours = evicting(namm.parameters, fraction=fraction)
     selection = Threshold() if fraction is None else Budget(fraction=fraction)
-    policy = create("namm", checkpoint=namm, budget=selection)
+    policy = create("namm", checkpoint=namm, budget=selection, state="float32")
     with torch.no_grad():
         with gated(model, ours):
             hard = model(tokens, use_cache=False).logits
@@ -185,7 +185,7 @@ def test_examples_under_eviction_hold_what_the_memory_holds() -> None:
     shown = examples_under_eviction(model, asked, namm, full)
     assert [one.seen for one in shown] == [one.seen for one in full] == [32, 64, 96, 128]
     torch.testing.assert_close(shown[0].spectrum, full[0].spectrum)  # nothing was forgotten yet
-    policy = create("namm", checkpoint=namm)
+    policy = create("namm", checkpoint=namm, state="float32")
     with torch.no_grad(), attach(model, policy, interval=INTERVAL, storage="per_head") as memory:
         model(tokens[:, :127])  # up to the last update
     held = [head.tolist() for layer in range(memory.layers) for head in memory.kept(layer)]

@@ -65,7 +65,7 @@ def test_candidates_in_one_batch_answer_as_alone(untrained: str, *, pooled: bool
     vectors = torch.randn(3, 4172, generator=torch.Generator().manual_seed(0)) * 0.1
     together = candidates(judge, namm, vectors, how)
     for vector, values in zip(vectors, together, strict=True):
-        alone = NammPolicy(replace(namm, parameters=vector), budget=how.budget)
+        alone = NammPolicy(replace(namm, parameters=vector), budget=how.budget, state="float32")
         torch.testing.assert_close(under(judge, alone, how), values, atol=1e-4, rtol=1e-4)
 
 

@@ -36,7 +36,10 @@ def kept_fraction(
         with (
             torch.no_grad(),
             attach(
-                adapter.backbone, NammPolicy(namm), interval=namm.interval, storage=storage
+                adapter.backbone,
+                NammPolicy(namm, state="float32"),
+                interval=namm.interval,
+                storage=storage,
             ) as memory,
         ):
             adapter.answer(inputs, memory)
