@@ -22,7 +22,7 @@ def policy(name: str = "h2o") -> Any:
     if name == "full":
         return create(name)
     # The compact state of a NAMM is rounded after every call, however many tokens it brings.
-    options = {"random": {"seed": 1}, "namm": {"state": "float32"}}
+    options: dict[str, dict[str, Any]] = {"random": {"seed": 1}, "namm": {"state": "float32"}}
     return create(name, budget=Budget(tokens=40), **options.get(name, {}))
 
 
