@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _MARKERS = dict(zip(SYMBOLS, "oDs^P*XH", strict=True))
 _WIDTH, _DOTS = 8.0, 110
+
+_FEW, _LINE = 3, 0.25
+"""Lines of a legend for which a page has room, and inches for each further one."""
 
 
 def available() -> bool:
@@ -69,9 +73,12 @@ def plot(
             below.set_xlim(left=0)
         named = [t for t in traces if t.get("showlegend", True) and t.get("name")]
         if named:
-            longest = max(len(line) for trace in named for line in _name(trace).split("\n"))
+            lines = [_name(trace).split("\n") for trace in named]
+            longest = max(len(line) for name in lines for line in name)
             columns = max(1, min(len(named), round(10 * width / (longest + 6))))
             page.legend(loc="outside lower center", ncols=columns, frameon=False)
+            rows = ceil(sum(map(len, lines)) / columns)
+            page.set_size_inches(width, height + _LINE * max(0, rows - _FEW))
     file.parent.mkdir(parents=True, exist_ok=True)
     page.savefig(file, metadata={"Software": None})
 
