@@ -94,8 +94,21 @@ def _sizes(need: HeadNeed, size: int, seen: int) -> tuple[tuple[int, ...], ...]:
         factor = (low + high) / 2
         held = sum(map(sum, _held(need, factor, size, most)))
         low, high = (factor, high) if held < total else (low, factor)
-    found = _held(need, low, size, most)
-    return tuple(tuple(max(1, int(tokens + EPSILON)) for tokens in layer) for layer in found)
+    return _whole(_held(need, low, size, most), total)
+
+
+def _whole(held: Sequence[Sequence[float]], total: int) -> tuple[tuple[int, ...], ...]:
+    """Whole tokens whose sum is `total`: those that lack least of one are rounded up."""
+    sizes = [[max(1, int(tokens + EPSILON)) for tokens in layer] for layer in held]
+    lacking = [
+        (sizes[layer][head] - tokens, layer, head)
+        for layer, heads in enumerate(held)
+        for head, tokens in enumerate(heads)
+        if tokens > sizes[layer][head]
+    ]
+    for _, layer, head in sorted(lacking)[: max(0, total - sum(map(sum, sizes)))]:
+        sizes[layer][head] += 1
+    return tuple(map(tuple, sizes))
 
 
 def _held(need: HeadNeed, factor: float, size: int, most: tuple[int, ...]) -> list[list[float]]:

@@ -118,7 +118,7 @@ def test_sigterm_is_the_runs_own_while_ray_is_there(engine: Execution[Task]) -> 
 
 
 def test_ctrl_c_stops_a_run_which_then_goes_on(engine: Execution[Task], journal: Journal) -> None:
-    units = [Task(40.0), Task(41.0, seconds=4.0), Task(42.0)]
+    units = [Task(40.0), Task(41.0, seconds=1.5), Task(42.0)]
 
     def press(done: int) -> None:  # when two are there, this process waits for the slow one
         if done == 2:

@@ -15,7 +15,7 @@ NEEDS = ((0.9, 0.0, 0.1), (0.3, 0.02, 0.0), (0.0, 0.0, 0.7))
 def test_the_mean_of_all_heads_is_the_budget(size: int, seen: int) -> None:
     need = HeadNeed(NEEDS, floor=0.25)
     sizes = [tokens for layer in range(3) for tokens in need.sizes(layer, size, seen)]
-    assert size - 1 < sum(sizes) / 9 <= size
+    assert sum(sizes) == 9 * size
     assert max(sizes) <= seen
     assert min(sizes) >= int(0.25 * size)
 
@@ -34,7 +34,7 @@ def test_a_layer_with_a_window_gets_no_more_than_its_window() -> None:
     first = need.sizes(0, 200, 1000)
     assert max(first) <= 64
     rest = [tokens for layer in (1, 2) for tokens in need.sizes(layer, 200, 1000)]
-    assert 9 * 199 < sum(first) + sum(rest) <= 9 * 200
+    assert sum(first) + sum(rest) == 9 * 200
 
 
 def test_heads_without_any_need_share_equally() -> None:
