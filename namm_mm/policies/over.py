@@ -45,7 +45,7 @@ class Over(Policy):
         UsageError
             The policy below has a wrong name or option, or there is a budget without a size.
         """
-        below = _policy(self.over)
+        below = policy_below(self.over)
         object.__setattr__(self, "sinks", self.sinks or below.sinks)
         object.__setattr__(self, "recents", self.recents or below.recents)
         budget = below.budget if self.budget is None else self.budget
@@ -122,7 +122,8 @@ class Over(Policy):
         return self.below.score(view)
 
 
-def _policy(given: Policy | str | Mapping[str, Any]) -> Policy:
+def policy_below(given: Policy | str | Mapping[str, Any]) -> Policy:
+    """Return what a policy on top was given as its `over`: a policy, or the name of one."""
     if isinstance(given, Policy):
         return given
     options = {"name": given} if isinstance(given, str) else dict(given)

@@ -9,7 +9,10 @@ from typing import Any, Self
 from namm_mm.errors import UsageError, message
 from namm_mm.policies.base import AnyBudget, Budget, Policy, Selection
 from namm_mm.policies.head_need import HeadNeed, HeadNeeds, Probe, Windows
-from namm_mm.policies.over import Over
+from namm_mm.policies.over import Over, policy_below
+
+TWO_FIFTHS = Budget(fraction=0.4)
+"""The budget where neither this policy nor the one below was given a size."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Probed(Over):
 
     Attributes
     ----------
+    budget
+        None is the budget of the policy below; two fifths of the tokens where that names no size.
     floor
         Part of an equal share that each head keeps in any case.
     tokens
@@ -35,12 +40,19 @@ class Probed(Over):
     """
 
     over: Policy | str | Mapping[str, Any] = "namm"
-    budget: AnyBudget | None = field(default="fraction:0.4", kw_only=True)
+    budget: AnyBudget | None = field(default=None, kw_only=True)
     floor: float = 0.25
     tokens: int = 64
     between: int = 32
     rows: int = 2
     need: HeadNeed | None = None
+
+    def __post_init__(self) -> None:
+        """Take the budget of the policy below; where that names no size, two fifths."""
+        below = policy_below(self.over)
+        if self.budget is None and not isinstance(below.selection, Budget):
+            object.__setattr__(self, "budget", TWO_FIFTHS)
+        super().__post_init__()
 
     @property
     def name(self) -> str:

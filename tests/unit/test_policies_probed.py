@@ -73,3 +73,10 @@ def test_a_probed_policy_is_named_after_what_it_is_on_top_of_and_needs_storage_p
 def test_wrong_options_are_refused(options: dict[str, object], expected: str) -> None:
     with pytest.raises(UsageError, match=expected):
         create("probed", **options)
+
+
+def test_the_budget_is_that_of_the_policy_below_or_two_fifths() -> None:
+    given = create("h2o", budget="bytes:0.1")
+    assert create("probed", over=given).selection.describe() == "bytes:0.1"
+    assert create("probed", over=given, budget=0.3).selection.describe() == "fraction:0.3"
+    assert create("probed").selection.describe() == "fraction:0.4"
