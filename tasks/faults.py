@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from namm_mm.errors import NammError, UsageError, message
+from namm_mm.errors import NammError, RunError, UsageError, message
 from namm_mm.records import Sample
 
 Row = dict[str, Any]
@@ -13,6 +14,18 @@ LISTED = 3
 """Faults that a notice tells; the records tell all."""
 UNKNOWN = "unreadable"
 """Family of a row that does not name its own."""
+
+
+def unwritable(what: str, folder: Path, needed: str, error: OSError) -> RunError:
+    """Return the error of a task that cannot write what it generates into its cache."""
+    return RunError(
+        message(
+            f"cannot write {what} ({error})",
+            given=str(folder),
+            expected=f"a folder that can be written, with {needed}",
+            then="Set NAMM_MM_CACHE, or the task's `cache`.",
+        )
+    )
 
 
 def row_samples(

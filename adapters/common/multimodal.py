@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 ANSWERS = ("auto", "options", "words", "generate")
 
 
+Loaded = TypeVar("Loaded", bound="LoadedMediaModel")
+"""A model with what belongs to it, of the kind that an adapter loads."""
+
+
 @dataclass
-class MultimodalAdapter(AnsweringAdapter):
+class MultimodalAdapter(AnsweringAdapter, Generic[Loaded]):
     """Options and answers of an adapter whose model reads media at placeholder tokens.
 
     A subclass gives ``load``, ``prepare`` and :meth:`prompt`, and sets `_loaded`.
@@ -72,7 +76,7 @@ class MultimodalAdapter(AnsweringAdapter):
     rope: str | None = None
     answer_by: str = "auto"
     max_new_tokens: int = 16
-    _loaded: Any = field(default=None, init=False, repr=False, compare=False)
+    _loaded: Loaded | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._placement = Placement(
@@ -88,9 +92,16 @@ class MultimodalAdapter(AnsweringAdapter):
         return self.model
 
     @property
-    @abstractmethod
-    def loaded(self) -> LoadedMediaModel:
+    def loaded(self) -> Loaded:
         """The model, with what belongs to it; raises `UsageError` before `load`."""
+        if self._loaded is None:
+            name = type(self).__name__
+            raise UsageError(f"the {name} has no model yet: call `load()` first.")
+        return self._loaded
+
+    def use(self, loaded: Loaded) -> None:
+        """Use a model that is loaded already."""
+        self._loaded = loaded
 
     @abstractmethod
     def prompt(self, sample: Sample) -> str:

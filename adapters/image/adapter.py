@@ -8,7 +8,7 @@ is known.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -36,7 +36,7 @@ NOT_FED = ("token_type_ids",)
 
 
 @dataclass
-class ImageAdapter(MultimodalAdapter):
+class ImageAdapter(MultimodalAdapter[LoadedImageModel]):
     """Runs LLaVA, LLaVA-NeXT, LLaVA-OneVision, Qwen-VL, InternVL, Idefics3 and SmolVLM on pictures.
 
     Options are those of :class:`namm_mm.adapters.common.multimodal.MultimodalAdapter`.
@@ -50,25 +50,12 @@ class ImageAdapter(MultimodalAdapter):
     reads: ClassVar[frozenset[str]] = frozenset({TEXT, IMAGES})
     requires: ClassVar[frozenset[str]] = frozenset({IMAGES})
 
-    _loaded: LoadedImageModel | None = field(default=None, init=False, repr=False, compare=False)
-
     def load(self) -> None:
         """Load model, tokenizer and processor; see :class:`namm_mm.adapters.base.Adapter`."""
         if self._loaded is None:
             self._loaded = load_image_model(
                 resolve(self.model), self.model, self._placement, read_extension(self.rope)
             )
-
-    def use(self, loaded: LoadedImageModel) -> None:
-        """Use a model that is loaded already."""
-        self._loaded = loaded
-
-    @property
-    def loaded(self) -> LoadedImageModel:
-        """The model, with its tokenizer and processor; raises `UsageError` before `load`."""
-        if self._loaded is None:
-            raise UsageError("the image adapter has no model yet: call `load()` first.")
-        return self._loaded
 
     def prepare(self, sample: Sample) -> Inputs:
         """Read the pictures and return the tokens of the prompt, with the pictures in their places.

@@ -8,7 +8,7 @@ prompt: they are pruned before the question is known.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -38,7 +38,7 @@ SHORTEST = 0.1
 
 
 @dataclass
-class SpeechAdapter(MultimodalAdapter):
+class SpeechAdapter(MultimodalAdapter[LoadedSpeechModel]):
     """Runs Qwen2-Audio on questions about sound files.
 
     Options of all such adapters are those of
@@ -62,7 +62,6 @@ class SpeechAdapter(MultimodalAdapter):
 
     model: str = "Qwen/Qwen2-Audio-7B-Instruct"
     long_sounds: str = "refuse"
-    _loaded: LoadedSpeechModel | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_known(long_sounds=(self.long_sounds, LONG))
@@ -85,17 +84,6 @@ class SpeechAdapter(MultimodalAdapter):
             self._loaded = load_speech_model(
                 resolve(self.model), self.model, self._placement, read_extension(self.rope)
             )
-
-    def use(self, loaded: LoadedSpeechModel) -> None:
-        """Use a model that is loaded already."""
-        self._loaded = loaded
-
-    @property
-    def loaded(self) -> LoadedSpeechModel:
-        """The model, with its processor; raises `UsageError` before `load`."""
-        if self._loaded is None:
-            raise UsageError("the speech adapter has no model yet: call `load()` first.")
-        return self._loaded
 
     def prepare(self, sample: Sample) -> Inputs:
         """Read the sounds and return the tokens of the prompt, with the sounds in their places.

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from namm_mm.adapters.video.clips import ClipAdapter
 from namm_mm.adapters.video.frames_adapter import FramesAdapter, Shown
+from namm_mm.adapters.video.loading import LoadedVideoModel
 from namm_mm.records import Sample
 
 
 @dataclass
-class LlavaVideoAdapter(ClipAdapter, FramesAdapter):
+class LlavaVideoAdapter(ClipAdapter[LoadedVideoModel], FramesAdapter):
     """Runs LlavaNextVideo, LlavaOnevision, VideoLlava or LLaVA-Video on questions about files.
 
     Further options are those of :class:`namm_mm.adapters.video.clips.ClipAdapter` and of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +27,13 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class VideoAdapter(ClipAdapter):
+class VideoAdapter(ClipAdapter[LoadedImageModel]):
     """Runs Qwen2-VL, Qwen2.5-VL, Qwen3-VL, InternVL or SmolVLM2 on questions about files.
 
     Further options are those of :class:`namm_mm.adapters.video.clips.ClipAdapter`. The processor of
     the model words the prompt, its times and its frames. Frames are sampled as `frames` and
     `sampling` say.
     """
-
-    _loaded: LoadedImageModel | None = field(default=None, init=False, repr=False, compare=False)
 
     def load(self) -> None:
         """Load model, tokenizer and processor; see :class:`namm_mm.adapters.base.Adapter`."""
@@ -57,17 +55,6 @@ class VideoAdapter(ClipAdapter):
                 source, self.model, self._placement, read_extension(self.rope)
             )
             self._loaded = _for_videos(loaded, source, model_type)
-
-    @property
-    def loaded(self) -> LoadedImageModel:
-        """The model, with its tokenizer and processor; raises `UsageError` before `load`."""
-        if self._loaded is None:
-            raise UsageError("the video adapter has no model yet: call `load()` first.")
-        return self._loaded
-
-    def use(self, loaded: LoadedImageModel) -> None:
-        """Use a model that is loaded already."""
-        self._loaded = loaded
 
     def prepare(self, sample: Sample) -> Inputs:
         """Read the frames and return the tokens of the prompt, with the clip in its place.

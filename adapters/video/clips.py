@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from namm_mm.adapters.common.multimodal import MultimodalAdapter, check_known, check_positive
+from namm_mm.adapters.common.multimodal import (
+    Loaded,
+    MultimodalAdapter,
+    check_known,
+    check_positive,
+)
 from namm_mm.errors import RunError, UsageError, message
 from namm_mm.records import Sample
 from namm_mm.records.shape import TEXT, VIDEO
@@ -14,7 +19,7 @@ from namm_mm.video import BACKENDS, SAMPLINGS, Clip, sample_frames
 
 
 @dataclass
-class ClipAdapter(MultimodalAdapter):
+class ClipAdapter(MultimodalAdapter[Loaded]):
     """Samples the frames of a sample's video.
 
     Parameters

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +22,6 @@ from namm_mm.adapters.common.multimodal import MultimodalAdapter, check_known, c
 from namm_mm.adapters.video.kinds import POOLINGS
 from namm_mm.adapters.video.loading import LoadedVideoModel, load_video_model
 from namm_mm.adapters.video.prompt import Wording
-from namm_mm.errors import UsageError
 from namm_mm.models.resolve import resolve
 from namm_mm.records import FRAME_MARK, Inputs, Sample
 
@@ -53,7 +52,7 @@ class Shown:
 
 
 @dataclass
-class FramesAdapter(MultimodalAdapter):
+class FramesAdapter(MultimodalAdapter[LoadedVideoModel]):
     """Runs LlavaNextVideo, LlavaOnevision, VideoLlava or LLaVA-Video on frames.
 
     Options of all such adapters are those of
@@ -68,7 +67,6 @@ class FramesAdapter(MultimodalAdapter):
 
     model: str = "pocket_video"
     pooling: str | None = None
-    _loaded: LoadedVideoModel | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_known(pooling=(self.pooling, (None, *POOLINGS)))
@@ -102,10 +100,6 @@ class FramesAdapter(MultimodalAdapter):
                 read_extension(self.rope),
                 self.pooling,
             )
-
-    def use(self, loaded: LoadedVideoModel) -> None:
-        """Use a model that is loaded already."""
-        self._loaded = loaded
 
     def prepare(self, sample: Sample) -> Inputs:
         """Return the tokens of the prompt, with the frames in their places.
@@ -143,13 +137,6 @@ class FramesAdapter(MultimodalAdapter):
     def prompt(self, sample: Sample) -> str:
         """Return the whole prompt, with a placeholder for the video or for each of its frames."""
         return self._wording.prompt(sample)
-
-    @property
-    def loaded(self) -> LoadedVideoModel:
-        """The model, with its tokenizer and preprocessor; raises `UsageError` before `load`."""
-        if self._loaded is None:
-            raise UsageError("the video adapter has no model yet: call `load()` first.")
-        return self._loaded
 
     @property
     def tells_times(self) -> bool:

@@ -55,7 +55,9 @@ def fitted(policy: Policy, model: nn.Module, config: Any, attach: Attach) -> Pol
     if probe is None:
         return policy
     found = _FOUND.setdefault(model, {})
-    key = (probe, sum(weight._version for weight in model.parameters()))
+    # Weights that were made under torch.inference_mode have no version.
+    changes = sum(weight._version for weight in model.parameters() if not weight.is_inference())
+    key = (probe, changes)
     if key not in found:
         found[key] = needs_of(model, config, probe, attach)
     return policy.for_needs(found[key], _windows(config))

@@ -141,6 +141,7 @@ class Budget:
             (self.tokens, self.tokens is None or self.tokens >= 1, "tokens >= 1"),
             (self.fraction, self.fraction is None or 0 < self.fraction <= 1, "0 < fraction <= 1"),
             (self.least, self.least >= 1, "least >= 1"),
+            ("pyramid and probed", not (self.beta and self.need), "sizes by layer or by need"),
         ):
             if not right:
                 raise UsageError(message("wrong budget", given=what, expected=expected))

@@ -24,7 +24,6 @@ import torch
 
 from namm_mm import attach, policy
 from namm_mm.adapters.common.choices import LETTERS
-from namm_mm.adapters.common.multimodal import MultimodalAdapter
 from namm_mm.adapters.speech.adapter import SpeechAdapter
 from namm_mm.adapters.video.adapter import LlavaVideoAdapter
 from namm_mm.adapters.video.album import AlbumAdapter
@@ -37,7 +36,9 @@ from namm_mm.tasks.speech_qa import SpeechQaTask
 from namm_mm.tasks.video_qa import VideoQaTask
 from research.benchmarks.common import NAMM, machine, markdown, options, parse, write
 
-TASKS: dict[str, tuple[type[MultimodalAdapter], type[QuestionTask]]] = {
+MediaAdapter = LlavaVideoAdapter | AlbumAdapter | SpeechAdapter
+
+TASKS: dict[str, tuple[type[MediaAdapter], type[QuestionTask]]] = {
     "video_qa": (LlavaVideoAdapter, VideoQaTask),
     "image_qa": (AlbumAdapter, ImageQaTask),
     "speech_qa": (SpeechAdapter, SpeechQaTask),
@@ -103,7 +104,7 @@ def main() -> None:
 
 
 def conditions(
-    adapter: MultimodalAdapter, task: QuestionTask, args: argparse.Namespace
+    adapter: MediaAdapter, task: QuestionTask, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Return what the answers of a run depend on."""
     names = ("model", "split", "seed", "fraction", "interval", "checkpoint")
@@ -128,7 +129,7 @@ def read(path: Path, run: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any
 
 
 def answer(
-    adapter: MultimodalAdapter, inputs: Inputs, name: str, args: argparse.Namespace
+    adapter: MediaAdapter, inputs: Inputs, name: str, args: argparse.Namespace
 ) -> tuple[bool, float]:
     """Return whether the answer is right, and the fraction of the tokens kept at the end."""
     if name == "no frames":
@@ -145,7 +146,7 @@ def answer(
     return text == inputs.sample.answer, memory.usage().kept_fraction or 0.0
 
 
-def blind(adapter: MultimodalAdapter, inputs: Inputs) -> bool:
+def blind(adapter: MediaAdapter, inputs: Inputs) -> bool:
     """Return whether the model is right without the tokens of what it sees."""
     ids = inputs.tensors["input_ids"]
     text = ids[:, ids[0] != adapter.loaded.placeholder_token]

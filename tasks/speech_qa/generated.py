@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from namm_mm.errors import RunError, message
 from namm_mm.models.cache import cache_root
 from namm_mm.records import Sample
 from namm_mm.sound import write_wav
 from namm_mm.sound.reading import RATE
 from namm_mm.tasks.base import SPLITS
+from namm_mm.tasks.faults import unwritable
 from namm_mm.tasks.speech_qa.questions import FAMILIES, OPTIONS, Plan, plan, worded
 from namm_mm.tasks.speech_qa.speaking import version
 from namm_mm.tasks.speech_qa.talks import Talk, draw_talk, sound_of
@@ -90,14 +90,8 @@ def _write(path: Path, samples: np.ndarray) -> None:
     try:
         write_wav(path, samples, RATE)
     except OSError as error:
-        raise RunError(
-            message(
-                f"cannot write a spoken question ({error})",
-                given=str(path.parent),
-                expected="a folder that can be written, with 32 KB free for each second",
-                then="Set NAMM_MM_CACHE, or the task's `cache`.",
-            )
-        ) from error
+        needed = "32 KB free for each second"
+        raise unwritable("a spoken question", path.parent, needed, error) from error
 
 
 def default_cache() -> Path:

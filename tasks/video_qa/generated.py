@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from namm_mm.errors import RunError, message
 from namm_mm.models.cache import cache_root
 from namm_mm.records import Sample
+from namm_mm.tasks.faults import unwritable
 from namm_mm.tasks.video_qa.encode import write_mp4
 from namm_mm.tasks.video_qa.questions import FAMILIES, LEAST_EVENTS, MOST_EVENTS, OPTIONS, ask
 from namm_mm.tasks.video_qa.render import Renderer
@@ -108,14 +108,8 @@ def _render(scene: Scene, path: Path) -> None:
     try:
         write_mp4(path, (renderer.frame(i) for i in range(scene.frames)), rate=FRAMES_PER_SECOND)
     except OSError as error:
-        raise RunError(
-            message(
-                f"cannot write a generated video ({error})",
-                given=str(path.parent),
-                expected="a folder that can be written, with about 25 KB free per video",
-                then="Set NAMM_MM_CACHE, or the task's `cache`.",
-            )
-        ) from error
+        needed = "about 25 KB free per video"
+        raise unwritable("a generated video", path.parent, needed, error) from error
 
 
 def default_cache() -> Path:

@@ -80,3 +80,9 @@ def test_the_budget_is_that_of_the_policy_below_or_two_fifths() -> None:
     assert create("probed", over=given).selection.describe() == "bytes:0.1"
     assert create("probed", over=given, budget=0.3).selection.describe() == "fraction:0.3"
     assert create("probed").selection.describe() == "fraction:0.4"
+
+
+def test_sizes_by_layer_and_by_need_are_refused_together() -> None:
+    probed = create("probed", over="h2o", budget=0.3).for_needs(NEEDS, (None, None, None))
+    with pytest.raises(UsageError, match="sizes by layer or by need"):
+        _ = create("pyramid", over=probed).selection
