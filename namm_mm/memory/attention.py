@@ -8,6 +8,7 @@ the first ``length - n + 1 + i`` slots of each head, however many were evicted b
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as functional
@@ -131,11 +132,13 @@ def weights(
     ------
     Tensor
         (row, kv_head, up to `tile` queries, slot) float32; each row of weights sums to 1, or to
-        less where the layer has sinks.
+        less where the layer has sinks. Slots newer than the last of these queries are left out.
     """
     keys, values = store.padded()
-    rows, heads = keys.shape[:2]
+    rows, heads, slots = keys.shape[:3]
     count, dim = queries.shape[2:]
+    if exact := queries.dtype == torch.float32:  # a half would be rounded once more
+        queries = queries * formula.scaling
     grouped = queries.view(rows, heads, -1, count, dim)
     filled = None if out is None else out.view(rows, heads, -1, count, values.shape[-1])
     transposed = keys.transpose(-1, -2)
@@ -144,27 +147,30 @@ def weights(
     positions = store.positions() if window is not None else None
     for start in range(0, count, tile):
         part = range(start, min(count, start + tile))
+        stop = slots - count + part.stop
         # The queries of a group in one product: no key is repeated for them.
         asked = grouped[:, :, :, start : part.stop].flatten(2, 3)
-        products = (asked @ transposed).float().mul_(formula.scaling)
-        products = products.view(rows, heads, group, len(part), -1)
+        products = (asked @ transposed[..., :stop]).float()
+        if not exact:
+            products.mul_(formula.scaling)
+        products = products.view(rows, heads, group, len(part), stop)
         products = formula.cap(products)
         if even:  # older tokens are seen by all queries, and adding is faster than filling
-            products[..., products.shape[-1] - count :] += _newer(part, count, store.device)
+            products[..., stop - len(part) :] += _triangle(len(part), store.device)
         else:
             seen = _seen(part, count, _distinct(store), positions, window, store.device)
-            products.masked_fill_(~seen[:, :, None], float("-inf"))
+            products.masked_fill_(~seen[:, :, None, :, :stop], float("-inf"))
         spent = formula.softmax(products)
         if filled is not None:
-            mixed = spent.flatten(2, 3).to(values.dtype) @ values
+            mixed = spent.flatten(2, 3).to(values.dtype) @ values[:, :, :stop]
             filled[:, :, :, start : part.stop] = mixed.view(rows, heads, group, len(part), -1)
-        yield spent.mean(2)
+        yield spent[:, :, 0] if group == 1 else spent.mean(2)
 
 
-def _newer(part: range, count: int, device: torch.device) -> Tensor:
+@lru_cache(maxsize=8)
+def _triangle(size: int, device: torch.device) -> Tensor:
     """(query, new token): minus infinity where the token is newer than the query, else zero."""
-    hidden = torch.full((len(part), count), float("-inf"), device=device)
-    return hidden.triu_(part.start + 1)
+    return torch.full((size, size), float("-inf"), device=device).triu_(1)
 
 
 def visibility(part: range, count: int, lengths: Tensor, device: torch.device) -> Tensor:

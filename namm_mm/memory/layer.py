@@ -16,7 +16,7 @@ from namm_mm.memory.attention import attend
 from namm_mm.memory.observer import Observer, observer_for
 from namm_mm.memory.per_head_store import PerHeadStore
 from namm_mm.memory.residual import Residual
-from namm_mm.memory.select import limits, select
+from namm_mm.memory.select import limits, losing, select
 from namm_mm.memory.store import SharedStore, Store
 from namm_mm.memory.watch import Update, Watcher
 from namm_mm.observations.base import Cached, Observation
@@ -281,7 +281,8 @@ class LayerMemory:
         memory.observer.after_eviction(left)
         beside = memory.observer.nbytes // (store.rows * store.heads)
         sizes = limits(policy.selection, view, len(memory.sizes), places, policy, beside)
-        view = replace(view, limits=sizes)
+        loses = None if self.rules.watcher else losing(policy.selection, sizes, view.lengths)
+        view = replace(view, limits=sizes, losing=loses)
         scores = policy.protected_scores(view)
         index, counts = select(scores, view, policy.selection, per_head=self.rules.per_head)
         if memory.residual is not None and self.formula.window is None:

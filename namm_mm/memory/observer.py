@@ -13,6 +13,7 @@ from copy import copy
 from typing import Self
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
@@ -191,6 +192,9 @@ class WeightsObserver(Observer):
     def _fold_tiles(self, tiles: Iterator[Tensor], store: Store) -> None:
         state = self.observation.opened(self._state(store))
         for tile in tiles:
+            newer = store.width - tile.shape[-1]
+            if newer and not self.observation.narrow:
+                tile = functional.pad(tile, (0, newer))
             state = self.observation.fold(state, tile)
         store.set_statistics(self.observation.closed(state))
 

@@ -62,6 +62,21 @@ def select(
     return index.clamp(max=max(slots - 1, 0)), counts
 
 
+def losing(selection: Selection, sizes: Tensor | None, lengths: Tensor) -> Tensor | None:
+    """(row, kv_head) bool: heads that hold more than they may keep; None where scores tell.
+
+    Parameters
+    ----------
+    sizes
+        What :func:`limits` gives.
+    lengths
+        (row, kv_head) int64: tokens held.
+    """
+    if sizes is None or not isinstance(selection, Budget) or selection.pooled:
+        return None
+    return sizes < lengths
+
+
 def _check(scores: Tensor, view: LayerView, selection: Selection, *, per_head: bool) -> None:
     """Raise `UsageError` for scores that are NaN, and for a budget that heads cannot share."""
     if bool(scores.isnan().any()):

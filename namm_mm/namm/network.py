@@ -43,6 +43,17 @@ MIDDLE = 4.0
 CODED = {False: (2.0**-12, 2.0**-4), True: (0.25, 64.0)}
 """Least and largest deviation that codes are made for, of a published and of a relative signal."""
 
+CALL = 150_000
+"""Pairs of tokens that a scorer compares on a processor in about the time of one more call."""
+
+
+def _ragged(lengths: Tensor, slots: int) -> bool:
+    """Whether to score each head alone: on a processor, where padding costs more than calls."""
+    if lengths.device.type != "cpu":
+        return False
+    padding = lengths.numel() * slots**2 - int(lengths.square().sum())
+    return padding > CALL * lengths.numel()
+
 
 @dataclass(frozen=True, eq=False)
 class Namm:
@@ -249,7 +260,7 @@ class Namm:
         age
             (row, head, slot): how many tokens came after this one.
         lengths
-            (row, head) int64: filled slots.
+            (row, head) int64: filled slots; 0 for a head that need not be scored.
 
         Returns
         -------
@@ -257,7 +268,16 @@ class Namm:
             (row, head, slot) float32, higher stays; meaningless in empty slots.
         """
         scorer = SCORERS[self.scorer].from_vector(self.parameters)
-        return scorer.score(self.features(spectrum, age), lengths)
+        if not _ragged(lengths, spectrum.shape[2]):
+            return scorer.score(self.features(spectrum, age), lengths)
+        scores = torch.zeros_like(age, dtype=torch.float32)
+        for row, sizes in enumerate(lengths.tolist()):
+            for head, size in enumerate(sizes):
+                own = (slice(row, row + 1), slice(head, head + 1), slice(size))
+                if size:
+                    shown = self.features(spectrum[own], age[own])
+                    scores[own] = scorer.score(shown, lengths[own[:2]])
+        return scores
 
     def to(self, device: torch.device | str) -> Namm:
         """Copy to a device; itself if it is there already."""

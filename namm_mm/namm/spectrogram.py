@@ -147,18 +147,20 @@ class Spectrogram:
         ema, recent
             (row, head, bins, slot) and (row, head, hop, slot) float32, contiguous.
         attention
-            (row, head, query, slot), a multiple of `hop` queries.
+            (row, head, query, slot), a multiple of `hop` queries. It may have fewer slots than the
+            state: later ones are of tokens that no query could see yet.
 
         Raises
         ------
         UsageError
             The number of queries is no multiple of `hop`.
         """
-        self._check_queries(attention.shape[2])
-        if not attention.shape[2]:
+        queries, seen = attention.shape[2:]
+        self._check_queries(queries)
+        if not queries:
             return
         signal = self._signal(attention).flatten(0, 1)
-        means, last = ema.flatten(0, 1), recent.flatten(0, 1)
+        means, last = ema.flatten(0, 1)[..., :seen], recent.flatten(0, 1)[..., :seen]
         for frame in self._magnitudes(last, signal):
             means.lerp_(frame, 1.0 - self.decay)
         last.copy_(signal[:, -self.hop :])

@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from namm_mm.observations.formula import Formula
 
@@ -97,6 +97,10 @@ class Observation(ABC):
 class WeightsObservation(Observation):
     """Folds attention weights into numbers for each slot."""
 
+    narrow: ClassVar[bool] = False
+    """Whether :meth:`fold` takes weights of fewer slots than the state has: slots that are newer
+    than the queries got nothing. Others are shown zeros there."""
+
     @property
     def folds_rest(self) -> bool:
         """Whether fewer queries than `batch` may be folded before an eviction; else they drop."""
@@ -148,13 +152,20 @@ class WeightsObservation(Observation):
 class ColumnStatistic(WeightsObservation):
     """One number for each slot, made of the attention that its token received."""
 
+    narrow: ClassVar[bool] = True
+
     @abstractmethod
     def merge(self, held: Tensor, weights: Tensor) -> Tensor:
         """Fold weights (row, kv_head, query, slot) into the numbers (row, kv_head, slot)."""
 
     def fold(self, state: State, weights: Tensor) -> State:
-        """Return the merged numbers."""
-        return {self.name: self.merge(state[self.name], weights)}
+        """Return the merged numbers; those of slots that no query sees stay as they are."""
+        import torch
+
+        held, seen = state[self.name], weights.shape[-1]
+        merged = self.merge(held[..., :seen], weights)
+        newer = held[..., seen:]
+        return {self.name: torch.cat([merged, newer], dim=-1) if newer.shape[-1] else merged}
 
 
 class QueryObservation(Observation):

@@ -53,10 +53,15 @@ class Formula:
         return total.logaddexp(self._of_groups(self.sinks, products)[..., 0])
 
     def softmax(self, products: Tensor) -> Tensor:
-        """Weights over the slots of masked `products`; a sink takes its part of the sum of 1."""
+        """Weights over the slots of masked `products`, in their place.
+
+        A sink takes its part of the sum of 1.
+        """
+        import torch
+
         if self.sinks is None:
-            return products.softmax(-1)
-        return (products - self.normalisers(products)[..., None]).exp_()
+            return torch.softmax(products, -1, out=products)
+        return products.sub_(self.normalisers(products)[..., None]).exp_()
 
     @staticmethod
     def _of_groups(numbers: Tensor, products: Tensor) -> Tensor:

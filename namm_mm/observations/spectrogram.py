@@ -31,6 +31,7 @@ class SpectrogramOf(WeightsObservation):
     spectrogram: Spectrogram
     codes: StateCodes | None = None
     name: ClassVar[str] = "spectrogram"
+    narrow: ClassVar[bool] = True
 
     @property
     def batch(self) -> int:

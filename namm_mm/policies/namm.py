@@ -77,6 +77,7 @@ class NammPolicy(Policy):
         return super().storage or self.network.storage
 
     def score(self, view: LayerView) -> Tensor:
-        """Run the network over each head's tokens."""
+        """Run the network over the tokens of each head that must lose some."""
         network = self.network.to(view.positions.device)
-        return network.score(view.statistics["spectrogram"], view.age, view.lengths)
+        lengths = view.lengths if view.losing is None else view.lengths * view.losing
+        return network.score(view.statistics["spectrogram"], view.age, lengths)

@@ -38,6 +38,9 @@ class LayerView:
     limits
         (row, kv_head) int64: how many tokens will stay at most; where heads share a size, their
         mean. None where the rule of selection names no size.
+    losing
+        (row, kv_head) bool: heads that hold more tokens than will stay. What is scored in the
+        others is not read. None where only the scores tell.
     """
 
     layer: int
@@ -50,6 +53,7 @@ class LayerView:
     statistics: Mapping[str, Tensor] = field(default_factory=dict)
     rows: tuple[int, ...] = ()
     limits: Tensor | None = None
+    losing: Tensor | None = None
 
     @property
     def filled(self) -> Tensor:
