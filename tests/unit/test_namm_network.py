@@ -52,6 +52,19 @@ def test_full_sequences_score_as_with_a_dense_mask() -> None:
     torch.testing.assert_close(scores, wanted, atol=1e-5, rtol=1e-5)
 
 
+def test_heads_of_very_different_sizes_are_scored_alone_and_some_not_at_all() -> None:
+    namm = Namm(0.3 * torch.randn(4172), torch.zeros(17), torch.ones(17))
+    slots, lengths = 900, torch.tensor([[900, 20, 0]])
+    spectrum, age = torch.rand(1, 3, slots, 17), torch.arange(slots).flip(0).expand(1, 3, slots)
+    scores = namm.score(spectrum, age, lengths)
+    padded = Bam.from_vector(namm.parameters).score(namm.features(spectrum, age), lengths)
+    for head, size in enumerate(lengths[0].tolist()):
+        torch.testing.assert_close(
+            scores[0, head, :size], padded[0, head, :size], atol=1e-5, rtol=1e-5
+        )
+    assert not scores[0, 2].any()
+
+
 def test_a_token_is_scored_by_itself_and_newer_ones_only() -> None:
     bam = Bam.from_vector(0.3 * torch.randn(4172))
     z = torch.randn(1, 1, 10, 25)
