@@ -12,8 +12,8 @@ from namm_mm.adapters.control.step import encode
 from namm_mm.errors import UsageError, message
 from namm_mm.memory import Memory
 from namm_mm.memory.carriers import Carrier
-from namm_mm.memory.layer import Rules
 from namm_mm.memory.layout import Layout
+from namm_mm.memory.rules import Rules
 from namm_mm.policies import create
 from namm_mm.records import Agent, MemoryUse, ReencodingAgent, TokenType, Trace
 

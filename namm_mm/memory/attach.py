@@ -21,9 +21,9 @@ from namm_mm.memory.cache import EvictingCache, forget_pending
 from namm_mm.memory.caches import Caches
 from namm_mm.memory.carriers import Carrier
 from namm_mm.memory.hooks import after_call, before_call, end_call, evicting_attention, pass_padding
-from namm_mm.memory.layer import Rules
 from namm_mm.memory.probing import fitted
 from namm_mm.memory.prompt import Prompt
+from namm_mm.memory.rules import Rules
 from namm_mm.memory.swapping import swapped_attention
 from namm_mm.memory.watch import Watcher
 from namm_mm.namm import Namm

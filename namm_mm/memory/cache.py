@@ -16,9 +16,10 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
 
 from namm_mm.errors import RunError, UnsupportedError
-from namm_mm.memory.layer import LayerMemory, Rules, Segment
+from namm_mm.memory.layer import LayerMemory, Segment
 from namm_mm.memory.layout import OTHER, Layout
 from namm_mm.memory.prompt import Prompt
+from namm_mm.memory.rules import Rules
 from namm_mm.memory.sequences import Sequences
 from namm_mm.observations.formula import Formula
 

@@ -11,8 +11,8 @@ from transformers.cache_utils import DynamicCache
 from namm_mm.errors import UnsupportedError
 from namm_mm.memory.cache import Block, EvictingCache, EvictingLayer
 from namm_mm.memory.carriers import Carrier
-from namm_mm.memory.layer import Rules
 from namm_mm.memory.prompt import Prompt
+from namm_mm.memory.rules import Rules
 
 HELD_HERE = 2
 """References to the newest cache that count its own holder and the call that counts."""

@@ -16,49 +16,13 @@ from namm_mm.memory.attention import attend
 from namm_mm.memory.observer import Observer, observer_for
 from namm_mm.memory.per_head_store import PerHeadStore
 from namm_mm.memory.residual import Residual
-from namm_mm.memory.select import limits, losing, select
+from namm_mm.memory.rules import Rules
+from namm_mm.memory.select import limits, losing, select, whole_heads
 from namm_mm.memory.store import SharedStore, Store
-from namm_mm.memory.watch import Update, Watcher
-from namm_mm.observations.base import Cached, Observation
+from namm_mm.memory.watch import Update
+from namm_mm.observations.base import Cached
 from namm_mm.observations.formula import Formula
-from namm_mm.policies.base import KeepAll, LayerView, Policy
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How a memory runs; the same for all its layers.
-
-    Attributes
-    ----------
-    policy
-        Scores tokens and names the rule of selection.
-    interval
-        Tokens between two evictions, counted per row.
-    per_head
-        Heads keep their own numbers of tokens (``storage="per_head"``).
-    streaming
-        Evict at every interval, in the prompt too; else once, at the end of the prompt.
-    watcher
-        Is told of every update; None for nobody.
-    observation
-        What is observed; None for what the policy needs, as it is.
-    """
-
-    policy: Policy
-    interval: int
-    per_head: bool
-    streaming: bool
-    watcher: Watcher | None = None
-    observation: Observation | None = None
-
-    @property
-    def keeps_all(self) -> bool:
-        """Whether nothing is ever evicted."""
-        return isinstance(self.policy.selection, KeepAll)
-
-    def __deepcopy__(self, memo: object) -> Rules:
-        """Return itself: copies of a cache share the policy, which may hold a network."""
-        return self
+from namm_mm.policies.base import LayerView
 
 
 @dataclass(frozen=True)
@@ -214,8 +178,11 @@ class LayerMemory:
         kind = PerHeadStore if self.rules.per_head else SharedStore
         maps = self.rules.policy.residual
         residual = None if maps is None else Residual(maps, self.layer)
+        store = kind(keys, values)
+        if self.rules.reads_some and store.device.type == "cpu":
+            store.unread = whole_heads(self.rules.policy.selection, self.layer, self.rules.interval)
         return CohortMemory(
-            kind(keys, values),
+            store,
             observer_for(self.rules.observation or self.rules.policy.needs),
             residual,
         )
@@ -281,6 +248,8 @@ class LayerMemory:
         memory.observer.after_eviction(left)
         beside = memory.observer.nbytes // (store.rows * store.heads)
         sizes = limits(policy.selection, view, len(memory.sizes), places, policy, beside)
+        if store.unread is not None and sizes is not None:  # at any time, `Memory.prune`
+            sizes = torch.where(store.unread, torch.maximum(sizes, view.lengths), sizes)
         loses = None if self.rules.watcher else losing(policy.selection, sizes, view.lengths)
         view = replace(view, limits=sizes, losing=loses)
         scores = policy.protected_scores(view)

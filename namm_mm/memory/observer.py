@@ -17,7 +17,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
-from namm_mm.memory.attention import of_parts, weights
+from namm_mm.memory.attention import attend, of_parts, weights
 from namm_mm.memory.store import Store
 from namm_mm.observations.base import (
     Cached,
@@ -165,7 +165,10 @@ class WeightsObserver(Observer):
         parts = store.split_heads(complete) if store.device.type == "cpu" else (store,)
         outs = [None] * len(parts) if out is None else of_parts(out, store, parts)
         for own, part, filled in zip(of_parts(queries, store, parts), parts, outs, strict=True):
-            self._fold_tiles(self._tiles(own, part, formula, complete, filled), part)
+            if part.observed:
+                self._fold_tiles(self._tiles(own, part, formula, complete, filled), part)
+            elif filled is not None:
+                filled.copy_(attend(own, part, formula))
         store.join_statistics(parts)
 
     def _tiles(

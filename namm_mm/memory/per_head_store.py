@@ -7,14 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from namm_mm.memory.store import (
-    SharedStore,
-    Statistics,
-    Store,
-    fit_slots,
-    gather_slots,
-    room_behind,
-)
+from namm_mm.memory.slots import fit_slots, gather_slots
+from namm_mm.memory.store import SharedStore, Statistics, Store, room_behind
 
 CALL = 500_000
 """Products of queries and keys that a processor does in about the time of one more call."""
@@ -134,11 +128,12 @@ class PerHeadStore(Store):
         """
         heads = self.rows * self.heads
         padding = heads * self.width - int(self.lengths.sum())
-        if queries * padding * self._keys.shape[-1] <= CALL * heads:
+        small = queries * padding * self._keys.shape[-1] <= CALL * heads
+        if small and self.unread is None:
             return (self,)
         held = _regions(self._starts(self._capacity), self.lengths)
         observed = self._statistics_lengths
-        return [
+        parts = [
             SharedStore.over(
                 self._keys[slots],
                 self._values[slots],
@@ -147,16 +142,24 @@ class PerHeadStore(Store):
             )
             for slots, seen in zip(held, _regions(self._starts(observed), observed), strict=True)
         ]
+        if self.unread is not None:
+            for part, unread in zip(parts, self.unread.tolist() * self.rows, strict=True):
+                part.observed = not unread
+        return parts
 
     def join_statistics(self, parts: Sequence[Store]) -> None:
         """Take over their statistics, one head's after the other's."""
         if parts[0] is self:
             return
-        found = [part.statistics() for part in parts]
+        found = [part.statistics() for part in parts if part.observed]
         self._statistics = {
-            name: torch.cat([one[name][0, 0] for one in found]) for name in found[0]
+            name: torch.cat([one[name][0, 0] for one in found]) for name in (found or [{}])[0]
         }
-        self._statistics_lengths = self.lengths
+        self._statistics_lengths = self._read()
+
+    def _read(self) -> Tensor:
+        """(row, head): tokens whose statistics somebody reads."""
+        return self.lengths if self.unread is None else self.lengths.masked_fill(self.unread, 0)
 
     def statistics(self) -> Statistics:
         """Return the statistics, new slots at zero."""
@@ -173,6 +176,7 @@ class PerHeadStore(Store):
                 padded[name] = value.new_zeros(self.rows, self.heads, self.width, *value.shape[1:])
                 continue
             mask = inside.view(*inside.shape, *[1] * (value.dim() - 1))
+            flat = flat.clamp_max(len(value) - 1)  # the last heads may hold none
             padded[name] = fit_slots(_take(value, flat).masked_fill_(~mask, 0.0), self.width)
         return padded
 
@@ -191,8 +195,9 @@ class PerHeadStore(Store):
         width = index.shape[2]
         kept = (torch.arange(width) < counts[..., None]).to(self.device)
         source = (index + self._starts(self._capacity).to(self.device)[..., None])[kept]
+        read = kept if self.unread is None else kept & ~self.unread.to(self.device)[:, None]
         statistics = {
-            name: gather_slots(value, index)[kept] for name, value in self.statistics().items()
+            name: gather_slots(value, index)[read] for name, value in self.statistics().items()
         }
         capacity = self._with_room(counts, coming, left)
         target = _ragged(self._starts(capacity), counts).to(self.device)
@@ -201,7 +206,7 @@ class PerHeadStore(Store):
         self._values = _move(self._values, source, target, total)
         self._positions = _move(self._positions, source, target, total, fill=-1)
         self._capacity, self.lengths = capacity, counts
-        self._statistics, self._statistics_lengths = statistics, counts
+        self._statistics, self._statistics_lengths = statistics, self._read()
 
     def select_rows(self, rows: Tensor) -> PerHeadStore:
         """Return a new store with these rows."""
@@ -220,7 +225,7 @@ class PerHeadStore(Store):
         chosen._statistics = {
             name: _take(value, places) for name, value in self._statistics.items()
         }
-        chosen._statistics_lengths = held[rows]
+        chosen._statistics_lengths, chosen.unread = held[rows], self.unread
         return chosen
 
     def shares(self) -> Tensor | float:

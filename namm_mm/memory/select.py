@@ -77,6 +77,23 @@ def losing(selection: Selection, sizes: Tensor | None, lengths: Tensor) -> Tenso
     return sizes < lengths
 
 
+def whole_heads(selection: Selection, layer: int, interval: int) -> Tensor | None:
+    """(kv_head,) bool: heads that lose no token in any update; None for none.
+
+    Updates come every `interval` tokens: a size in whole tokens is the least part of what was seen
+    at the first of them.
+    """
+    if not isinstance(selection, Budget) or selection.need is None or selection.fraction is None:
+        return None
+    if selection.bytewise or selection.pooled or selection.beta is not None or not interval:
+        return None
+    if selection.whole_layers or not selection.need.needs:
+        return None
+    part = selection.fraction - 1 / interval
+    whole = selection.need.whole(layer, part) if part > 0 else ()
+    return torch.tensor(whole) if any(whole) else None
+
+
 def _check(scores: Tensor, view: LayerView, selection: Selection, *, per_head: bool) -> None:
     """Raise `UsageError` for scores that are NaN, and for a budget that heads cannot share."""
     if bool(scores.isnan().any()):

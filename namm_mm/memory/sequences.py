@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from namm_mm.errors import RunError, UnsupportedError
-from namm_mm.memory.layer import CohortMemory, LayerMemory, Rules, Segment, cut
+from namm_mm.memory.layer import CohortMemory, LayerMemory, Segment, cut
 from namm_mm.memory.prompt import Prompt
+from namm_mm.memory.rules import Rules
 from namm_mm.records import MemoryUse, Trace
 
 

@@ -19,6 +19,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from namm_mm.memory.slots import fit_slots, gather_slots, pad_slots
+
 Statistics = dict[str, Tensor]
 
 LEAST_ROOM = 16
@@ -52,6 +54,8 @@ class Store(ABC):
         (row, kv_head, 0 or more, head_dim); only its sizes, dtype and device are used.
     """
 
+    observed = True  # whether somebody reads the statistics
+    unread: Tensor | None = None  # (kv_head,) bool on the CPU: heads of which nobody reads them
     _slot_axis: ClassVar[int]  # of all buffers
     _keys: Tensor
     _values: Tensor
@@ -277,23 +281,3 @@ class SharedStore(Store):
     def shares(self) -> float:
         """Return the same for all."""
         return 1.0 / max(self.rows, 1)
-
-
-def pad_slots(tensor: Tensor, extra: int, fill: float = 0) -> Tensor:
-    """Add `extra` slots at the end of axis 2."""
-    shape = (*tensor.shape[:2], extra, *tensor.shape[3:])
-    return torch.cat([tensor, tensor.new_full(shape, fill)], dim=2)
-
-
-def fit_slots(tensor: Tensor, width: int) -> Tensor:
-    """Cut axis 2, or fill it with zeros, to `width`: newly appended slots start from nothing."""
-    missing = width - tensor.shape[2]
-    return pad_slots(tensor, missing) if missing > 0 else tensor[:, :, :width]
-
-
-def gather_slots(tensor: Tensor, index: Tensor, room: int = 0) -> Tensor:
-    """Take slots `index` (row, head, k) of axis 2, with `room` empty slots after them."""
-    picked = index.view(*index.shape, *[1] * (tensor.dim() - 3))
-    picked = picked.expand(*index.shape, *tensor.shape[3:])
-    kept = tensor.gather(2, picked)
-    return pad_slots(kept, room) if room else kept

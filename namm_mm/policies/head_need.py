@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -83,18 +84,40 @@ class HeadNeed:
             )
         return _sizes(self, size, seen)[layer]
 
+    def whole(self, layer: int, part: float) -> tuple[bool, ...]:
+        """Tell which heads of `layer` hold all tokens, where the mean of all holds `part` of them.
+
+        They do so for every larger part, too. Where layers have windows, nothing is promised.
+        """
+        if any(window is not None for window in self.windows):
+            return (False,) * len(self.needs[layer])
+        return _whole_heads(self, part)[layer]
+
 
 @lru_cache(maxsize=256)
 def _sizes(need: HeadNeed, size: int, seen: int) -> tuple[tuple[int, ...], ...]:
     windows = need.windows or (None,) * len(need.needs)
     most = tuple(seen if window is None else min(seen, window) for window in windows)
     total = size * sum(len(layer) for layer in need.needs)
-    low, high = 0.0, seen / LEAST
+    return _whole(_held(need, _factor(need, size, most, total), size, most), total)
+
+
+@lru_cache(maxsize=8)
+def _whole_heads(need: HeadNeed, part: float) -> tuple[tuple[bool, ...], ...]:
+    total = part * sum(len(layer) for layer in need.needs)
+    factor = _factor(need, part, (1.0,) * len(need.needs), total)
+    held = _held(need, factor, part, (math.inf,) * len(need.needs))
+    return tuple(tuple(tokens >= 1.0 + EPSILON for tokens in layer) for layer in held)
+
+
+def _factor(need: HeadNeed, size: float, most: Sequence[float], total: float) -> float:
+    """Of the needs: heads of at most `most` in each layer hold `total` then."""
+    low, high = 0.0, max(most) / LEAST
     for _ in range(STEPS):
         factor = (low + high) / 2
         held = sum(map(sum, _held(need, factor, size, most)))
         low, high = (factor, high) if held < total else (low, factor)
-    return _whole(_held(need, low, size, most), total)
+    return low
 
 
 def _whole(held: Sequence[Sequence[float]], total: int) -> tuple[tuple[int, ...], ...]:
@@ -111,7 +134,7 @@ def _whole(held: Sequence[Sequence[float]], total: int) -> tuple[tuple[int, ...]
     return tuple(map(tuple, sizes))
 
 
-def _held(need: HeadNeed, factor: float, size: int, most: tuple[int, ...]) -> list[list[float]]:
+def _held(need: HeadNeed, factor: float, size: float, most: Sequence[float]) -> list[list[float]]:
     """Tokens of each head, layer by layer."""
     return [
         [min(float(limit), need.floor * size + factor * max(value, LEAST)) for value in layer]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from namm_mm.memory.layer import LayerMemory, Rules, Segment, cut
+from namm_mm.memory.layer import LayerMemory, Segment, cut
+from namm_mm.memory.rules import Rules
 from namm_mm.memory.swapping import swapped_attention
 from namm_mm.memory.watch import Update
 from namm_mm.observations.formula import Formula

@@ -80,3 +80,31 @@ def test_a_head_at_its_size_is_told_apart() -> None:
     kept(create("probed", over=Told(budget=0.4), need=NEED))
     whole = [view.losing for view in seen]
     assert all(losing is not None and losing.tolist() != [[True, True]] for losing in whole[:3])
+
+
+def test_a_head_that_never_loses_a_token_is_not_observed() -> None:
+    policy = create("probed", over="namm", budget="fraction:0.4", need=NEED)
+    model = tiny_llama()
+    with torch.no_grad(), attach(model, policy, interval=320) as memory:
+        model(tiny_tokens(1, 1100))
+        held = memory.cache.sequences.memories[0].cohorts[0].store
+        live = memory.usage().live_final
+    assert held.unread is not None
+    assert held.unread.tolist() == [False, True]
+    assert held.statistics_nbytes == 34 * int(held.lengths[0, 0])
+    with torch.no_grad(), attach(model, policy, interval=320, watcher=lambda update: None) as all_:
+        model(tiny_tokens(1, 1100))
+    assert live < all_.usage().live_final
+
+
+def test_which_heads_hold_everything_is_known_before() -> None:
+    for interval in (16, 40, 128):
+        for part in (0.1, 0.33, 0.5, 0.9, 1.0):
+            promised = [NEED.whole(layer, part - 1 / interval) for layer in range(2)]
+            for seen in range(interval, 40 * interval, interval):
+                for layer, heads in enumerate(promised):
+                    sizes = NEED.sizes(layer, int(part * seen), seen)
+                    pairs = zip(sizes, heads, strict=True)
+                    assert all(size == seen for size, whole in pairs if whole)
+    assert NEED.whole(0, 0.4) == (False, True)
+    assert HeadNeed(NEED.needs, windows=(64, None)).whole(0, 0.4) == (False, False)

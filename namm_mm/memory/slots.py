@@ -1,0 +1,26 @@
+"""Slots of tensors (row, kv_head, slot, ...): more of them, fewer, or some of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def pad_slots(tensor: Tensor, extra: int, fill: float = 0) -> Tensor:
+    """Add `extra` slots at the end of axis 2."""
+    shape = (*tensor.shape[:2], extra, *tensor.shape[3:])
+    return torch.cat([tensor, tensor.new_full(shape, fill)], dim=2)
+
+
+def fit_slots(tensor: Tensor, width: int) -> Tensor:
+    """Cut axis 2, or fill it with zeros, to `width`: newly appended slots start from nothing."""
+    missing = width - tensor.shape[2]
+    return pad_slots(tensor, missing) if missing > 0 else tensor[:, :, :width]
+
+
+def gather_slots(tensor: Tensor, index: Tensor, room: int = 0) -> Tensor:
+    """Take slots `index` (row, head, k) of axis 2, with `room` empty slots after them."""
+    picked = index.view(*index.shape, *[1] * (tensor.dim() - 3))
+    picked = picked.expand(*index.shape, *tensor.shape[3:])
+    kept = tensor.gather(2, picked)
+    return pad_slots(kept, room) if room else kept
