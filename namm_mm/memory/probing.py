@@ -19,9 +19,6 @@ from namm_mm.observations.last_queries import LastQueries
 from namm_mm.policies.base import LayerView, Policy
 from namm_mm.policies.head_need import Probe
 
-SEED = 0
-"""Of the random tokens: two probes of one model are the same."""
-
 FEWEST = 8
 """Tokens that must be said twice, to measure anything."""
 
@@ -129,7 +126,7 @@ def _random_tokens(config: Any, probe: Probe, special: set[int]) -> Tensor:
     No token comes twice among those that are said twice, nor among them and those between. A model
     with a small vocabulary is told half of it twice.
     """
-    draw = torch.Generator().manual_seed(SEED)
+    draw = torch.Generator().manual_seed(probe.seed)
     known = torch.tensor([token for token in range(config.vocab_size) if token not in special])
     twice = min(probe.tokens, len(known) // 2)
     if twice < FEWEST:

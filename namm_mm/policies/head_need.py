@@ -37,11 +37,14 @@ class Probe:
         Other random tokens between the two times.
     rows
         Number of such sequences.
+    seed
+        Of the random tokens.
     """
 
     tokens: int
     between: int
     rows: int
+    seed: int = 0
 
 
 @dataclass(frozen=True)

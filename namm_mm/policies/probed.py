@@ -37,6 +37,8 @@ class Probed(Over):
         Other random tokens between the two times.
     rows
         Number of such sequences.
+    seed
+        Of the random tokens: two probes of one model with one seed are the same.
     """
 
     over: Policy | str | Mapping[str, Any] = "namm"
@@ -45,6 +47,7 @@ class Probed(Over):
     tokens: int = 64
     between: int = 32
     rows: int = 2
+    seed: int = 0
     need: HeadNeed | None = None
 
     def __post_init__(self) -> None:
@@ -93,7 +96,9 @@ class Probed(Over):
     @property
     def probe(self) -> Probe | None:
         """What the memory must measure; None once it has."""
-        return Probe(self.tokens, self.between, self.rows) if self.need is None else None
+        if self.need is not None:
+            return None
+        return Probe(self.tokens, self.between, self.rows, self.seed)
 
     def for_needs(self, needs: HeadNeeds, windows: Windows) -> Self:
         """Return the policy with what the probe found, layer by layer and head by head."""

@@ -2,7 +2,7 @@
 
     python research/benchmarks/factorial.py --samples 20 --out research/results/factorial_smollm2
 
-Sizes of heads x order of tokens, for one language model and one budget (parts A and C of
+Sizes of heads x order of tokens, for one language model and one budget (parts A, C and D of
 research/protocol.md). `--kind bytes` takes the budget in bytes: sizes are equal or probed then.
 Every cell sees the same samples. Writes OUT.jsonl, a line for each sample and cell; what is there
 is not run again, so that a stopped run continues.
@@ -32,10 +32,14 @@ from namm_mm.policies.creating import create
 from namm_mm.policies.head_table import HeadTable
 from namm_mm.records import Trace
 from namm_mm.results.statistics import Interval, mean_interval
+from namm_mm.runs.provenance import processor
 from namm_mm.tasks.long_text.task import LongTextTask
 from research.builders.text.head_table import head_parts
 
 SIZES = ("equal", "adakv", "namm", "table", "probed")
+SEEDED = ("probed_seed_1", "probed_seed_2")
+"""Sizes of other probes of the same model."""
+
 ORDERS = ("namm", "h2o", "snapkv", "attention_max", "recency", "random")
 FULL = "full"
 TABLE_PROMPTS = 20
@@ -74,8 +78,9 @@ class Bench:
         """Return the policy of a cell; `trace` are the NAMM's own sizes on this sample."""
         if cell.sizes == "equal":
             return self.order(cell.order, self.budget)
-        if cell.sizes == "probed":
-            return create("probed", over=self.order(cell.order, self.budget))
+        if cell.sizes in ("probed", *SEEDED):
+            seed = (SEEDED.index(cell.sizes) + 1) if cell.sizes in SEEDED else 0
+            return create("probed", over=self.order(cell.order, self.budget), seed=seed)
         if cell.sizes == "adakv":
             return create("adakv", over=self.order(cell.order, f"fraction:{self.fraction}"))
         if cell.sizes == "table":
@@ -87,9 +92,10 @@ def main() -> None:
     """Run what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m-instruct", help="a language model")
+    parser.add_argument("--dtype", default="bfloat16", help="of the model and its cache")
     parser.add_argument("--checkpoint", default="general", help="the NAMM")
     parser.add_argument("--kind", default="fraction", choices=("fraction", "bytes"))
-    parser.add_argument("--sizes", nargs="+", default=SIZES, choices=SIZES)
+    parser.add_argument("--sizes", nargs="+", default=SIZES, choices=SIZES + SEEDED)
     parser.add_argument("--orders", nargs="+", default=ORDERS, choices=ORDERS)
     parser.add_argument("--fraction", type=float, default=0.4, help="part of the tokens that stays")
     parser.add_argument("--interval", type=int, default=128, help="tokens between two evictions")
@@ -100,7 +106,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file without its ending")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    adapter = TextAdapter(model=args.model)
+    adapter = TextAdapter(model=args.model, dtype=args.dtype)
     adapter.load()
     task, tokenized = LongTextTask(words=args.words), Tokenized(adapter)
     table = args.out.with_name(f"{args.out.name}_heads_{args.fraction:g}.json")
@@ -178,6 +184,8 @@ def _line(
         "nats": round(float(chosen.mean()), 4),
         "kept": _kept(trace, bench.interval),
         "bytes": use.live_updated or use.bytes_final,
+        "dtype": str(bench.model.dtype).removeprefix("torch."),
+        "processor": processor(),
         "cpu_seconds": round(time.process_time() - clock, 2),
     }
     return line, trace
