@@ -8,7 +8,7 @@
 Options:
   --file FILE        a text (.txt, .md, ...), picture (.png, .jpg, ...), video (.mp4, .mkv, ...) or
                      sound (.wav, .flac, ...); several pictures or sounds by --file again
-  --policy NAME      decides which tokens stay; namm by default
+  --policy NAME      decides which tokens stay; probed by default: the NAMM, with measured heads
   --budget BUDGET    0.25, tokens:512, threshold ...; the policy's own by default
   --compare NAMES    other policies with as many tokens, or full; full,h2o by default
   --tokens N         longest answer in tokens; 64 by default
@@ -80,7 +80,7 @@ def main(call: Call) -> int:
         )
     new_tokens = _number(call, "tokens") if "tokens" in call.options else 64
     adapter, sample = opened(model, question, call.values.get("file", ()), new_tokens)
-    policy = create(call.options.get("policy", "namm"), **_budget(call))
+    policy = create(call.options.get("policy", "probed"), **_budget(call))
     compare = [name for name in call.options.get("compare", "full,h2o").split(",") if name]
     for chosen in (policy, *map(create, compare)):  # told before a model loads
         _check(chosen, adapter)

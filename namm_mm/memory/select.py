@@ -261,4 +261,6 @@ def _matched(
         held = trace.state_bytes
         fit = (_tokens_for(size * theirs + held, view, policy, beside) for size in sizes)
         sizes = tuple(min(view.seen, max(1, tokens)) for tokens in fit)
+    if selection.need is not None:  # even sizes: each is the mean of all heads
+        sizes = selection.need.sizes(view.layer, min(max(sizes), view.seen), view.seen)
     return torch.tensor(sizes)

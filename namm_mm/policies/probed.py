@@ -10,6 +10,7 @@ from namm_mm.errors import UsageError, message
 from namm_mm.policies.base import AnyBudget, Budget, Policy, Selection
 from namm_mm.policies.head_need import HeadNeed, HeadNeeds, Probe, Windows
 from namm_mm.policies.over import Over, policy_below
+from namm_mm.records import Trace
 
 TWO_FIFTHS = Budget(fraction=0.4)
 """The budget where neither this policy nor the one below was given a size."""
@@ -29,6 +30,7 @@ class Probed(Over):
     ----------
     budget
         None is the budget of the policy below; two fifths of the tokens where that names no size.
+        Under ``match:POLICY`` the mean of all heads is that of the other policy.
     floor
         Part of an equal share that each head keeps in any case.
     tokens
@@ -51,10 +53,12 @@ class Probed(Over):
     need: HeadNeed | None = None
 
     def __post_init__(self) -> None:
-        """Take the budget of the policy below; where that names no size, two fifths."""
+        """Take the budget of the policy below, or two fifths; even out sizes of another run."""
         below = policy_below(self.over)
         if self.budget is None and not isinstance(below.selection, Budget):
             object.__setattr__(self, "budget", TWO_FIFTHS)
+        if isinstance(self.budget, Budget) and self.budget.trace is not None:
+            object.__setattr__(self, "budget", _evened(self.budget))
         super().__post_init__()
 
     @property
@@ -77,12 +81,13 @@ class Probed(Over):
                     expected="2 tokens or more, 0 between or more, 1 row or more",
                 )
             )
-        if isinstance(self.budget, Budget) and (self.budget.trace or self.budget.table):
+        if isinstance(self.budget, Budget) and self.budget.table:
             raise UsageError(
                 message(
                     "probed has sizes of its own",
                     given=self.budget.describe(),
-                    expected="a size for the mean of all heads: fraction:F, bytes:F, tokens:N",
+                    expected="a size for the mean of all heads: fraction:F, bytes:F, tokens:N, "
+                    "match:POLICY",
                 )
             )
 
@@ -104,3 +109,13 @@ class Probed(Over):
         """Return the policy with what the probe found, layer by layer and head by head."""
         found = tuple(tuple(map(float, layer)) for layer in needs)
         return replace(self, need=HeadNeed(found, self.floor, tuple(windows)))
+
+
+def _evened(budget: Budget) -> Budget:
+    """Return the budget with as many tokens of each trace, even over layers and heads."""
+    trace = budget.trace
+    if trace is None:
+        return budget
+    if isinstance(trace, Trace):
+        return replace(budget, trace=trace.even_layers())
+    return replace(budget, trace=tuple(one.even_layers() for one in trace))

@@ -11,7 +11,7 @@ from torch import Tensor
 from namm_mm.cli import main
 from namm_mm.errors import UnsupportedError
 from namm_mm.memory import attach, probing
-from namm_mm.policies import create
+from namm_mm.policies import budgets, create
 from namm_mm.policies.base import Policy
 from namm_mm.policies.probed import Probed
 from namm_mm.testing.tiny import tiny_gpt2, tiny_llama, tiny_mistral, tiny_tokens
@@ -135,3 +135,24 @@ def test_control_is_refused_before_a_model_loads(capsys: pytest.CaptureFixture[s
     words = "evaluate adapter=decision_transformer task=offline_rl policy=probed"
     assert main([*words.split(), "storage=per_head"]) == 2
     assert "probed(namm) needs a model that reads token ids" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["match", "match_heads", "match_total"])
+def test_a_probed_policy_holds_as_many_tokens_as_the_run_that_it_matches(kind: str) -> None:
+    model, tokens = tiny_llama(), tiny_tokens(1, 90)
+    followed = create("namm", budget="pool:0.4")
+    with torch.no_grad(), attach(model, followed, interval=32, storage="per_head") as memory:
+        model(input_ids=tokens)
+        trace = memory.trace()
+    budget = budgets.parse(f"{kind}:namm", {"namm": (trace,)})
+    with torch.no_grad(), attach(model, small(budget=budget), interval=32) as memory:
+        model(input_ids=tokens)
+        mine = memory.trace()
+    heads = [sum(map(len, update)) for update in trace.sizes]
+    theirs = [sum(map(sum, update)) for update in trace.sizes]
+    held = [sum(map(sum, update)) for update in mine.sizes]
+    assert len(held) == len(theirs) > 1
+    assert all(
+        abs(one - other) <= count for one, other, count in zip(held, theirs, heads, strict=True)
+    )
+    assert any(len(set(layer)) > 1 for update in mine.sizes for layer in update)
