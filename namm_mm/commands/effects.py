@@ -7,11 +7,11 @@ from typing import Any
 
 from namm_mm.commands.overrides import Override
 from namm_mm.errors import UsageError, message
+from namm_mm.experiment.checkpoints import checkpoints
 from namm_mm.experiment.settings import OWN_BUDGET, ExperimentSettings, PolicySettings
 from namm_mm.policies import create
 from namm_mm.policies.base import KeepAll
 
-NAMM = "namm"
 NOTHING = "it evicts nothing"
 
 
@@ -86,12 +86,12 @@ def _checkpoint(
     settings: ExperimentSettings, override: Override, checkpoint: object
 ) -> Iterator[str]:
     namms = [
-        (cell.name, policy.options.get("checkpoint"))
+        (cell.name, given)
         for cell in settings.cells
         for policy in cell.policies
-        if policy.name == NAMM
+        for given in checkpoints(policy.name, policy.options)
     ]
-    others = [(cell, given) for cell, given in namms if given != checkpoint]
+    others = [(cell, given) for cell, given in namms if given != str(checkpoint)]
     if len(others) == len(namms):
         raise UsageError(
             message(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from namm_mm.experiment.checkpoints import checkpoints
 from namm_mm.experiment.notes import policy_notes, threshold_notes
 from namm_mm.experiment.settings import ExperimentSettings, PolicySettings
 from namm_mm.models import cards
@@ -12,6 +13,7 @@ from namm_mm.namm import Namm
 from namm_mm.namm.checkpoint import save
 from namm_mm.policies import create
 from namm_mm.policies.namm import NammPolicy
+from namm_mm.policies.over import Over
 from namm_mm.records import Provenance
 from namm_mm.runs.tracker import RunInfo, Tracker
 
@@ -44,15 +46,17 @@ def _networks(settings: ExperimentSettings) -> Iterator[tuple[PolicySettings, Na
     for cell in settings.cells:
         for chosen in cell.policies:
             policy = create(chosen.name, **chosen.options)
+            while isinstance(policy, Over):
+                policy = policy.below
             if isinstance(policy, NammPolicy):
                 yield chosen, policy.network
 
 
 def _notes(settings: ExperimentSettings) -> Iterator[str]:
     """What the cards of the NAMMs and of the bundled models say about where they come from."""
-    for policy, network in _networks(settings):
+    for _, network in _networks(settings):
         if about := network.card.get("about"):
-            yield f"{policy.name}: {about}"
+            yield f"namm: {about}"
     yield from threshold_notes(settings)
     yield from policy_notes(settings)
     bundled = set(cards.bundled())
@@ -67,7 +71,7 @@ def keep_networks(settings: ExperimentSettings, folder: Path, tracker: Tracker) 
     """Keep every NAMM of the run with its card, so that its numbers can be made again."""
     known: set[str] = set()
     for policy, network in _networks(settings):
-        source = str(policy.options.get("checkpoint", policy.name))
+        source = ", ".join(checkpoints(policy.name, policy.options))
         if source in known:
             continue
         name = f"namm-{len(known)}" if known else "namm"

@@ -9,6 +9,7 @@ from typing import Any
 from namm_mm.errors import NammError, UsageError
 from namm_mm.execution import settings as execution
 from namm_mm.experiment import check
+from namm_mm.experiment.checkpoints import with_checkpoint
 from namm_mm.experiment.settings import (
     OWN_BUDGET,
     WANDB_MODES,
@@ -191,8 +192,8 @@ def _policies(reader: Reader, checkpoint: Any) -> tuple[PolicySettings, ...]:
         choice = reader.as_choice("policies", given)
         options = dict(choice.options)
         own = options.pop("budget", None)
-        if choice.name == "namm" and checkpoint is not None:
-            options.setdefault("checkpoint", str(checkpoint))
+        if checkpoint is not None:
+            options = with_checkpoint(choice.name, options, str(checkpoint))
         words = [str(own)] if own is not None else _budgets_of(choice.name, options, budgets)
         found += [PolicySettings(choice.name, options, budget) for budget in words]
     return tuple(found)

@@ -227,7 +227,7 @@ def test_wrong_requests_are_answered_with_what_is_right(
 def test_the_table_breaks_no_number_at_80_columns_and_the_threshold_is_noted_once(
     model: str, note: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
-    words = ["ask", model, "Did it rain?", "--file", str(note), "--tokens", "2"]
+    words = ["ask", model, "Did it rain?", "--file", str(note), "--policy", "namm", "--tokens", "2"]
     assert main([*words, "--interval", "64"]) == 0
     told = capsys.readouterr()
     rows = [line for line in told.out.splitlines() if line.startswith("│")]

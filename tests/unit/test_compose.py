@@ -130,7 +130,7 @@ def test_a_key_of_one_cell_comes_before_that_of_all() -> None:
     cells = cells_of("limit=3", "cells.text.limit=7", "cells.video.policies=[full]")
     assert [cell.limit for cell in cells.values()] == [7, 3, 3]
     assert policies_of(cells["video"]) == [("full", "own")]
-    assert len(cells["text"].policies) == 7
+    assert len(cells["text"].policies) == 8
 
 
 def test_an_adapter_and_a_task_make_a_cell() -> None:
@@ -146,7 +146,9 @@ def test_an_adapter_and_a_task_make_a_cell() -> None:
 def test_what_does_not_reach_a_policy_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["transfer", "budgets=['tokens:32']", "--show"]) == 0
     told = capsys.readouterr().err
-    assert "budgets=['tokens:32'] holds for h2o, attention_max, l2, recency and random" in told
+    assert (
+        "budgets=['tokens:32'] holds for probed, h2o, attention_max, l2, recency and random" in told
+    )
     assert "namm (its own budget pool:0.5) in video" in told
 
 
