@@ -1,8 +1,7 @@
 """The evicting KV cache as transformers sees it: logical lengths outside, kept tokens inside.
 
-transformers asks a cache how long the sequence is, to make positions and masks. This cache answers
-with the number of columns that it was given, not with what it kept, so that positions, rotary
-embeddings and ``generate`` need no change.
+transformers makes positions and masks of the length that a cache tells. This one tells the columns
+that it was given, not those that it kept, so that ``generate`` needs no change.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     values = property(_refuse_reading, _hold_nothing)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to do: cohorts open their stores when their first tokens come."""
+        """Do nothing: cohorts open their stores when their first tokens come."""
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from namm_mm.memory import attach
+from namm_mm.memory.per_head_store import PerHeadStore
 from namm_mm.observations import ColumnSums
 from namm_mm.policies import NammPolicy, Policy, create
 from namm_mm.policies.base import LayerView
@@ -89,12 +90,16 @@ def test_a_head_that_never_loses_a_token_is_not_observed() -> None:
         model(tiny_tokens(1, 1100))
         held = memory.cache.sequences.memories[0].cohorts[0].store
         live = memory.usage().live_final
+    assert isinstance(held, PerHeadStore)
     assert held.unread is not None
     assert held.unread.tolist() == [False, True]
     assert held.statistics_nbytes == 34 * int(held.lengths[0, 0])
     with torch.no_grad(), attach(model, policy, interval=320, watcher=lambda update: None) as all_:
         model(tiny_tokens(1, 1100))
-    assert live < all_.usage().live_final
+        whole = all_.usage().live_final
+    assert live is not None
+    assert whole is not None
+    assert live < whole
 
 
 def test_which_heads_hold_everything_is_known_before() -> None:
