@@ -15,7 +15,7 @@ import json
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,8 +152,9 @@ def measure(row: Row, model: Any, tokens: torch.Tensor, new: int) -> Line:
     """Read `tokens` and generate `new` ones: CPU seconds, and MiB of the cache."""
     door: Any = nullcontext()
     if row.policy is not None:
-        how = {"interval": row.interval, "storage": row.storage, "protocol": row.protocol}
-        door = attach(model, row.policy, **how)
+        door = attach(
+            model, row.policy, interval=row.interval, storage=row.storage, protocol=row.protocol
+        )
     with torch.no_grad(), door as memory:
         cache: Any = DynamicCache() if memory is None else memory.cache
         if memory is not None:
