@@ -52,7 +52,7 @@ def attend(queries: Tensor, store: Store, formula: Formula) -> Tensor:
     if store.even and formula.window is None and count in (1, keys.shape[2]):
         return _sdpa(queries, keys, values, None, formula.scaling, causal=count > 1)
     positions = store.positions() if formula.window is not None else None
-    return _masked(queries, keys, values, _distinct(store), positions, formula)
+    return _masked(queries, keys, values, store, positions, formula)
 
 
 def attend_with_normaliser(
@@ -72,7 +72,6 @@ def attend_with_normaliser(
     count, dim = queries.shape[2:]
     grouped = queries.view(rows, heads, -1, count, dim)
     group = grouped.shape[2]
-    lengths = _distinct(store)
     fused = _fused_with_normaliser(grouped, keys, values, store, formula)
     if fused is not None:
         return fused
@@ -85,7 +84,7 @@ def attend_with_normaliser(
         products = products.view(rows, heads, group, len(part), slots)
         products = formula.cap(products)
         if count > 1 or not store.even:
-            seen = visibility(part, count, lengths, queries.device)
+            seen = visibility(part, count, store)
             products.masked_fill_(~seen[:, :, None], float("-inf"))
         total = formula.normalisers(products)
         spent = (products - total[..., None]).exp_().flatten(2, 3).to(values.dtype)
@@ -107,7 +106,7 @@ def _fused_with_normaliser(
         return None
     mask = None
     if count > 1 or not store.even:
-        seen = visibility(range(count), count, _distinct(store), grouped.device)
+        seen = visibility(range(count), count, store)
         hidden = torch.zeros(seen.shape, dtype=grouped.dtype).masked_fill_(~seen, float("-inf"))
         mask = hidden.repeat(1, 1, group, 1)
     out, normaliser = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
@@ -158,7 +157,7 @@ def weights(
         if even:  # older tokens are seen by all queries, and adding is faster than filling
             products[..., stop - len(part) :] += _triangle(len(part), store.device)
         else:
-            seen = _seen(part, count, _distinct(store), positions, window, store.device)
+            seen = _seen(part, count, store, positions, window)
             products.masked_fill_(~seen[:, :, None, :, :stop], float("-inf"))
         spent = formula.softmax(products)
         if filled is not None:
@@ -173,11 +172,17 @@ def _triangle(size: int, device: torch.device) -> Tensor:
     return torch.full((size, size), float("-inf"), device=device).triu_(1)
 
 
-def visibility(part: range, count: int, lengths: Tensor, device: torch.device) -> Tensor:
-    """(row, kv_head, query, slot) bool: what queries `part` of the `count` newest may look at."""
-    first = lengths.to(device)[..., None] - count + 1
-    seen = first + torch.arange(part.start, part.stop, device=device)
-    return torch.arange(int(lengths.max()), device=device) < seen[..., None]
+def visibility(part: range, count: int, store: Store) -> Tensor:
+    """(row, kv_head, query, slot) bool: what queries `part` of the `count` newest may look at.
+
+    One for all rows and heads of an even store, so that masks are small.
+    """
+    asked = torch.arange(part.start, part.stop, device=store.device)
+    if store.even:
+        seen = (asked + (store.width - count + 1))[None, None]
+    else:
+        seen = (store.lengths_there - count + 1)[..., None] + asked
+    return torch.arange(store.width, device=store.device) < seen[..., None]
 
 
 def _inside(window: int, part: range, count: int, positions: Tensor) -> Tensor:
@@ -190,27 +195,21 @@ def _inside(window: int, part: range, count: int, positions: Tensor) -> Tensor:
 def _seen(
     part: range,
     count: int,
-    lengths: Tensor,
+    store: Store,
     positions: Tensor | None,
     window: int | None,
-    device: torch.device,
 ) -> Tensor:
-    seen = visibility(part, count, lengths, device)
+    seen = visibility(part, count, store)
     if positions is None or window is None:
         return seen
     return seen & _inside(window, part, count, positions)
-
-
-def _distinct(store: Store) -> Tensor:
-    """Lengths that differ: one for all rows and heads of an even store, so that masks are small."""
-    return store.lengths[:1, :1] if store.even else store.lengths
 
 
 def _masked(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    lengths: Tensor,
+    store: Store,
     positions: Tensor | None,
     formula: Formula,
 ) -> Tensor:
@@ -218,7 +217,7 @@ def _masked(
     count, out = queries.shape[2], []
     for start in range(0, count, MASKED):
         part = range(start, min(count, start + MASKED))
-        seen = _seen(part, count, lengths, positions, formula.window, queries.device)
+        seen = _seen(part, count, store, positions, formula.window)
         mask = seen.flatten(0, 1)[:, None]
         out.append(_sdpa(queries[:, :, start : part.stop], keys, values, mask, formula.scaling))
     return out[0] if len(out) == 1 else torch.cat(out, dim=2)

@@ -144,17 +144,16 @@ class EvictingLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         `padding` is (row, all columns so far) bool, False where a column is padding; padded columns
         are neither stored nor attended to and give zeros.
         """
-        count = keys.shape[2]
-        layer = self.memory.layer
+        count, layer = keys.shape[2], self.memory.layer
         segments = self.sequences.plan(layer, keys, values, padding, self.columns)
         self.columns += count
-        if len(segments) == 1 and segments[0].columns is None:
+        if len(segments) == 1 and segments[0].places is None:
             out = self._run(segments[0], queries, keys, values, formula)
         else:
             out = queries.new_zeros(*queries.shape[:3], values.shape[-1])
             for segment in segments:
-                if segment.blocks:
-                    at = (segment.rows[:, None], slice(None), segment.columns)
+                if segment.blocks and (places := segment.places):
+                    at = (places[0], slice(None), places[1])
                     q, k, v = (t[at].transpose(1, 2) for t in (queries, keys, values))
                     part = self._run(segment, q, k, v, formula)
                     out[at] = part.transpose(1, 2).to(out.dtype)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from namm_mm.memory.attention import attend
+from namm_mm.memory.moving import send
 from namm_mm.memory.observer import Observer, observer_for
 from namm_mm.memory.per_head_store import PerHeadStore
 from namm_mm.memory.residual import Residual
@@ -55,9 +56,10 @@ class Segment:
     cohort
         Number of the cohort.
     rows
-        Rows of the batch.
-    columns
-        Columns of the call that hold this cohort's tokens; None for all of them.
+        (row,) on the CPU: rows of the batch.
+    places
+        (row, 1) and (row, token), on the model's device: rows and columns of the call that hold
+        this cohort's tokens; None for all of them.
     seen
         Tokens that the cohort had seen before.
     blocks
@@ -68,7 +70,7 @@ class Segment:
 
     cohort: int
     rows: Tensor
-    columns: Tensor | None
+    places: tuple[Tensor, Tensor] | None
     seen: int
     blocks: tuple[Block, ...]
     prune: bool = False
@@ -240,7 +242,7 @@ class LayerMemory:
             keys=keys,
             values=values,
             positions=cached.positions,
-            lengths=store.lengths.to(store.device),
+            lengths=store.lengths_there,
             seen=seen,
             statistics=memory.observer.statistics(store, cached),
             rows=tuple(places),
@@ -249,7 +251,8 @@ class LayerMemory:
         beside = memory.observer.nbytes // (store.rows * store.heads)
         sizes = limits(policy.selection, view, len(memory.sizes), places, policy, beside)
         if store.unread is not None and sizes is not None:  # at any time, `Memory.prune`
-            sizes = torch.where(store.unread, torch.maximum(sizes, view.lengths), sizes)
+            unread = send(store.unread, store.device)
+            sizes = torch.where(unread, torch.maximum(sizes, view.lengths), sizes)
         loses = None if self.rules.watcher else losing(policy.selection, sizes, view.lengths)
         view = replace(view, limits=sizes, losing=loses)
         scores = policy.protected_scores(view)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from namm_mm.memory.moving import send
 from namm_mm.memory.slots import fit_slots, gather_slots
 from namm_mm.memory.store import SharedStore, Statistics, Store, room_behind
 
@@ -28,9 +29,6 @@ class PerHeadStore(Store):
         self._statistics: Statistics = {}
         self._statistics_lengths = self.lengths
 
-    def _starts(self, sizes: Tensor) -> Tensor:
-        return (sizes.flatten().cumsum(0) - sizes.flatten()).view_as(sizes)
-
     @property
     def _capacity(self) -> Tensor:
         """(row, head) int64: slots of each region."""
@@ -39,6 +37,14 @@ class PerHeadStore(Store):
     @_capacity.setter
     def _capacity(self, capacity: Tensor) -> None:
         self._regions, self._room_of_all = capacity, _alike(capacity)
+        self._starts_of_regions: Tensor | None = None
+
+    @property
+    def _starts_there(self) -> Tensor:
+        """(row, head) int64 on the device: where each region begins."""
+        if self._starts_of_regions is None:
+            self._starts_of_regions = send(_starts(self._capacity), self.device)
+        return self._starts_of_regions
 
     def _regular(self) -> int:
         """Room of every head, where all are alike and hold as much: then it is one dense buffer."""
@@ -46,10 +52,6 @@ class PerHeadStore(Store):
 
     def _dense(self, tensor: Tensor, room: int) -> Tensor:
         return tensor.view(self.rows, self.heads, room, *tensor.shape[1:])
-
-    def _slots(self, first: Tensor, count: int) -> Tensor:
-        """(row, head, count) flat slots that begin at `first` (row, head)."""
-        return (first[..., None] + torch.arange(count)).to(self.device)
 
     def _with_room(self, held: Tensor, least: int, left: int | None) -> Tensor:
         """(row, head): `held` with free slots behind, as many for all heads of a row."""
@@ -66,13 +68,18 @@ class PerHeadStore(Store):
         if not bool(full.any()):
             return
         capacity = torch.where(full, self._with_room(needed, 0, left), self._capacity)
-        source = _ragged(self._starts(self._capacity), self.lengths).to(self.device)
-        target = _ragged(self._starts(capacity), self.lengths).to(self.device)
-        total = int(capacity.sum())
-        self._keys = _move(self._keys, source, target, total)
-        self._values = _move(self._values, source, target, total)
-        self._positions = _move(self._positions, source, target, total, fill=-1)
+        held = int(self.lengths.sum())
+        source = _ragged(self._starts_there, self.lengths_there, held)
         self._capacity = capacity
+        target = _ragged(self._starts_there, self.lengths_there, held)
+        self._move(source, target)
+
+    def _move(self, source: Tensor, target: Tensor) -> None:
+        """Make new buffers for the regions, with what lay at `source` at `target`."""
+        total = int(self._capacity.sum())
+        self._keys = _moved(self._keys, source, target, total)
+        self._values = _moved(self._values, source, target, total)
+        self._positions = _moved(self._positions, source, target, total, fill=-1)
 
     def append(
         self, keys: Tensor, values: Tensor, first_position: int, left: int | None = None
@@ -89,7 +96,8 @@ class PerHeadStore(Store):
             self._dense(self._values, room)[:, :, at] = values
             self._dense(self._positions, room)[:, :, at] = positions
         else:
-            slots = self._slots(self._starts(self._capacity) + self.lengths, new).flatten()
+            behind = self._starts_there + self.lengths_there
+            slots = (behind[..., None] + torch.arange(new, device=self.device)).flatten()
             self._keys[slots] = keys.reshape(-1, keys.shape[-1])
             self._values[slots] = values.reshape(-1, values.shape[-1])
             self._positions[slots] = positions.repeat(self.rows * self.heads)
@@ -97,10 +105,10 @@ class PerHeadStore(Store):
 
     def _view(self, lengths: Tensor, starts: Tensor, width: int) -> tuple[Tensor, Tensor]:
         """Flat slots (row, head, width), clamped into each region, and which of them are filled."""
-        slots = torch.arange(width)
+        slots = torch.arange(width, device=self.device)
         inside = slots < lengths[..., None]
         flat = starts[..., None] + torch.minimum(slots, (lengths[..., None] - 1).clamp(min=0))
-        return flat.to(self.device), inside.to(self.device)
+        return flat, inside
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """Gather keys and values of all heads into buffers as wide as the longest.
@@ -110,14 +118,14 @@ class PerHeadStore(Store):
         if room := self._regular():
             keys, values = self._dense(self._keys, room), self._dense(self._values, room)
             return keys[:, :, : self.width], values[:, :, : self.width]
-        flat, _ = self._view(self.lengths, self._starts(self._capacity), self.width)
+        flat, _ = self._view(self.lengths_there, self._starts_there, self.width)
         return _take(self._keys, flat), _take(self._values, flat)
 
     def positions(self) -> Tensor:
         """Gather positions as :meth:`padded` does."""
         if room := self._regular():
             return self._dense(self._positions, room)[:, :, : self.width].long()
-        flat, inside = self._view(self.lengths, self._starts(self._capacity), self.width)
+        flat, inside = self._view(self.lengths_there, self._starts_there, self.width)
         return _take(self._positions, flat).masked_fill_(~inside, -1).long()
 
     def split_heads(self, queries: int) -> Sequence[Store]:
@@ -131,7 +139,7 @@ class PerHeadStore(Store):
         small = queries * padding * self._keys.shape[-1] <= CALL * heads
         if small and self.unread is None:
             return (self,)
-        held = _regions(self._starts(self._capacity), self.lengths)
+        held = _regions(_starts(self._capacity), self.lengths)
         observed = self._statistics_lengths
         parts = [
             SharedStore.over(
@@ -140,7 +148,7 @@ class PerHeadStore(Store):
                 self._positions[slots],
                 {name: value[seen] for name, value in self._statistics.items()},
             )
-            for slots, seen in zip(held, _regions(self._starts(observed), observed), strict=True)
+            for slots, seen in zip(held, _regions(_starts(observed), observed), strict=True)
         ]
         if self.unread is not None:
             for part, unread in zip(parts, self.unread.tolist() * self.rows, strict=True):
@@ -169,7 +177,8 @@ class PerHeadStore(Store):
                 name: fit_slots(self._dense(value, room), self.width)
                 for name, value in self._statistics.items()
             }
-        flat, inside = self._view(held, self._starts(held), max(int(held.max()), 0))
+        there = self._sent(held)
+        flat, inside = self._view(there, _starts(there), max(int(held.max()), 0))
         padded = {}
         for name, value in self._statistics.items():
             if not len(value):
@@ -185,28 +194,36 @@ class PerHeadStore(Store):
         if self.even:
             self._statistics = {name: value.flatten(0, 2) for name, value in statistics.items()}
         else:
-            filled = (torch.arange(self.width) < self.lengths[..., None]).to(self.device)
-            self._statistics = {name: value[filled] for name, value in statistics.items()}
+            within = self._within(self.width, self.lengths)
+            self._statistics = {
+                name: _take(value.flatten(0, 2), within) for name, value in statistics.items()
+            }
         self._statistics_lengths = self.lengths
+
+    def _sent(self, lengths: Tensor) -> Tensor:
+        """Return `lengths` (row, head) of the CPU on the device."""
+        return self.lengths_there if lengths is self.lengths else send(lengths, self.device)
+
+    def _within(self, width: int, lengths: Tensor) -> Tensor:
+        """Where the first `lengths` (row, head) slots lie in a flattened (row, head, `width`)."""
+        starts = torch.arange(lengths.numel(), device=self.device).view_as(lengths) * width
+        return _ragged(starts, self._sent(lengths), int(lengths.sum()))
 
     def keep(self, index: Tensor, counts: Tensor, coming: int = 0, left: int | None = None) -> None:
         """Gather what stays into new buffers with room behind it."""
-        counts = counts.cpu()
+        held, old = self.statistics(), self._starts_there
+        self.lengths = counts
         width = index.shape[2]
-        kept = (torch.arange(width) < counts[..., None]).to(self.device)
-        source = (index + self._starts(self._capacity).to(self.device)[..., None])[kept]
-        read = kept if self.unread is None else kept & ~self.unread.to(self.device)[:, None]
-        statistics = {
-            name: gather_slots(value, index)[read] for name, value in self.statistics().items()
+        kept, read = self._within(width, counts), self._within(width, self._read())
+        self._statistics = {
+            name: _take(gather_slots(value, index).flatten(0, 2), read)
+            for name, value in held.items()
         }
-        capacity = self._with_room(counts, coming, left)
-        target = _ragged(self._starts(capacity), counts).to(self.device)
-        total = int(capacity.sum())
-        self._keys = _move(self._keys, source, target, total)
-        self._values = _move(self._values, source, target, total)
-        self._positions = _move(self._positions, source, target, total, fill=-1)
-        self._capacity, self.lengths = capacity, counts
-        self._statistics, self._statistics_lengths = statistics, self._read()
+        self._statistics_lengths = self._read()
+        source = _take((index + old[..., None]).flatten(), kept)
+        self._capacity = self._with_room(counts, coming, left)
+        target = _ragged(self._starts_there, self.lengths_there, len(kept))
+        self._move(source, target)
 
     def select_rows(self, rows: Tensor) -> PerHeadStore:
         """Return a new store with these rows."""
@@ -215,13 +232,14 @@ class PerHeadStore(Store):
             self._keys.new_zeros(0, self.heads, 0, self._keys.shape[-1]),
             self._values.new_zeros(0, self.heads, 0, self._values.shape[-1]),
         )
-        slots = _ragged(self._starts(self._capacity)[rows], self._capacity[rows]).to(self.device)
+        slots = _ragged_on_host(_starts(self._capacity)[rows], self._capacity[rows])
+        slots = send(slots, self.device)
         chosen.rows, chosen.lengths = len(rows), self.lengths[rows]
         chosen._capacity = self._capacity[rows]
         chosen._keys, chosen._values = _take(self._keys, slots), _take(self._values, slots)
         chosen._positions = _take(self._positions, slots)
         held = self._statistics_lengths
-        places = _ragged(self._starts(held)[rows], held[rows]).to(self.device)
+        places = send(_ragged_on_host(_starts(held)[rows], held[rows]), self.device)
         chosen._statistics = {
             name: _take(value, places) for name, value in self._statistics.items()
         }
@@ -242,21 +260,30 @@ def _alike(sizes: Tensor) -> int:
     return first if bool((sizes == first).all()) else 0
 
 
+def _starts(sizes: Tensor) -> Tensor:
+    """(row, head): where regions of `sizes` (row, head) begin that lie one after the other."""
+    return (sizes.flatten().cumsum(0) - sizes.flatten()).view_as(sizes)
+
+
 def _regions(starts: Tensor, lengths: Tensor) -> Sequence[slice]:
     """Where each head of each row lies."""
     pairs = zip(starts.flatten().tolist(), lengths.flatten().tolist(), strict=True)
     return [slice(start, start + length) for start, length in pairs]
 
 
-def _ragged(starts: Tensor, lengths: Tensor) -> Tensor:
-    """Flat slots of all regions one after the other: (sum of lengths,)."""
+def _ragged(starts: Tensor, lengths: Tensor, total: int) -> Tensor:
+    """Flat slots of all regions one after the other: (`total`,), the sum of the lengths."""
     starts, lengths = starts.flatten(), lengths.flatten()
-    ends = lengths.cumsum(0)
-    within = torch.arange(int(lengths.sum())) - (ends - lengths).repeat_interleave(lengths)
-    return starts.repeat_interleave(lengths) + within
+    shift = starts - (lengths.cumsum(0) - lengths)
+    within = torch.arange(total, device=starts.device)
+    return within + shift.repeat_interleave(lengths, output_size=total)
 
 
-def _move(tensor: Tensor, source: Tensor, target: Tensor, total: int, fill: float = 0) -> Tensor:
+def _ragged_on_host(starts: Tensor, lengths: Tensor) -> Tensor:
+    return _ragged(starts, lengths, int(lengths.sum()))
+
+
+def _moved(tensor: Tensor, source: Tensor, target: Tensor, total: int, fill: float = 0) -> Tensor:
     """A new flat buffer of `total` slots holding tensor[source] at `target`."""
     out = tensor.new_full((total, *tensor.shape[1:]), fill)
     return out.index_copy_(0, target, _take(tensor, source))

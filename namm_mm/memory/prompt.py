@@ -54,13 +54,25 @@ class Prompt:
         self._single = False  # the first call brought one column
         self._cut: _Cut | None = None  # of the newest call
         self._goes_on = False  # the newest call was cut where the call before ended
+        self._mask: Tensor | None = None  # of the newest call, where it was given on the CPU
 
     def note(self, mask: object, positions: object) -> None:
         """Look at what the next call brings, as the caller gave it."""
+        on_host = isinstance(mask, Tensor) and mask.device.type == "cpu"
+        self._mask = mask if on_host and isinstance(mask, Tensor) else None
         before, self._cut = self._cut, _Cut.of(mask) or _Cut.of(positions)
         self._goes_on = (
             self._cut is not None and before is not None and self._cut.goes_on_from(before)
         )
+
+    def mask_of(self, padding: Tensor | None) -> Tensor | None:
+        """Return what `padding` (row, column) says, as the caller gave it if that is on the CPU.
+
+        A mask on a device has to be read: the host waits once in each call.
+        """
+        if padding is None or self._mask is None or self._mask.shape != padding.shape:
+            return padding
+        return self._mask.bool()
 
     def is_over(self, before: int, count: int) -> bool:
         """Whether a call of `count` columns after `before` others decodes."""

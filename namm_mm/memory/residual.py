@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from namm_mm.memory.attention import attend_with_normaliser
+from namm_mm.memory.moving import send
 from namm_mm.memory.store import Store
 from namm_mm.observations.formula import Formula
 from namm_mm.residuals import FeatureMaps, ResidualState
@@ -37,6 +38,7 @@ class Residual:
         """
         keys, values = store.padded()
         positions = store.positions()
+        counts = send(counts, index.device)
         chosen = torch.arange(index.shape[-1], device=index.device) < counts[..., None]
         # Entries past a head's count may name a slot that stays: sums, not the last write, decide.
         kept = torch.zeros_like(positions).scatter_add_(2, index, chosen.long()) > 0

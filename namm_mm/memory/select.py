@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
+from namm_mm.memory.moving import send
 from namm_mm.policies.base import Budget, KeepAll, LayerView, Policy, Selection, Threshold
 
 
@@ -39,27 +40,29 @@ def select(
         (row, kv_head, k) int64, ascending; entries past a head's count are in range but
         meaningless.
     counts : Tensor
-        (row, kv_head) int64: how many stay.
+        (row, kv_head) int64 on the CPU: how many stay.
 
     Raises
     ------
     UsageError
         A score is NaN.
     """
-    _check(scores, view, selection, per_head=per_head)
+    _check(selection, per_head=per_head)
     lengths, slots = view.lengths, scores.shape[-1]
     slot = torch.arange(slots, device=scores.device)
     ranked = scores.float().masked_fill(slot == lengths[..., None] - 1, float("inf"))
     ranked = ranked.masked_fill(~view.filled, float("-inf"))
-    order = ranked.argsort(dim=-1, descending=True, stable=True)
     counts = _counts(ranked, view, selection)
     if not per_head:
         counts = counts.amax(dim=1, keepdim=True).expand_as(counts)
     counts = torch.minimum(counts.clamp(min=1), lengths)
-    widest = int(counts.max()) if counts.numel() else 0
-    beyond = torch.arange(widest, device=scores.device) >= counts[..., None]
-    index = order[..., :widest].masked_fill(beyond, slots).sort(dim=-1).values
-    return index.clamp(max=max(slots - 1, 0)), counts
+    known = _read(counts, scores, view)
+    widest = int(known.max()) if known.numel() else 0
+    chosen = _best(ranked, counts, widest)
+    # The chosen slots in order: each is written where so many were chosen before it.
+    place = torch.where(chosen, chosen.cumsum(-1) - 1, widest)
+    index = place.new_zeros(*place.shape[:2], widest + 1)
+    return index.scatter_(-1, place, slot.expand_as(place))[..., :widest], known
 
 
 def losing(selection: Selection, sizes: Tensor | None, lengths: Tensor) -> Tensor | None:
@@ -94,14 +97,34 @@ def whole_heads(selection: Selection, layer: int, interval: int) -> Tensor | Non
     return torch.tensor(whole) if any(whole) else None
 
 
-def _check(scores: Tensor, view: LayerView, selection: Selection, *, per_head: bool) -> None:
-    """Raise `UsageError` for scores that are NaN, and for a budget that heads cannot share."""
-    if bool(scores.isnan().any()):
+def _read(counts: Tensor, scores: Tensor, view: LayerView) -> Tensor:
+    """Return `counts` on the CPU: the one time that the host waits for a device in an eviction.
+
+    Raise `UsageError` for scores that are NaN.
+    """
+    known = torch.cat([counts.flatten(), scores.isnan().sum()[None]]).cpu()
+    if missing := int(known[-1]):
         raise UsageError(
-            f"the policy scored NaN in layer {view.layer}: got {int(scores.isnan().sum())} of "
-            f"{scores.numel()} scores, expected finite numbers. Check its checkpoint and the "
-            "model's dtype."
+            f"the policy scored NaN in layer {view.layer}: got {missing} of {scores.numel()} "
+            "scores, expected finite numbers. Check its checkpoint and the model's dtype."
         )
+    return known[:-1].view(counts.shape)
+
+
+def _best(ranked: Tensor, counts: Tensor, most: int) -> Tensor:
+    """(..., slot) bool: the `counts` (...) best slots, `most` at most; the older of equal ones."""
+    if not most:
+        return torch.zeros_like(ranked, dtype=torch.bool)
+    best = ranked.topk(most, dim=-1).values
+    least = best.gather(-1, (counts - 1).clamp_min(0)[..., None])
+    above = ranked > least
+    rest = counts[..., None] - above.sum(-1, keepdim=True)
+    equal = ranked == least
+    return above | (equal & (equal.cumsum(-1) <= rest))
+
+
+def _check(selection: Selection, *, per_head: bool) -> None:
+    """Raise `UsageError` for a budget that heads cannot share."""
     if isinstance(selection, Budget) and selection.uneven and not per_head:
         raise UsageError(
             message(
@@ -146,10 +169,10 @@ def limits(
             _matched(selection, row, update, view, policy, beside)
             for row in (rows if rows is not None else range(view.lengths.shape[0]))
         ]
-        return torch.stack(matched).to(view.lengths)
+        return send(torch.stack(matched), view.lengths.device)
     if selection.table is not None:
         sizes = torch.tensor(selection.table.sizes(view.layer, view.seen))
-        return sizes.to(view.lengths).expand_as(view.lengths)
+        return send(sizes, view.lengths.device).expand_as(view.lengths)
     if selection.bytewise:
         size = _bytes_limit(selection, view, policy, beside)
     elif view.layer < selection.whole_layers:
@@ -160,7 +183,7 @@ def limits(
         size = _of_layer(size, selection.beta, view)
     if selection.need is not None:
         needed = selection.need.sizes(view.layer, min(size, view.seen), view.seen)
-        return torch.tensor(needed).to(view.lengths).expand_as(view.lengths)
+        return send(torch.tensor(needed), view.lengths.device).expand_as(view.lengths)
     return torch.full_like(view.lengths, size)
 
 
@@ -183,12 +206,12 @@ def _pooled(ranked: Tensor, view: LayerView, sizes: Tensor, floor: float) -> Ten
     `sizes` (row, kv_head) are equal shares; each head keeps the part `floor` of its own anyway.
     """
     if floor:
-        safe = (sizes * floor).long()[..., None]
-        rank = ranked.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-        ranked = ranked.masked_fill((rank < safe) & view.filled, float("inf"))
-    order = ranked.flatten(1).argsort(dim=-1, descending=True, stable=True)
-    place = order.argsort(dim=-1).view_as(ranked)
-    best = place < sizes.sum(1)[:, None, None]
+        slots = ranked.shape[-1]
+        safe = _best(ranked, (sizes * floor).long().clamp(max=slots), slots)
+        ranked = ranked.masked_fill(safe & view.filled, float("inf"))
+    together = ranked.flatten(1)
+    most = together.shape[1]
+    best = _best(together, sizes.sum(1).clamp(max=most), most).view_as(ranked)
     return (best & view.filled).sum(dim=-1)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from namm_mm.errors import RunError, UnsupportedError
 from namm_mm.memory.layer import CohortMemory, LayerMemory, Segment, cut
+from namm_mm.memory.moving import send
 from namm_mm.memory.prompt import Prompt
 from namm_mm.memory.rules import Rules
 from namm_mm.records import MemoryUse, Trace
@@ -77,7 +78,7 @@ class Sequences:
                 f"the memory holds {self.batch} sequences, got a batch of {batch}. Call "
                 "`memory.reset()` before another batch."
             )
-        valid = _valid(padding, before, count)
+        valid = _valid(self.prompt.mask_of(padding), before, count)
         if valid is not None:
             self._split(valid.sum(1))
         over, ends = self.prompt.is_over(before, count), self.prompt.ends_with(before, count)
@@ -89,13 +90,14 @@ class Sequences:
                 index = valid[rows].nonzero()[:, 1].view(len(rows), own)
             elif len(self.rows) > 1:
                 index = torch.arange(count).expand(len(rows), count)
-            index = index if index is None else index.to(keys.device)
+            places = None
+            if index is not None:
+                places = send(rows[:, None], keys.device), send(index, keys.device)
             unpruned = self.unpruned[cohort]
             blocks = cut(own, self.seen[cohort], self.rules, ends=ends and unpruned)
             prune = bool(blocks) and over and unpruned and self.seen[cohort] > 0
             self.unpruned[cohort] = unpruned and not prune and not (blocks and blocks[-1].evict)
-            rows = rows.to(keys.device)
-            segments.append(Segment(cohort, rows, index, self.seen[cohort], blocks, prune))
+            segments.append(Segment(cohort, rows, places, self.seen[cohort], blocks, prune))
             self.seen[cohort] += own
         return tuple(segments)
 

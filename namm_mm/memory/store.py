@@ -19,9 +19,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from namm_mm.memory.moving import send
 from namm_mm.memory.slots import fit_slots, gather_slots, pad_slots
 
 Statistics = dict[str, Tensor]
+
 
 LEAST_ROOM = 16
 """Free slots to make at a time, where so many tokens come before the next eviction."""
@@ -101,6 +103,7 @@ class Store(ABC):
     def keep(self, index: Tensor, counts: Tensor, coming: int = 0, left: int | None = None) -> None:
         """Evict all but the slots `index` (row, kv_head, k), of which the first `counts` count.
 
+        `counts` (row, kv_head) is on the CPU.
         `coming` tokens are appended next; `left` come before the next eviction, None where there is
         none.
         """
@@ -146,7 +149,15 @@ class Store(ABC):
     @lengths.setter
     def lengths(self, lengths: Tensor) -> None:
         self._lengths = lengths
+        self._there: Tensor | None = None
         self._extent: tuple[int, bool] | None = None
+
+    @property
+    def lengths_there(self) -> Tensor:
+        """(row, kv_head) int64 on the store's device: tokens held."""
+        if self._there is None:
+            self._there = send(self._lengths, self.device)
+        return self._there
 
     def _measured(self) -> tuple[int, bool]:
         """Width and evenness; each call asks for them many times, so they are found once."""
@@ -158,7 +169,10 @@ class Store(ABC):
     def _lengthen(self, new: int) -> None:
         """Count `new` tokens more in every head."""
         width, even = self._measured()
+        there = self._there
         self.lengths = self._lengths + new
+        if there is not None and self.device.type != "cpu":
+            self._there = there + new
         self._extent = width + new if self._lengths.numel() else 0, even
 
     @property
@@ -221,7 +235,7 @@ class SharedStore(Store):
             self._keys[:, :, at], self._values[:, :, at] = keys, values
             self._positions[:, :, at] = positions
         else:
-            slots = self.lengths[..., None].to(self.device) + torch.arange(new, device=self.device)
+            slots = self.lengths_there[..., None] + torch.arange(new, device=self.device)
             self._positions.scatter_(2, slots, positions.expand_as(slots))
             self._keys.scatter_(2, slots[..., None].expand_as(keys), keys)
             self._values.scatter_(2, slots[..., None].expand_as(values), values)
@@ -248,20 +262,20 @@ class SharedStore(Store):
         """Gather what stays into new buffers with room behind it."""
         width = index.shape[2]
         room = max(coming, room_behind(width, left))
-        filled = torch.arange(width, device=self.device) < counts.to(self.device)[..., None]
         self._statistics = {
             name: gather_slots(value, index) for name, value in self.statistics().items()
         }
+        self.lengths = counts
+        filled = torch.arange(width, device=self.device) < self.lengths_there[..., None]
         self._keys = gather_slots(self._keys, index, room)
         self._values = gather_slots(self._values, index, room)
         positions = self._positions.gather(2, index).masked_fill_(~filled, -1)
         self._positions = pad_slots(positions, room, fill=-1)
-        self.lengths = counts.cpu()
 
     def select_rows(self, rows: Tensor) -> SharedStore:
         """Return a new store with these rows."""
         chosen = SharedStore(self._keys[:0], self._values[:0])
-        on_device = rows.to(self.device)
+        on_device = send(rows, self.device)
         chosen.rows, chosen.lengths = len(rows), self.lengths[rows.cpu()]
         chosen._keys = self._keys.index_select(0, on_device)
         chosen._values = self._values.index_select(0, on_device)

@@ -7,6 +7,7 @@ So a token can be found redundant because of what came later, and never the othe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -41,6 +42,11 @@ class Bam:
         """Read a flat vector of 4172 numbers."""
         return cls(**LAYOUTS["bam"].split(vector))
 
+    @cached_property
+    def listens(self) -> bool:
+        """Whether tokens tell each other anything; reading it waits for a device, once."""
+        return bool(self.output_weight.any())
+
     def score(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Score every token.
 
@@ -63,7 +69,7 @@ class Bam:
         return _reorder(scores[..., None], order)[..., 0]
 
     def _score_newest_first(self, z: Tensor) -> Tensor:
-        if not bool(self.output_weight.any()):  # what tokens tell each other is not listened to
+        if not self.listens:
             residual, gate = self.output_bias.chunk(2, dim=-1)
             return ((z * (1.0 + gate) + residual) @ self.score_weight + self.score_bias)[..., 0]
         projected = z @ self.query_key_value_weight + self.query_key_value_bias
@@ -76,7 +82,7 @@ class Bam:
 
 def _newest_first(lengths: Tensor, slots: int) -> Tensor | None:
     """Index (row, head, slot) that reverses each sequence in place; None where a flip does."""
-    if bool((lengths == slots).all()):
+    if lengths.device.type == "cpu" and bool((lengths == slots).all()):
         return None
     slot = torch.arange(slots, device=lengths.device)
     mirrored = lengths[..., None] - 1 - slot

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -89,6 +90,7 @@ class Namm:
     scorer: str = "bam"
     relative: bool = False
     card: Mapping[str, Any] = field(default_factory=dict)
+    _copies: dict[torch.device, Namm] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.layout.split(self.parameters)
@@ -267,7 +269,7 @@ class Namm:
         Tensor
             (row, head, slot) float32, higher stays; meaningless in empty slots.
         """
-        scorer = SCORERS[self.scorer].from_vector(self.parameters)
+        scorer = self._scorer
         if not _ragged(lengths, spectrum.shape[2]):
             return scorer.score(self.features(spectrum, age), lengths)
         scores = torch.zeros_like(age, dtype=torch.float32)
@@ -279,11 +281,18 @@ class Namm:
                     scores[own] = scorer.score(shown, lengths[own[:2]])
         return scores
 
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return SCORERS[self.scorer].from_vector(self.parameters)
+
     def to(self, device: torch.device | str) -> Namm:
-        """Copy to a device; itself if it is there already."""
-        if self.parameters.device == torch.device(device):
+        """Copy to a device, once; itself if it is there already."""
+        target = torch.device(device)
+        if self.parameters.device == target:
             return self
-        moved = {
-            name: getattr(self, name).to(device) for name in ("parameters", "mean", "variance")
-        }
-        return dataclasses.replace(self, **moved)
+        if target not in self._copies:
+            moved = {
+                name: getattr(self, name).to(target) for name in ("parameters", "mean", "variance")
+            }
+            self._copies[target] = dataclasses.replace(self, **moved)
+        return self._copies[target]

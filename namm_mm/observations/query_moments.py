@@ -66,7 +66,8 @@ class QueryMoments(QueryObservation):
 
         left_out = min(max(self.skip - first, 0), queries.shape[2])
         queries = queries[:, :, left_out:]
-        positions = torch.arange(first + left_out, first + left_out + queries.shape[2])
+        first += left_out
+        positions = torch.arange(first, first + queries.shape[2], device=queries.device)
         held = state or _nothing(queries)
         if not len(positions):
             return held
@@ -90,7 +91,7 @@ class QueryMoments(QueryObservation):
 
         mean, count = state["mean"], state["count"].clamp_min(1.0)
         covariance = _unpacked(state["scatter"], mean.shape[-1]) / count[:, None, None, None]
-        ahead = torch.arange(cached.seen, cached.seen + self.future)
+        ahead = torch.arange(cached.seen, cached.seen + self.future, device=mean.device)
         rows = self.rotary.averaged(covariance, ahead)
         both = self.rotary.averaged(rows.transpose(-1, -2), ahead)
         return torch.cat([self.rotary.averaged(mean, ahead)[:, :, None], both], dim=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import UnsupportedError, message
@@ -47,10 +48,15 @@ class Rotary:
 
     def _angles(self, positions: Tensor, device: torch.device) -> Tensor:
         """(position, pair) float64: far positions need its digits."""
-        import torch
+        return positions.to(device).double()[:, None] * _placed(self.frequencies, device)
 
-        frequencies = torch.tensor(self.frequencies, dtype=torch.float64, device=device)
-        return positions.to(device).double()[:, None] * frequencies
+
+@lru_cache(maxsize=32)
+def _placed(frequencies: tuple[float, ...], device: torch.device) -> Tensor:
+    """(pair,) float64, copied to a device once."""
+    import torch
+
+    return torch.tensor(frequencies, dtype=torch.float64, device=device)
 
 
 def _apply(vectors: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

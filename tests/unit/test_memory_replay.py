@@ -117,10 +117,10 @@ def _physical_length(self: Any) -> int:
     return cohorts[0].store.width if cohorts else 0
 
 
-def _sees_one_ahead(part: range, count: int, lengths: torch.Tensor, device: Any) -> torch.Tensor:
-    first = lengths.to(device)[..., None] - count + 2
-    seen = first + torch.arange(part.start, part.stop, device=device)
-    return torch.arange(int(lengths.max()), device=device) < seen[..., None]
+def _sees_one_ahead(part: range, count: int, store: Any) -> torch.Tensor:
+    lengths: torch.Tensor = store.lengths
+    seen = lengths[..., None] - count + 2 + torch.arange(part.start, part.stop)
+    return torch.arange(store.width) < seen[..., None]
 
 
 def _drops_one_more(self: Any, index: torch.Tensor, *more: Any) -> None:
