@@ -25,18 +25,26 @@ __all__ = ["VERBS", "main"]
 USAGE = f"""\
 namm-mm {__version__}: one attention memory, made on text, plugged into other modalities.
 
-  namm-mm transfer  [experiment=pocket] [cells=[NAME,...]] [KEY=VALUE ...]
-  namm-mm evolve    [evolution=smollm2_pocket] [folder=FOLDER] [KEY=VALUE ...]
-  namm-mm evaluate  [adapter=NAME] [task=NAME] [policy=NAME] [KEY=VALUE ...]
-  namm-mm ask       MODEL QUESTION [--file FILE]
-  namm-mm report    RUN ...
-  namm-mm build     NAME [KEY=VALUE ...]
-  namm-mm new       adapter NAME
-  namm-mm models    get NAME
-  namm-mm namm      list | show NAME
-  namm-mm list
-  namm-mm doctor
-  namm-mm completion bash | zsh | fish
+Start here
+  namm-mm transfer                        run one NAMM and other policies on text, video and control
+  namm-mm ask MODEL QUESTION --file FILE  ask a model about a file under several policies
+  namm-mm doctor                          check the installation; say what is missing
+  namm-mm list                            show adapters, tasks, policies, NAMMs, models, experiments
+
+Measure
+  namm-mm transfer [experiment=pocket] [cells=[NAME,...]] [KEY=VALUE ...]
+  namm-mm evaluate [adapter=NAME] [task=NAME] [policy=NAME] [KEY=VALUE ...]   one policy, one task
+  namm-mm report RUN ...                  make a report from the records of runs
+
+Make
+  namm-mm evolve [evolution=smollm2_pocket] [folder=FOLDER] [KEY=VALUE ...]   evolve a NAMM on text
+  namm-mm new adapter NAME                write a package with an adapter and a task of your own
+  namm-mm build NAME [KEY=VALUE ...]      make a bundled asset again, in a clone
+
+Look up
+  namm-mm namm list | show NAME           say what a NAMM is, and how it was made
+  namm-mm models [get NAME]               show or fetch models that are in no package
+  namm-mm completion bash | zsh | fish    print a script for completion in a shell
 
 `namm-mm VERB --help` says more. --debug (or NAMM_MM_DEBUG=1) shows tracebacks.
 """
@@ -93,7 +101,7 @@ def _dispatch(given: list[str]) -> int:
             message(
                 "unknown verb",
                 given=verb,
-                expected="something to do",
+                expected="a verb",
                 valid=VERBS,
                 then="`namm-mm help` explains them.",
             )

@@ -152,9 +152,9 @@ def _refuse_to_delete(key: str, config: Any) -> NoReturn:
         config = config.get(part) if isinstance(config, Mapping) else None
     raise UsageError(
         message(
-            f"nothing to leave out of {above or 'the configuration'}",
+            f"{above or 'the configuration'} has nothing of this name to leave out",
             given=given,
-            expected="one of its keys that is not empty",
+            expected="a key with a value",
             valid=[k for k, v in config.items() if v is not None]
             if isinstance(config, Mapping)
             else (),

@@ -60,6 +60,7 @@ def entries() -> Iterator[Entry]:
 
 
 def _registered(registry: Registry[Any]) -> Iterator[Entry]:
+    told: set[str] = set()
     for name in registry:
         source = registry.source(name)
         package = source.partition(".")[0].partition(":")[0]
@@ -67,7 +68,10 @@ def _registered(registry: Registry[Any]) -> Iterator[Entry]:
         found = describe(source)
         if found is not None:
             shape = next((f" ({what})" for base, what in SHAPES.items() if base in found.bases), "")
-            about = found.module if registry is POLICIES else found.about  # a policy is a file
+            # A policy is a file; the second one of a file speaks for itself.
+            of_file = registry is POLICIES and found.module not in told
+            about = found.module if of_file else found.about
+            told.add(found.module)
             yield Entry(registry.kind, name, f"{about}{shape}", origin)
             continue
         try:

@@ -2,7 +2,7 @@
 
   namm-mm evolve                                    SmolLM2-135M, from the bundled NAMM
   namm-mm evolve folder=FOLDER                      start in FOLDER, or go on with the run there
-  namm-mm evolve folder=FOLDER minutes=10           stop after ten minutes, to be gone on with
+  namm-mm evolve folder=FOLDER minutes=10           stop after ten minutes; continue with the same
   namm-mm evolve stages.score.generations=200 stages.score.sigma=0.2
   namm-mm evolve start.checkpoint=FILE.safetensors  from another NAMM
   namm-mm evolve start.checkpoint=null start.bias=1 from zeros that keep everything
@@ -12,10 +12,10 @@ Options:
   --show             print the resolved configuration and its hash, and stop
   --cfg job          print the composed configuration, before it is checked, and stop
   --info defaults-tree   print the files that it is composed of, and stop
-  --anyway           go on with a run although settings were changed
+  --anyway           continue a run although settings were changed
 
-A run may be killed at any moment: the same command goes on, and no evaluation is done twice. Its
-folder is `folder`, or OUTPUT/NAME/TIME (output=runs): best.safetensors is the best NAMM by
+A run may be killed at any moment: the same command continues it, and no evaluation is done twice.
+Its folder is `folder`, or OUTPUT/NAME/TIME (output=runs): best.safetensors is the best NAMM by
 validation, for `namm-mm transfer checkpoint=FOLDER/best.safetensors`.
 """
 

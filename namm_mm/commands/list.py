@@ -1,8 +1,10 @@
-"""Show what can be named in a configuration, and where it comes from.
+"""Show the names that a configuration can use, and where each comes from.
 
-namm-mm list
-namm-mm list adapter policy      some kinds only: adapter, task, policy, NAMM, model,
-                                 experiment, evolution
+  namm-mm list
+  namm-mm list adapter policy      some kinds only: adapter, task, policy, NAMM, model,
+                                   experiment, evolution
+
+An adapter and a task run together if both answer questions or both act.
 """
 
 from __future__ import annotations

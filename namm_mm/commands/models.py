@@ -1,7 +1,7 @@
 """Fetch a model once, so that `adapter.model=NAME` finds it.
 
 namm-mm models                    what can be fetched, with licence, origin and size
-namm-mm models get NAME           tell licence and origin, ask, download, check, convert, cache
+namm-mm models get NAME           show licence and origin, ask, download, check, convert, cache
 namm-mm models get NAME --accept  do not ask: you have read the licence
 
 A download that is stopped goes on with the pieces that are there.

@@ -1,4 +1,4 @@
-"""Write a package with an adapter and a task of your own, which runs as it stands.
+"""Write a package with an adapter and a task of your own. It runs as it is.
 
   namm-mm new adapter birdsong                   answers questions about samples
   namm-mm new adapter rover --kind acting        acts in environments

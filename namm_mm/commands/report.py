@@ -45,6 +45,16 @@ def main(call: Call) -> int:
                 then="Run folders are printed at the end of `namm-mm transfer`.",
             )
         )
+    kind = call.options.get("kind", "html")
+    if kind != "wandb" and kind not in report.SUFFIXES:
+        raise UsageError(
+            message(
+                "unknown kind of report",
+                given=kind,
+                expected="a format",
+                valid=(*report.SUFFIXES, "wandb"),
+            )
+        )
     folders = [Path(word).expanduser() for word in call.words]
     benchmarks: list[str] = []
     if "merge" in call.options:
@@ -53,7 +63,6 @@ def main(call: Call) -> int:
         folders = [whole]
     output = _output(call, folders)
     folders = [run for folder in folders for run in runs_of(folder)]
-    kind = call.options.get("kind", "html")
     runs = load_runs(folders)
     records = [record for run in runs for record in run.records]
     rows = result_rows(records)

@@ -54,7 +54,7 @@ def _policy(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
                 f"{policy.name} was trained for another model",
                 given=adapter.model_name,
                 expected=policy.made_for,
-                then="Train it for this model with `namm-mm build`. Or use it: anyway=true.",
+                then="`namm-mm build` trains one for this model. anyway=true uses this one.",
             ),
         )
     elif adapter is not None and (misfit := _misfit(policy, adapter.model_name)):
@@ -87,7 +87,7 @@ def content_problem(policy: Policy, adapter: Adapter) -> str:
     if policy.probe is not None and isinstance(adapter, ActingAdapter):
         return message(
             f"{policy.name} needs a model that reads token ids",
-            given=type(adapter).__name__,
+            given=f"the adapter {type(adapter).__name__}",
             expected="an adapter that answers, such as text or llava_video",
             then="Take the policy below it alone.",
         )
@@ -100,9 +100,9 @@ def content_problem(policy: Policy, adapter: Adapter) -> str:
     example = "text alone, such as text" if content == TEXT else f"{content}, such as llava_video"
     return message(
         f"{policy.name!r} is for {content}",
-        given=type(adapter).__name__,
+        given=f"the adapter {type(adapter).__name__}",
         expected=f"an adapter that reads {example}",
-        then="Here, expected_attention, keydiff and snapkv run.",
+        then="Other policies, such as snapkv and keydiff, run with this adapter.",
     )
 
 
@@ -204,7 +204,7 @@ def _uneven(cell: CellSettings, selection: Selection) -> Iterator[str]:
 def _match(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
     followed = budgets.matched_policy(settings.budget)
     traced = [name for name in map(_traced, cell.policies) if name]
-    if followed not in traced:
+    if followed not in traced and not any(map(_broken, _named(cell, followed))):
         yield at(
             cell,
             "budgets",
@@ -216,6 +216,19 @@ def _match(cell: CellSettings, settings: PolicySettings) -> Iterator[str]:
                 then="Add that policy, or give a size: tokens:64, fraction:0.25.",
             ),
         )
+
+
+def _named(cell: CellSettings, name: str | None) -> Iterator[PolicySettings]:
+    return (settings for settings in cell.policies if settings.name == name)
+
+
+def _broken(settings: PolicySettings) -> bool:
+    """Whether a policy cannot be made: that is said with the policy itself."""
+    try:
+        create(settings.name, **settings.options)
+    except NammError:
+        return True
+    return False
 
 
 def _traced(settings: PolicySettings) -> str:

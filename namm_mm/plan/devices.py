@@ -115,4 +115,4 @@ def local_device() -> Device:
     cores = os.cpu_count() or 1
     memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     flops = _CPU_TILE_FLOPS if cpu_capabilities().get("amx_bf16") else _CPU_FLOPS
-    return Device("processor", memory, flops * cores, _CPU_BANDWIDTH, is_gpu=False)
+    return Device("the CPU", memory, flops * cores, _CPU_BANDWIDTH, is_gpu=False)

@@ -67,7 +67,7 @@ def _cell(cell: CellPlan) -> Iterator[str]:
         most = "at most " if need.at_most else ""
         label = need.policy if need.budget == "full" else f"{need.policy} {need.budget}"
         yield (
-            f"    {label:<22} {most}{need.tokens:,} tokens: cache {size(need.cache)}, "
+            f"    {label:<26} {most}{need.tokens:,} tokens: cache {size(need.cache)}, "
             f"policy {size(need.state)}, activations {size(need.working)}"
         )
     yield f"  peak     {size(cell.peak or 0)}" + ("" if cell.fits else ": does not fit")

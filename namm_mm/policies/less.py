@@ -57,7 +57,7 @@ class Less(Over):
                     "the kernels of LESS were trained under another policy",
                     given=self.below.name,
                     expected=str(trained),
-                    then="Train them: `namm-mm build less`. Or use them: anyway=true.",
+                    then="`namm-mm build less` trains kernels. anyway=true uses these.",
                 )
             )
 

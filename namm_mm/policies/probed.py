@@ -1,4 +1,4 @@
-"""Probed: heads that look things up get the memory, as a probe of the very model tells."""
+"""Probed: retrieval heads get more memory; a probe of the model finds them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ TWO_FIFTHS = Budget(fraction=0.4)
 
 @dataclass(frozen=True)
 class Probed(Over):
-    """The budget goes to the heads that need it; which of their tokens stay, the policy below says.
+    """The budget goes to the heads that need it; the policy below decides which tokens stay.
 
-    The memory measures the needs when it is attached: the model reads random token ids, says them
-    twice, and a head's need is the attention that it pays from the second time to the same token,
-    and to the one that followed it, in the first. No text and no sample of a task is read. Heads of
-    this kind carry retrieval (RazorAttention, arXiv 2407.15891; DuoAttention, arXiv 2410.10819).
+    The memory measures the needs when it is attached: the model reads the same random token ids
+    twice. A head's need is the attention that it pays from a token of the second time to the same
+    token of the first time and to the one after it. No text and no sample of a task is read. Such
+    heads are retrieval heads (RazorAttention, arXiv 2407.15891; DuoAttention, arXiv 2410.10819).
     Needs storage per head, and a model that reads token ids.
 
     Attributes
     ----------
     budget
-        None is the budget of the policy below; two fifths of the tokens where that names no size.
+        None is the budget of the policy below; two fifths of the tokens if that names no size.
         Under ``match:POLICY`` the mean of all heads is that of the other policy.
     floor
         Part of an equal share that each head keeps in any case.
     tokens
-        Random tokens that are said twice.
+        Random tokens that are read twice.
     between
         Other random tokens between the two times.
     rows
@@ -84,7 +84,7 @@ class Probed(Over):
         if isinstance(self.budget, Budget) and self.budget.table:
             raise UsageError(
                 message(
-                    "probed has sizes of its own",
+                    "probed measures the size of each head",
                     given=self.budget.describe(),
                     expected="a size for the mean of all heads: fraction:F, bytes:F, tokens:N, "
                     "match:POLICY",

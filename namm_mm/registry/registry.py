@@ -110,7 +110,7 @@ class Registry(Generic[T]):
                     given=name,
                     expected=f"the name of a registered {self.kind}",
                     valid=entries,
-                    then="`namm-mm list` shows what is installed.",
+                    then=f"`namm-mm {'build' if self.kind == 'builder' else 'list'}` lists them.",
                 )
             )
         entry: Any = entries[name]
@@ -202,7 +202,7 @@ def build(registry: Registry[Any], name: str, options: Mapping[str, Any]) -> Any
     if missing:
         raise UsageError(
             message(
-                f"the {registry.kind} {name!r} lacks what it needs",
+                f"an option of the {registry.kind} {name!r} is missing",
                 given=", ".join(options) or "no option",
                 expected=" ".join(f"{option}=VALUE" for option in missing),
             )

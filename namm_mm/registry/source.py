@@ -47,6 +47,7 @@ def _ancestors(module: str, name: str) -> set[str]:
     if found is None or not isinstance(found[1], ast.ClassDef):
         return names
     for base in found[1].bases:
+        base = base.value if isinstance(base, ast.Subscript) else base  # of a generic class
         if isinstance(base, ast.Name):
             names |= {base.id} | _ancestors(_home(module, name), base.id)
     return names

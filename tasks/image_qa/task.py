@@ -18,7 +18,9 @@ from namm_mm.tasks.question_task import GENERATED, QuestionTask
 
 @dataclass(frozen=True)
 class ImageQaTask(QuestionTask):
-    """Questions over one picture or several; parameters as of `QuestionTask`.
+    """Questions about one picture or several.
+
+    The parameters are those of `QuestionTask`.
 
     ``source: pocket`` draws the generated families: albums of pictures of which few show anything
     (``shown``, ``order``, ``last``, ``needle``, ``start``, ``count``, ``unseen``), and documents

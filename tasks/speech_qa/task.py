@@ -21,7 +21,9 @@ from namm_mm.tasks.speech_qa.words import WORD_SETS
 
 @dataclass(frozen=True)
 class SpeechQaTask(QuestionTask):
-    """Questions about sound files on disk; further parameters as of `QuestionTask`.
+    """Questions about sound files.
+
+    Further parameters are those of `QuestionTask`.
 
     Parameters
     ----------

@@ -17,7 +17,10 @@ from namm_mm.tasks.video_qa.questions import COVERED, FAMILIES
 
 @dataclass(frozen=True)
 class VideoQaTask(QuestionTask):
-    """Multiple-choice questions over video files on disk; parameters as of `QuestionTask`."""
+    """Multiple-choice questions about video files.
+
+    The parameters are those of `QuestionTask`.
+    """
 
     holds: ClassVar[frozenset[str]] = frozenset({TEXT, VIDEO})
     medium: ClassVar[own.Medium] = own.VIDEO

@@ -107,6 +107,17 @@ def test_what_a_component_says_is_read_from_its_source() -> None:
             assert documented.startswith(found.about)
 
 
+def test_the_list_says_who_answers_who_acts_and_what_sets_two_policies_apart() -> None:
+    about = {entry.name: entry.about for entry in entries()}
+    kinds = {entry.name: entry.kind for entry in entries()}
+    for name, kind in kinds.items():
+        if kind in ("adapter", "task"):
+            shape = "acting" if name in ("decision_transformer", "offline_rl") else "answering"
+            assert about[name].endswith(f"({shape})")
+    policies = [about[name] for name, kind in kinds.items() if kind == "policy"]
+    assert len(set(policies)) == len(policies)
+
+
 def test_a_component_without_source_is_not_described() -> None:
     for entry in ("namm_mm.policies.h2o:H20", "nowhere.at_all:Thing", "math:sqrt"):
         assert describe(entry) is None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
+from namm_mm.commands.compose import named_files
 from namm_mm.errors import UsageError
 from namm_mm.experiment.notes import policy_notes, threshold_notes
 from namm_mm.experiment.reading import from_evaluation, from_mapping
@@ -54,6 +57,12 @@ def test_every_policy_runs_under_every_budget_but_those_with_a_rule_of_their_own
     cell = make(budgets=["tokens:64", "fraction:0.5"]).cells[0]
     runs = [(policy.name, policy.budget) for policy in cell.policies]
     assert runs == [("full", "own"), ("recency", "tokens:64"), ("recency", "fraction:0.5")]
+
+
+def test_no_bundled_policy_has_a_budget_that_keeps_out_another() -> None:
+    for name, file in named_files(files("namm_mm.configs") / "policy"):
+        policy = {"budget": None, **yaml.safe_load(file.read_text(encoding="utf-8"))}
+        assert policy["budget"] is None, f"`namm-mm evaluate policy={name} budget=0.4` is refused"
 
 
 def test_a_cell_overrides_the_experiment_and_the_smaller_limit_counts() -> None:
