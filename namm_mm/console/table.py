@@ -76,7 +76,7 @@ def _table(table: blocks.Table, width: int) -> RenderResult:
     filled = _filled(table)
     absent = [table.columns[place].name for place in filled if place not in shown]
     if absent:
-        yield Text(f"At this width without: {', '.join(absent)}.", style="dim")
+        yield Text(f"Left out at this width: {', '.join(absent)}.", style="dim")
     if table.note:
         yield Text(table.note, style="yellow")
     yield Padding("", 0)

@@ -55,7 +55,7 @@ def quality_by_bytes(rows: Sequence[Row], styles: Styles) -> Figure | None:
     return Figure(
         quality_title(rows[0].metric),
         "Mean score with its 95 % interval against the bytes of the whole cache right after its "
-        "last update, where a budget holds. Up and to the left is better. A line joins the budgets "
+        "last update, when a budget is met. Up and to the left is better. A line joins the budgets "
         "of one policy." + (" The axis of bytes is logarithmic." if wide else ""),
         plot,
         _table(shown, styles),

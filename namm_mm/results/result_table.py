@@ -16,7 +16,7 @@ LEGEND = (
     "(BCa below 30). Differences are paired, on the same samples. Bold differences hold at 5 %: "
     "paired sign-flip test, corrected by Holm's method over all differences of the table. Kept is "
     "the part of the tokens seen that is cached at the end. Cache bytes are those of the whole "
-    "cache right after its last update, where a budget holds, and their part of a full cache of as "
+    "cache right after its last update, when a budget is met, and their part of a full cache of as "
     "many tokens; then at the end, allocated with room for tokens to come, and at the peak. Cache "
     "tokens are per head (mean over layers and heads), at the end. Failed samples are counted and "
     "are in no mean."

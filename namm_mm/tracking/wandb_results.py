@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,15 +107,33 @@ def _send_frames(run: Any, records: Sequence[Record], folder: Path) -> None:
     """Send the pictured samples of each task: what the model saw, with question and answer."""
     import wandb
 
-    pictures: dict[str, dict[str, Any]] = defaultdict(dict)
+    captions: dict[str, dict[Path, str]] = defaultdict(dict)
     for record in records:
         file = folder / record.media.frames
         if file.is_file():
             asked = f"{record.asked.question} {record.asked.right_answer}"
-            caption = printable(f"{record.sample}: {asked}")
-            pictures[record.task].setdefault(file.name, wandb.Image(str(file), caption=caption))
-    if pictures:
-        run.log({f"frames/{task}": list(found.values()) for task, found in pictures.items()})
+            captions[record.task].setdefault(file, printable(f"{record.sample}: {asked}"))
+    logged = {
+        f"frames/{task}": [
+            wandb.Image(picture, caption=caption)
+            for picture, caption in zip(_of_one_size(said), said.values(), strict=True)
+        ]
+        for task, said in captions.items()
+    }
+    if logged:
+        run.log(logged)
+
+
+def _of_one_size(files: Iterable[Path]) -> list[Any]:
+    """Read pictures and fill them up with black: W&B shows a list in the size of its first one."""
+    from PIL import Image, ImageOps
+
+    pictures = [Image.open(file).convert("RGB") for file in files]
+    width, height = (max(sides) for sides in zip(*(p.size for p in pictures), strict=True))
+    return [
+        ImageOps.expand(p, (0, 0, width - p.width, height - p.height), fill="black")
+        for p in pictures
+    ]
 
 
 def _send_watched(run: Any, records: Sequence[Record], folder: Path, names: Names) -> None:

@@ -52,8 +52,8 @@ def test_a_narrow_console_leaves_columns_out_and_breaks_no_word() -> None:
         assert words_of("\n".join(lines[:10])) <= known
     for name in ("match:namm", "kept", "cache bytes", "to full"):
         assert name in printed(records, 80)
-    assert "At this width without: NAMM - this, cache tokens, first token." in printed(records, 80)
-    assert "At this width without" not in printed(records, 160)
+    assert "Left out at this width: NAMM - this, cache tokens, first token." in printed(records, 80)
+    assert "Left out at this width" not in printed(records, 160)
 
 
 def test_every_part_of_what_is_told_of_a_cache_has_its_line_in_a_narrow_console() -> None:

@@ -6,13 +6,15 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from synthetic_records import PROVENANCE, make_history, make_records, with_histories
 from wandb_reader import OfflineRun, messages, read_finished_run
 
 from namm_mm.errors import RunError
 from namm_mm.runs import RunInfo
-from namm_mm.tracking import open_run
+from namm_mm.tracking import open_run, wandb_results
 
 SAMPLES = 5
 RECORDS = make_records(SAMPLES)
@@ -152,6 +154,16 @@ def test_a_pictured_sample_is_sent_once(folder: Path, run: OfflineRun) -> None:
     (row,) = [row for row in run.history if "frames/video_qa/filenames" in row]
     (name,) = row["frames/video_qa/filenames"]
     assert len(list((folder / "wandb").glob(f"offline-run-*/files/{name}"))) == 1
+
+
+def test_pictures_of_a_list_have_one_size_and_lose_nothing(tmp_path: Path) -> None:
+    sizes = [(8, 4), (5, 9)]
+    for at, size in enumerate(sizes):
+        Image.new("RGB", size, "white").save(tmp_path / f"{at}.png")
+    pictures = wandb_results._of_one_size([tmp_path / "0.png", tmp_path / "1.png"])
+    assert [picture.size for picture in pictures] == [(8, 9), (8, 9)]
+    assert [int(np.asarray(picture).all(-1).sum()) for picture in pictures] == [8 * 4, 5 * 9]
+    assert pictures[1].getpixel((4, 8)) == (255, 255, 255)
 
 
 def test_what_was_kept_of_a_video_is_sent_as_a_film(folder: Path, run: OfflineRun) -> None:
