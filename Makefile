@@ -14,10 +14,11 @@ export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help transfer test quick numeric campaign test-kvpress check docs format wheel bench clean
+.PHONY: help transfer kernels test quick numeric campaign test-kvpress check docs format wheel bench clean
 
 help:
 	@echo "make transfer   install, then run one NAMM on text, video and control: namm-mm transfer"
+	@echo "make kernels    compile passes over attention for this machine's processor: faster, never required"
 	@echo "make quick      install what the tests need, then run those that take below ten seconds"
 	@echo "make test       all tests, in as many processes as WORKERS says (2)"
 	@echo "make numeric    the tests of computed numbers, as older processors would run them"
@@ -31,6 +32,9 @@ help:
 
 transfer: $(VENV)/.runtime $(VENV)/.smollm2 $(VENV)/.footage
 	@$(BIN)/namm-mm transfer experiment=$(EXPERIMENT) $(ARGS)
+
+kernels: $(VENV)/.runtime
+	@$(BIN)/python -c "from namm_mm.namm import compiled; print(compiled.build())"
 
 test: $(VENV)/.development $(VENV)/.smollm2 $(VENV)/.footage $(VENV)/.vision
 	@$(PYTEST) $(ARGS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
 from namm_mm.commands import cells, shorthand, sweeps
+from namm_mm.commands.named_files import named_files
 from namm_mm.commands.overrides import (
     Override,
     hydra_words,
@@ -201,12 +201,3 @@ def _options(folder: Path | None) -> Iterator[tuple[str, str]]:
             if group.is_dir():
                 for name, _ in named_files(group):
                     yield group.name, name
-
-
-def named_files(group: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
-    """Yield name and file of each option of a configuration group: ``pocket``, ``mine/text``."""
-    for file in sorted(group.iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".yaml"):
-            yield prefix + file.name.removesuffix(".yaml"), file
-        elif file.is_dir() and not file.name.startswith((".", "_")):
-            yield from named_files(file, f"{prefix}{file.name}/")

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from namm_mm.adapters import ADAPTERS
-from namm_mm.commands.compose import named_files
+from namm_mm.commands.named_files import named_files
 from namm_mm.errors import NammError
 from namm_mm.models.listing import list_models, namm_cards
 from namm_mm.policies import POLICIES

@@ -15,6 +15,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from namm_mm.memory.store import Store
+from namm_mm.namm.compiled import softmax_means
 from namm_mm.observations.formula import Formula
 
 MASKED = 512
@@ -154,16 +155,22 @@ def weights(
             products.mul_(formula.scaling)
         products = products.view(rows, heads, group, len(part), stop)
         products = formula.cap(products)
-        if even:  # older tokens are seen by all queries, and adding is faster than filling
-            products[..., stop - len(part) :] += _triangle(len(part), store.device)
+        means = softmax_means(products) if even and formula.sinks is None else None
+        if means is not None:
+            spent = products
         else:
-            seen = _seen(part, count, store, positions, window)
-            products.masked_fill_(~seen[:, :, None, :, :stop], float("-inf"))
-        spent = formula.softmax(products)
+            if even:  # older tokens are seen by all queries; adding is faster than filling
+                products[..., stop - len(part) :] += _triangle(len(part), store.device)
+            else:
+                seen = _seen(part, count, store, positions, window)
+                products.masked_fill_(~seen[:, :, None, :, :stop], float("-inf"))
+            spent = formula.softmax(products)
         if filled is not None:
             mixed = spent.flatten(2, 3).to(values.dtype) @ values[:, :, :stop]
             filled[:, :, :, start : part.stop] = mixed.view(rows, heads, group, len(part), -1)
-        yield spent[:, :, 0] if group == 1 else spent.mean(2)
+        if means is None:
+            means = spent[:, :, 0] if group == 1 else spent.mean(2)
+        yield means
 
 
 @lru_cache(maxsize=8)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from namm_mm.errors import UsageError, message
+from namm_mm.namm.compiled import fold_frames
 
 
 class SpectrogramState(NamedTuple):
@@ -160,7 +161,10 @@ class Spectrogram:
         if not queries:
             return
         signal = self._signal(attention).flatten(0, 1)
-        means, last = ema.flatten(0, 1)[..., :seen], recent.flatten(0, 1)[..., :seen]
+        means, last = ema.flatten(0, 1), recent.flatten(0, 1)
+        if fold_frames(means, last, signal, 1.0 - self.decay):
+            return
+        means, last = means[..., :seen], last[..., :seen]
         for frame in self._magnitudes(last, signal):
             means.lerp_(frame, 1.0 - self.decay)
         last.copy_(signal[:, -self.hop :])

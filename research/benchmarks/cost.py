@@ -32,7 +32,7 @@ from research.benchmarks.common import options
 
 PLAIN = "transformers, SDPA"
 
-SHAPES: Mapping[str, Mapping[str, int]] = {
+SHAPES: dict[str, Mapping[str, int]] = {
     "small": {
         "hidden_size": 256,
         "intermediate_size": 704,

@@ -1,0 +1,135 @@
+"""Compiled passes over attention weights, for processors: found or not, never required.
+
+``make kernels`` compiles ``compiled.cpp`` into a library beside it, with vectors of AVX-512, of
+AVX2 and for any processor; the loader takes what the processor has. It is called with pointers, so
+that one build serves every version of torch. Without it, or with ``NAMM_MM_KERNELS=0``, the memory
+runs in plain torch, which is the reference of every test.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from namm_mm.errors import RunError
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+LIBRARY = SOURCE.with_name("libcompiled.so")
+OFF = "NAMM_MM_KERNELS"
+FLAGS = (
+    "-std=c++17 -O3 -fPIC -shared -fno-math-errno -fno-trapping-math -fassociative-math "
+    "-fno-signed-zeros -freciprocal-math -ffinite-math-only -pthread"
+)
+HOP, BINS = 16, 17
+"""The only spectrogram that is compiled: that of the published NAMM."""
+
+_NUMBER, _POINTER = ctypes.c_int64, ctypes.c_void_p
+
+
+def build(target: Path = LIBRARY) -> Path:
+    """Compile the library with ``$CXX``, else ``c++``; return its path.
+
+    Raises
+    ------
+    RunError
+        There is no compiler, or it fails; the message holds its last words.
+    """
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
+    command = [*compiler, *FLAGS.split(), str(SOURCE), "-o", str(target)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"no C++ compiler: got {compiler[0]!r}, expected g++ or clang++. Install one, or set "
+            "CXX. Without it the memory runs in plain torch."
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise RunError(f"{compiler[0]} failed: {error.stderr.strip()[-500:]}") from error
+    return target
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL | None:
+    if os.environ.get(OFF) == "0" or not LIBRARY.is_file():
+        return None
+    return _load(LIBRARY)
+
+
+def _load(path: Path) -> ctypes.CDLL | None:
+    """Return the library with the types of its calls; None where it is of another machine."""
+    try:
+        found = ctypes.CDLL(str(path))
+    except OSError:
+        return None
+    found.namm_softmax.argtypes = [_POINTER, _POINTER, *[_NUMBER] * 5]
+    found.namm_frames.argtypes = [
+        *(_POINTER, _NUMBER, _NUMBER, _NUMBER, _NUMBER, _NUMBER),
+        *(_POINTER, _POINTER, _NUMBER, ctypes.c_float, _NUMBER),
+    ]
+    found.namm_softmax.restype = found.namm_frames.restype = None
+    return found
+
+
+def softmax_means(products: Tensor) -> Tensor | None:
+    """Softmax of causal `products` in their place; return its mean over the query group.
+
+    Parameters
+    ----------
+    products
+        (row, kv_head, group, query, slot) float32, dense. The queries are those of the newest
+        slots: query ``i`` of ``n`` sees all slots but the last ``n - 1 - i``.
+
+    Returns
+    -------
+    Tensor or None
+        (row, kv_head, query, slot) float32. None where nothing is compiled; `products` are then as
+        they were.
+    """
+    library = _library()
+    fits = products.dtype == torch.float32 and products.is_contiguous()
+    if library is None or products.device.type != "cpu" or not fits:
+        return None
+    rows, heads, group, queries, slots = products.shape
+    means = products.new_empty(rows, heads, queries, slots)
+    sizes = (rows * heads, group, queries, slots, torch.get_num_threads())
+    library.namm_softmax(products.data_ptr(), means.data_ptr(), *sizes)
+    return means
+
+
+def fold_frames(means: Tensor, last: Tensor, signal: Tensor, fresh: float) -> bool:
+    """Fold whole hops of queries into the means of a spectrogram, in place.
+
+    Parameters
+    ----------
+    means, last
+        (sequence, 17, slot) and (sequence, 16, slot) float32: the state, of as many slots as
+        `signal` or more, dense.
+    signal
+        (sequence, query, slot) float32.
+    fresh
+        Part of a new frame in the means.
+
+    Returns
+    -------
+    bool
+        False where nothing is compiled, or for another window; the state is then as it was.
+    """
+    library = _library()
+    if library is None or signal.device.type != "cpu" or signal.dtype != torch.float32:
+        return False
+    sequences, queries, slots = signal.shape
+    dense = means.is_contiguous() and last.is_contiguous() and signal.stride(2) == 1
+    if means.shape[1] != BINS or last.shape[1] != HOP or not dense:
+        return False
+    library.namm_frames(
+        *(signal.data_ptr(), signal.stride(0), signal.stride(1), sequences, queries, slots),
+        *(means.data_ptr(), last.data_ptr(), means.shape[2], fresh, torch.get_num_threads()),
+    )
+    return True
