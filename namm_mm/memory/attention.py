@@ -156,21 +156,30 @@ def weights(
         products = products.view(rows, heads, group, len(part), stop)
         products = formula.cap(products)
         means = softmax_means(products) if even and formula.sinks is None else None
-        if means is not None:
-            spent = products
-        else:
-            if even:  # older tokens are seen by all queries; adding is faster than filling
-                products[..., stop - len(part) :] += _triangle(len(part), store.device)
-            else:
-                seen = _seen(part, count, store, positions, window)
-                products.masked_fill_(~seen[:, :, None, :, :stop], float("-inf"))
-            spent = formula.softmax(products)
+        if means is None:
+            formula.softmax(_hide(products, part, count, store, positions, window))
         if filled is not None:
-            mixed = spent.flatten(2, 3).to(values.dtype) @ values[:, :, :stop]
+            mixed = products.flatten(2, 3).to(values.dtype) @ values[:, :, :stop]
             filled[:, :, :, start : part.stop] = mixed.view(rows, heads, group, len(part), -1)
         if means is None:
-            means = spent[:, :, 0] if group == 1 else spent.mean(2)
+            means = products[:, :, 0] if group == 1 else products.mean(2)
         yield means
+
+
+def _hide(
+    products: Tensor,
+    part: range,
+    count: int,
+    store: Store,
+    positions: Tensor | None,
+    window: int | None,
+) -> Tensor:
+    """Put minus infinity where a query does not look, in place; products of ``weights``."""
+    if store.even and window is None:  # older tokens are seen by all; adding is faster than filling
+        products[..., products.shape[-1] - len(part) :] += _triangle(len(part), store.device)
+        return products
+    seen = _seen(part, count, store, positions, window)[..., : products.shape[-1]]
+    return products.masked_fill_(~seen[:, :, None], float("-inf"))
 
 
 @lru_cache(maxsize=8)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
+from transformers.utils import ModelOutput
 
 from namm_mm.experiment.settings import PolicySettings
 from namm_mm.memory import attach
@@ -144,7 +145,7 @@ def look(model: Any, frames: int, looked: int) -> Tensor:
 
 
 def _tensor(found: Any) -> Tensor:
-    features = getattr(found, "pooler_output", found)
+    features = found.pooler_output if isinstance(found, ModelOutput) else found
     return torch.cat(list(features)) if isinstance(features, (list, tuple)) else features
 
 
