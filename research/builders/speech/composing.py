@@ -10,6 +10,9 @@ import transformers
 from torch import Tensor, nn
 
 PLACEHOLDER = "<|AUDIO|>"
+MARGIN = 8000
+"""Samples of silence after a sound, more than the convolutions see of it."""
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% for part in message['content'] %}"
@@ -81,8 +84,8 @@ def projector_of(model: Any) -> nn.Linear:
 def hear(tower: Any, extractor: Any, samples: Any) -> Tensor:
     """Return what the projector is given for a sound of one window: (token, width).
 
-    Equal to the class, at a fraction of the work: it encodes the padding of a short sound too,
-    which its mask then hides.
+    Equal to the class, at a fraction of the work: it encodes the padding to a whole window too,
+    which its mask then hides. Here the padding is :data:`MARGIN` samples.
 
     Parameters
     ----------
@@ -96,14 +99,16 @@ def hear(tower: Any, extractor: Any, samples: Any) -> Tensor:
         sampling_rate=extractor.sampling_rate,
         return_tensors="pt",
         return_attention_mask=True,
+        padding="max_length",
+        max_length=min(len(samples) + MARGIN, extractor.n_samples),
     )
     frames = (int(made["attention_mask"].sum()) - 1) // 2 + 1
     gelu = nn.functional.gelu
     with torch.no_grad():
         weight = tower.conv1.weight
         hidden = gelu(tower.conv1(made["input_features"].to(weight.dtype)))
-        hidden = gelu(tower.conv2(hidden)).permute(0, 2, 1) + tower.embed_positions.weight
-        hidden = hidden[:, :frames]
+        hidden = gelu(tower.conv2(hidden)).permute(0, 2, 1)[:, :frames]
+        hidden = hidden + tower.embed_positions.weight[: hidden.shape[1]]
         for layer in tower.layers:
             hidden = layer(hidden, None)
         pooled: Tensor = tower.avg_pooler(hidden.permute(0, 2, 1)).permute(0, 2, 1)
