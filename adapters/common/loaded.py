@@ -49,6 +49,11 @@ class LoadedMediaModel:
         """What reads the media into the cache; the output layer may be left out of it."""
         return self.model
 
+    @property
+    def core(self) -> Any:
+        """The model without its output layer: encoders, projector and language model."""
+        return getattr(self.model, "model", self.model)
+
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a prompt; its first token is added where the text lacks it."""
         return list(self.tokenizer(text, add_special_tokens=not self.has_start(text))["input_ids"])

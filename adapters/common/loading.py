@@ -60,7 +60,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     import torch
 
     if name == "auto":
-        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bfloat16()
+        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_bfloat16()
         return torch.bfloat16 if native else torch.float32
     dtype: torch.dtype = getattr(torch, name)
     return dtype
@@ -76,7 +76,8 @@ def cpu_capabilities() -> dict[str, Any]:
         return {}
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
+    """Return whether the processor computes in bfloat16 natively."""
     capabilities = cpu_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 

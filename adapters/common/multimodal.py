@@ -13,6 +13,7 @@ from namm_mm.adapters.base import AnsweringAdapter
 from namm_mm.adapters.common.answering import by_generation, by_options
 from namm_mm.adapters.common.choices import LETTERS
 from namm_mm.adapters.common.context import read_extension
+from namm_mm.adapters.common.once import encode_once
 from namm_mm.adapters.common.pieces import pieces
 from namm_mm.adapters.common.placement import Placement
 from namm_mm.errors import UsageError, message
@@ -60,6 +61,9 @@ class MultimodalAdapter(AnsweringAdapter, Generic[Loaded]):
         greedily. ``auto`` is what the model's card names, else ``options``.
     max_new_tokens
         Longest answer under ``generate``.
+    encode_once
+        Let the encoder compute once for a sample: all policies after the first take its output.
+        Answers are the same; times no longer count the encoder.
 
     Raises
     ------
@@ -76,6 +80,7 @@ class MultimodalAdapter(AnsweringAdapter, Generic[Loaded]):
     rope: str | None = None
     answer_by: str = "auto"
     max_new_tokens: int = 16
+    encode_once: bool = False
     _loaded: Loaded | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -126,6 +131,7 @@ class MultimodalAdapter(AnsweringAdapter, Generic[Loaded]):
             "context_length": self._loaded.context_length if self._loaded else None,
             "answer_by": self.answering,
             "quantization": self.quantization,
+            "encode_once": self.encode_once or None,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -143,6 +149,8 @@ class MultimodalAdapter(AnsweringAdapter, Generic[Loaded]):
     def answer(self, inputs: Inputs, memory: Memory | None) -> Answer:
         """Choose the option whose letter, or first word, is the most probable; or generate."""
         sample = inputs.sample
+        if self.encode_once:
+            encode_once(self.loaded.core)
         with torch.no_grad():
             if self.answering == "generate" or not sample.options:
                 return by_generation(self.loaded, inputs, memory, self.max_new_tokens)

@@ -216,3 +216,22 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
             one.unlink()
     with pytest.raises(RunError, match="cannot load the processor"):
         SpeechAdapter(model=str(tmp_path)).load()
+
+
+def test_the_encoder_may_compute_once_for_a_sample(
+    adapter: SpeechAdapter, sample: Sample, sounds: tuple[Path, ...]
+) -> None:
+    other = dataclasses.replace(sample, id="t", sounds=sounds[1:2])
+    wanted = [adapter.answer(adapter.prepare(one), None) for one in (sample, other)]
+    once = like(adapter, encode_once=True)
+    assert once.facts["encode_once"] is True
+    assert "encode_once" not in adapter.facts
+    computed: list[int] = []
+    first = adapter.loaded.model.model.audio_tower.conv1
+    hook = first.register_forward_hook(lambda *_: computed.append(1))
+    found = [once.answer(once.prepare(one), None) for one in (sample, sample, other, sample)]
+    hook.remove()
+    del adapter.loaded.model.model.audio_tower.forward
+    assert len(computed) == 3
+    for answer, expected in zip(found, (wanted[0], wanted[0], *wanted[1:], wanted[0]), strict=True):
+        assert answer.log_probabilities == pytest.approx(expected.log_probabilities, abs=1e-5)
