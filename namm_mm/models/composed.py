@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from namm_mm.errors import RunError, message
+from namm_mm.models import composed_speech, fetched
 from namm_mm.models import packaged as packaged_model
 from namm_mm.models.cache import cache_root, in_cache
 from namm_mm.models.cards import read_card, sha256, write_card
@@ -32,6 +34,7 @@ LAYER = -6
 """Hidden states of the tower that are shown: its last ones were made for saliency alone."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NO_CARD: Mapping[str, Any] = {}
 PASSED_ON = ("licence", "model_class", "answer_by")
 """Facts on the card of the trained part that hold for the whole."""
 CHANGED = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -50,8 +53,8 @@ def compose(asset: Path) -> Path:
     Raises
     ------
     RunError
-        A package with one of the other parts is missing (the message holds the ``pip`` command), or
-        the trained part does not fit them.
+        One of the other parts is missing (the message holds the command), or the trained part does
+        not fit them.
     """
     card = read_card(asset)
     facts = {key: card[key] for key in PASSED_ON if key in card}
@@ -61,31 +64,58 @@ def compose(asset: Path) -> Path:
     folder = cache_root() / name
     if folder.is_dir():
         return folder
-    language, vision = (
-        packaged_model.convert(packaged_model.MODELS[part]) for part in (LANGUAGE, VISION)
-    )
+    names = parts_of(card)
+    first, second = map(_located, names)
 
     def write(folder: Path) -> None:
-        tokenizer = make_tokenizer(language)
-        model = make_model(language, vision, tokenizer)
-        merge(model, read_trained(asset / TRAINED))
-        save_layout(folder, model, tokenizer, preprocessor())
+        trained = read_trained(asset / TRAINED, card)
+        if hears(card):
+            composed_speech.write(folder, first, second, trained)
+        else:
+            tokenizer = make_tokenizer(first)
+            model = make_model(first, second, tokenizer)
+            merge(model, trained)
+            save_layout(folder, model, tokenizer, preprocessor())
         write_card(
             folder, name=asset.name, made_by=f"rm -r {folder}", about=card["about"],
-            source=[LANGUAGE, VISION, TRAINED], source_sha256=digest, **facts,
+            source=[*names, TRAINED], source_sha256=digest, **facts,
         )  # fmt: skip
 
     return in_cache(name, write)
 
 
-def missing() -> str:
-    """The commands that install the parts that are not here; empty if they all are."""
-    models = (packaged_model.MODELS[name] for name in (LANGUAGE, VISION))
-    wanted = [
-        model.install
-        for model in models
-        if not packaged_model.cached(model) and not packaged_model.source(model)
-    ]
+def hears(card: Mapping[str, Any]) -> bool:
+    """Whether the card is that of a speech model; the others see."""
+    return card.get("model_class") == composed_speech.MODEL_CLASS
+
+
+def parts_of(card: Mapping[str, Any]) -> tuple[str, str]:
+    """Names of the language model and of the encoder that a trained part belongs to."""
+    if hears(card):
+        return composed_speech.LANGUAGE, composed_speech.WHISPER
+    return LANGUAGE, VISION
+
+
+def _located(name: str) -> Path:
+    if name in fetched.MODELS:
+        return fetched.located(fetched.MODELS[name])
+    return packaged_model.convert(packaged_model.MODELS[name])
+
+
+def missing(card: Mapping[str, Any] = NO_CARD) -> str:
+    """The commands that install the parts that are not here; empty if they all are.
+
+    Without a card the parts are those of a model that sees.
+    """
+    wanted = []
+    for name in parts_of(card):
+        if name in fetched.MODELS:
+            other = fetched.MODELS[name]
+            wanted += [] if fetched.cached(other) else [other.command]
+        else:
+            model = packaged_model.MODELS[name]
+            here = packaged_model.cached(model) or packaged_model.source(model)
+            wanted += [] if here else [model.install]
     return " && ".join(wanted)
 
 
@@ -150,7 +180,7 @@ def _fewer_places(places: Tensor, side: int) -> Tensor:
     return torch.cat([places[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
-def read_trained(file: Path) -> dict[str, Tensor]:
+def read_trained(file: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
     """Tensors of a trained part: ``projector.*``, and ``LAYER.MODULE.down`` and ``.up``."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -163,7 +193,7 @@ def read_trained(file: Path) -> dict[str, Tensor]:
                 f"cannot read the trained part of a model ({error})",
                 given=str(file),
                 expected="a safetensors file",
-                then="`namm-mm build smollm2-video` makes it.",
+                then=f"`{card.get('made_by', 'namm-mm build')}` makes it.",
             )
         ) from error
 

@@ -76,7 +76,7 @@ def _bundled_status(folder: Path, *, verify: bool) -> AssetStatus:
             folder.name, "damaged", str(error).split(":")[0], cards.remake(folder, card)
         )
     about = str(card.get("about", ""))
-    if (folder / composed.TRAINED).is_file() and (then := composed.missing()):
+    if (folder / composed.TRAINED).is_file() and (then := composed.missing(card)):
         return AssetStatus(folder.name, "can be installed", about, then)
     return AssetStatus(folder.name, "bundled", about)
 

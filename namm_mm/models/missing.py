@@ -39,8 +39,8 @@ def missing(name: str, *, tokenizer: bool) -> Iterator[str]:
     bundled = cards.BUNDLED / name
     try:
         if "/" not in name and (bundled / cards.CARD).is_file():
-            cards.look(bundled)
-            if (bundled / composed.TRAINED).is_file() and (install := composed.missing()):
+            card = cards.look(bundled)
+            if (bundled / composed.TRAINED).is_file() and (install := composed.missing(card)):
                 yield message(
                     "parts of the model are not installed",
                     given=name,

@@ -72,13 +72,17 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def report(
-    found: Facts, out: Path, in_words: Callable[[Facts], str], draw: Callable[[Facts, Path], None]
+    found: Facts,
+    out: Path,
+    in_words: Callable[[Facts], str],
+    draw: Callable[[Facts, Path], None] | None = None,
 ) -> None:
-    """Print the results, write them to ``OUT.json``, and draw ``OUT.png``."""
+    """Print the results, write them to ``OUT.json``, and draw ``OUT.png`` where `draw` is given."""
     print(in_words(found))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    draw(found, out.with_suffix(".png"))
+    if draw is not None:
+        draw(found, out.with_suffix(".png"))
 
 
 def write(text: str, output: Path | None) -> None:

@@ -13,20 +13,26 @@ import transformers
 
 from namm_mm.adapters.speech.adapter import SpeechAdapter
 from namm_mm.errors import UsageError
+from namm_mm.models import fetched, packaged
 from namm_mm.models.cards import verify
+from namm_mm.models.composed_speech import make_model, make_processor, projector_of
 from namm_mm.sound import read_sound
 from namm_mm.tasks.speech_qa import SpeechQaTask, speaking
-from research.builders.speech.composing import hear, make_model, make_processor, projector_of
+from research.builders.speech.hearing import hear
 from research.builders.speech.smollm2 import BuildSmolLM2Speech
-from research.builders.speech.talks import listen
+from research.builders.speech.talks import Talks, listen, shortened
 from research.builders.speech.training import Reader, start
 
 pytestmark = pytest.mark.skipif(bool(speaking.missing_program()), reason="needs espeak-ng")
 
 
 @pytest.fixture(autouse=True)
-def _saved_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_parts(parts: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts of a composed model are the tiny ones, and a build is saved at every step."""
     monkeypatch.setattr("research.builders.speech.smollm2.SAVED", 1)
+    monkeypatch.setattr(packaged, "convert", lambda model: parts[0])
+    monkeypatch.setattr(fetched, "located", lambda model: parts[1])
+    monkeypatch.setenv("NAMM_MM_CACHE", str(tmp_path / "models"))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +79,7 @@ def test_the_parts_are_as_they_were(composed: tuple[Any, Any], parts: tuple[Path
 
 def test_the_projector_is_given_what_the_class_gives_it(composed: tuple[Any, Any]) -> None:
     model, processor = composed
-    (talk,) = listen(model, processor, "train", ["word"], 1, "known")
+    (talk,) = listen(model, processor, Talks("train", {"word": 1}, "known"))
     sample = SpeechQaTask(families="word", words="known").generate("word", "train", 0, 0)
     sound = read_sound(sample.sounds[0])
     made = processor(
@@ -95,7 +101,7 @@ def test_the_start_says_the_words_where_they_are_said(composed: tuple[Any, Any])
     model, processor = composed
     reader = Reader(model, processor)
     reader.projector.float()
-    talks = listen(model, processor, "train", ["word", "needle"], 2, "known")
+    talks = listen(model, processor, Talks("train", {"word": 2, "needle": 2}, "known"))
     start(reader, talks)
     wanted = torch.cat([reader.embedded(talk.spoken()) for talk in talks])
     with torch.no_grad():
@@ -103,10 +109,24 @@ def test_the_start_says_the_words_where_they_are_said(composed: tuple[Any, Any])
     unexplained = (said - wanted).pow(2).mean() / (wanted - wanted.mean(0)).pow(2).mean()
     assert unexplained < 0.9  # a random encoder of 16 numbers knows little
     reader.projector.to(torch.bfloat16)
-    needle = talks[1]
+    needle = talks[2]
     spoken = needle.spoken()
     assert {",", "password", needle.plan.answer} == set(spoken)
     assert spoken.index("password") < spoken.index(needle.plan.answer)
+    short = shortened(needle)
+    assert len(short.features) < len(needle.features) / 2
+    assert {",", "password", needle.plan.answer} == set(short.spoken())
+    said = sum(word == needle.plan.answer for word in spoken)
+    assert abs(sum(word == needle.plan.answer for word in short.spoken()) - said) <= 1
+
+
+def test_talks_are_spoken_once(composed: tuple[Any, Any], tmp_path: Path) -> None:
+    wanted = Talks("validation", {"word": 2}, "known")
+    first = listen(*composed, wanted, tmp_path / "talks.pt")
+    again = listen(None, None, wanted, tmp_path / "talks.pt")
+    for one, other in zip(first, again, strict=True):
+        assert (one.plan, one.times) == (other.plan, other.times)
+        assert torch.allclose(one.features, other.features)
 
 
 def test_a_build_is_a_model_that_the_adapter_reads(
@@ -116,6 +136,8 @@ def test_a_build_is_a_model_that_the_adapter_reads(
     out = build(parts, tmp_path / "model").build(said.append)
     card = verify(out)
     assert card["answer_by"] == "words"
+    assert card["data"]["not_trained"] == ["order", "needle", "absent", "twice"]
+    assert (out / "trained.safetensors").stat().st_size < 2 * 2**20
     assert len(card["validation_curve"]) == 3  # before the first step, and after each
     assert any(line.startswith("validation: word") for line in said)
     adapter = SpeechAdapter(model=str(out), dtype="float32")

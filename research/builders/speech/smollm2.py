@@ -1,39 +1,49 @@
 """``namm-mm build smollm2-speech``: train the projector between Whisper's encoder and SmolLM2.
 
-Both models are frozen. Checkpoints are compared on validation talks, and the best one is written as
-a whole model in hub layout: ``adapter=speech adapter.model=FOLDER``.
+Both models are frozen. Checkpoints are compared on validation talks. The projector of the best one
+is written, with a card; :mod:`namm_mm.models.composed` puts the three together for
+``adapter=speech adapter.model=FOLDER``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
+from namm_mm.adapters.common.loading import cpu_has_bfloat16
 from namm_mm.commands.build import Builder
 from namm_mm.errors import UsageError, message
 from namm_mm.models import fetched, packaged
 from namm_mm.models.cache import cache_root
-from namm_mm.models.cards import write_card
+from namm_mm.models.cards import BUNDLED, write_card
+from namm_mm.models.composed import TRAINED
+from namm_mm.models.composed_speech import (
+    LANGUAGE,
+    MODEL_CLASS,
+    WHISPER,
+    make_model,
+    make_processor,
+)
 from namm_mm.tasks.base import names
 from namm_mm.tasks.speech_qa.questions import FAMILIES
-from research.builders.speech.composing import make_model, make_processor
-from research.builders.speech.talks import Heard, listen
+from research.builders.speech.talks import Heard, Talks, listen, shortened
 from research.builders.speech.training import Reader, start, steps
 from research.builders.video.optimizing import (
     Best,
     Phase,
     Supervision,
+    Weights,
     in_words,
     save_state,
     supervise,
 )
 
-LANGUAGE, WHISPER = "smollm2-135m-instruct", "whisper-tiny-en"
 NAME = "smollm2_speech"
 PEAK = 2e-3
 SAVED = 10
@@ -46,13 +56,15 @@ class BuildSmolLM2Speech(Builder):
     Attributes
     ----------
     out
-        Folder of the model.
+        Folder of the asset; None is the bundled one, which is replaced.
     families
         Families of questions to train on.
     words
         ``known`` trains and validates on the same 48 words, ``apart`` on different ones.
     talks, validation
         Talks of each family for training, and for the choice of the checkpoint.
+    needles, validation_needles
+        The same of the family ``needle``, whose talks are four times as long.
     steps, batch
         Steps of the training, and talks of each.
     validate_every
@@ -67,14 +79,16 @@ class BuildSmolLM2Speech(Builder):
         Folders of the parts; None are SmolLM2-135M-Instruct and Whisper tiny.en.
     """
 
-    out: Path
+    out: Path | None = None
     families: str | tuple[str, ...] = ("word", "needle")
     words: str = "known"
-    talks: int = 300
+    talks: int = 160
     validation: int = 24
-    steps: int = 600
-    batch: int = 6
-    validate_every: int = 100
+    needles: int = 24
+    validation_needles: int = 8
+    steps: int = 120
+    batch: int = 4
+    validate_every: int = 30
     seed: int = 0
     resume: bool = True
     work: Path | None = None
@@ -82,7 +96,7 @@ class BuildSmolLM2Speech(Builder):
     whisper: Path | None = None
 
     def build(self, say: Callable[[str], None] = print) -> Path:
-        """Return the folder of the model.
+        """Return the asset: ``trained.safetensors`` in float16, and its card.
 
         Raises
         ------
@@ -102,10 +116,20 @@ class BuildSmolLM2Speech(Builder):
         language = self.language or packaged.convert(packaged.MODELS[LANGUAGE])
         processor = make_processor(language, whisper)
         model = make_model(language, whisper, processor)
-        run = _Run(self, wanted, model, processor, say)
-        accuracy, curve = run.train()
-        self._save(model, processor, accuracy, curve, wanted)
-        return self.out
+        if not cpu_has_bfloat16():
+            model.float()
+        run = _Run(self, model, processor, say)
+        run.train()
+        out = self.out or BUNDLED / NAME
+        out.mkdir(parents=True, exist_ok=True)
+        part = {
+            f"projector.{name}": value.to(torch.float16).contiguous()
+            for name, value in run.best().items()
+        }
+        save_file(part, out / TRAINED)
+        model.config.save_pretrained(out)
+        self._tell(out, run.state, wanted)
+        return out
 
     @property
     def state(self) -> Path:
@@ -113,30 +137,41 @@ class BuildSmolLM2Speech(Builder):
         name = f"{NAME}-{self.seed}-{self.words}-{self.talks}-{self.steps}"
         return (self.work or cache_root() / "build" / name) / "training.pt"
 
-    def _save(
-        self,
-        model: Any,
-        processor: Any,
-        accuracy: float,
-        curve: list[dict[str, Any]],
-        families: tuple[str, ...],
-    ) -> None:
-        model.to(torch.bfloat16).save_pretrained(self.out)
-        processor.save_pretrained(self.out)
+    def counts(self, split: str) -> dict[str, int]:
+        """Return how many talks of each family a split has."""
+        short, long = {
+            "train": (self.talks, self.needles),
+            "validation": (self.validation, self.validation_needles),
+        }[split]
+        return {name: long if name == "needle" else short for name in names(self.families)}
+
+    def _tell(self, out: Path, state: Mapping[str, Any], families: tuple[str, ...]) -> None:
+        curve = state["curve"]
+        best = max(curve, key=lambda point: sum(point[name] for name in families))
         write_card(
-            self.out,
-            made_by=f"namm-mm build smollm2-speech out={self.out.name}",
+            out,
+            made_by="namm-mm build smollm2-speech",
             about="Qwen2-Audio of SmolLM2-135M and Whisper tiny.en, trained on spoken words",
             licence="Apache-2.0 (SmolLM2), MIT (Whisper)",
+            model_class=MODEL_CLASS,
+            parts={
+                LANGUAGE: packaged.MODELS[LANGUAGE].sha256,
+                WHISPER: fetched.MODELS[WHISPER].sha256,
+            },
             what_is_trained="the linear projector; language model and encoder are as they were",
             answer_by="words",
-            families=list(families),
-            words=self.words,
-            talks=self.talks * len(families),
-            steps=self.steps,
-            seed=self.seed,
-            validation_accuracy=round(accuracy, 4),
+            data={
+                "source": "namm_mm.tasks.speech_qa: spoken by espeak-ng, split train",
+                "families": list(families),
+                "not_trained": [family for family in FAMILIES if family not in families],
+                "words": self.words,
+                "talks": self.counts("train"),
+            },
+            training={"seed": self.seed, "steps": self.steps, "batch": self.batch},
+            validation_accuracy={name: best[name] for name in families},
+            validation_talks=self.counts("validation"),
             validation_curve=curve,
+            chance=0.25,
         )
 
 
@@ -146,7 +181,6 @@ class _Run:
     def __init__(
         self,
         plan: BuildSmolLM2Speech,
-        families: tuple[str, ...],
         model: Any,
         processor: Any,
         say: Callable[[str], None],
@@ -157,10 +191,12 @@ class _Run:
         self.reader.projector.float().requires_grad_(True)
         self.optimizer = torch.optim.Adam(self.reader.projector.parameters())
         self.begun = time.process_time()
-        say(f"speaking {plan.talks} talks of {', '.join(families)}")
+        said = ", ".join(f"{count} of {name}" for name, count in plan.counts("train").items())
+        say(f"speaking talks: {said}")
+        kept = plan.state.with_name("talks.pt")
         self.train_talks, self.validation = (
-            listen(model, processor, split, families, count, plan.words)
-            for split, count in (("train", plan.talks), ("validation", plan.validation))
+            listen(model, processor, Talks(split, plan.counts(split), plan.words), kept)
+            for split in ("train", "validation")
         )
         self.state: dict[str, Any] = {"step": 0, "best": (-1.0, None), "curve": []}
         if plan.resume and plan.state.is_file():
@@ -173,20 +209,23 @@ class _Run:
             start(self.reader, self.train_talks)
             say(f"before the first step: {in_words(self._validate())}")
 
-    def train(self) -> tuple[float, list[dict[str, Any]]]:
-        """Train, leave the best projector in the model, and return its accuracy and the curve."""
+    def train(self) -> None:
+        """Train to the last step."""
         plan, by_family = self.plan, dict[str, list[Heard]]()
         for talk in self.train_talks:
-            by_family.setdefault(talk.family, []).append(talk)
-        phase = Phase(plan.steps, plan.seed, PEAK, warm_up=20, floor=0.05, start=self.state["step"])
+            short = shortened(talk) if talk.family == "needle" else talk
+            by_family.setdefault(talk.family, []).append(short)
+        phase = Phase(plan.steps, plan.seed, PEAK, warm_up=10, floor=0.05, start=self.state["step"])
         taken = steps(self.reader, self.optimizer, by_family, plan.batch, phase)
         by = Supervision(
             SAVED, plan.validate_every, self._validate, self._weights, self._save, self.say
         )
-        accuracy, weights = supervise(taken, plan.steps, self.state["best"], by)
-        if weights is not None:
-            self.reader.projector.load_state_dict(weights)
-        return accuracy, self.state["curve"]
+        self.state["best"] = supervise(taken, plan.steps, self.state["best"], by)
+
+    def best(self) -> Weights:
+        """Return the projector that was best on validation; the last one without a validation."""
+        weights: Weights | None = self.state["best"][1]
+        return self._weights() if weights is None else weights
 
     def _validate(self) -> dict[str, float]:
         found = self.reader.right(self.validation)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from research.builders.speech.composing import projector_of
+from namm_mm.adapters.common.loading import cpu_has_bfloat16
+from namm_mm.models.composed_speech import projector_of
 from research.builders.speech.talks import Heard
 from research.builders.video.optimizing import Phase, optimise
 
@@ -23,7 +24,7 @@ class Reader:
     Parameters
     ----------
     model, processor
-        Of :mod:`research.builders.speech.composing`.
+        Of :mod:`namm_mm.models.composed_speech`.
     """
 
     def __init__(self, model: Any, processor: Any) -> None:
@@ -130,7 +131,7 @@ def steps(
         loss = torch.stack(losses).mean()
         return loss, {"loss": float(loss.detach()), "right": hits}
 
-    return optimise(optimizer, phase, make, compute)
+    return optimise(optimizer, phase, make, compute, autocast=cpu_has_bfloat16())
 
 
 def _said(talk: Heard) -> list[str]:

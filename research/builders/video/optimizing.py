@@ -57,6 +57,8 @@ def optimise(
     phase: Phase,
     make_batch: Callable[[int], B],
     compute: Callable[[B, int], tuple[Tensor, R]],
+    *,
+    autocast: bool = True,
 ) -> Iterator[tuple[int, R]]:
     """Take the steps of a phase; yield the number of finished steps and what `compute` returned.
 
@@ -65,13 +67,15 @@ def optimise(
     make_batch
         Makes the batch of a step.
     compute
-        Returns the loss of a batch, and what is yielded. It runs under autocast to bfloat16.
+        Returns the loss of a batch, and what is yielded.
+    autocast
+        Run `compute` under autocast to bfloat16.
     """
     for step in range(phase.start, phase.steps):
         batch = make_batch(step)
         for group in optimizer.param_groups:
             group["lr"] = phase.learning_rate(step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             loss, found = compute(batch, step)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
