@@ -22,6 +22,9 @@ def test_spoken_questions_run_and_are_reported_second_by_second(
     words = [
         "transfer",
         "experiment=speech",
+        "cells=[speech]",
+        "cells.speech.task.families=null",
+        "cells.speech.adapter.encode_once=false",
         f"cells.speech.adapter.model={tiny / 'speech'}",
         "cells.speech.adapter.dtype=float32",
         "cells.speech.adapter.long_sounds=windows",

@@ -21,7 +21,7 @@ from documents import Block
 from namm_mm import cli
 from namm_mm.models import packaged
 from namm_mm.policies import POLICIES
-from research.benchmarks import results_field
+from research.benchmarks import results_field, results_media
 from research.benchmarks.results_short import filled
 
 SMOLLM2 = packaged.MODELS["smollm2-135m-instruct"]
@@ -209,6 +209,12 @@ def test_the_tables_of_the_field_are_those_of_its_records() -> None:
     page = BY_NAME["docs/field.md"].read_text(encoding="utf-8")
     made = results_field.filled(page, results_field.kept_records())
     assert made == page, "run python research/benchmarks/results_field.py"
+
+
+def test_the_tables_of_speech_and_pictures_are_those_of_their_records() -> None:
+    page = BY_NAME["docs/speech-and-images.md"].read_text(encoding="utf-8")
+    made = results_media.filled(page, results_media.kept_records())
+    assert made == page, "run python research/benchmarks/results_media.py"
 
 
 def test_every_policy_has_a_row_and_a_section() -> None:
