@@ -60,7 +60,7 @@ class SpeechAdapter(MultimodalAdapter[LoadedSpeechModel]):
     reads: ClassVar[frozenset[str]] = frozenset({TEXT, SOUND})
     requires: ClassVar[frozenset[str]] = frozenset({SOUND})
 
-    model: str = "Qwen/Qwen2-Audio-7B-Instruct"
+    model: str = "smollm2_speech"
     long_sounds: str = "refuse"
 
     def __post_init__(self) -> None:

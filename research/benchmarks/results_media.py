@@ -7,12 +7,14 @@ The first keeps the records of runs as research/results/NAME_transfer.jsonl.gz, 
 of the experiment; both write docs/speech-and-images.md. There a line
 ``<!-- scores: NAME FAMILIES -->`` stands before a table of scores at each budget, and
 ``<!-- differences: 0.4 -->`` before one of differences between two policies on the same samples.
-FAMILIES are joined by commas.
+FAMILIES are joined by commas. ``<!-- blank: NAME -->`` stands before the scores of each family with
+the full cache, and with blank media (research/results/blank_NAME.json).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +25,14 @@ from namm_mm.results import words
 from namm_mm.results.cells import FULL, failed
 from namm_mm.results.significance import LEVEL, holm
 from namm_mm.results.slim import read_slim, write_slim
-from namm_mm.results.statistics import mean_interval, paired_difference
+from namm_mm.results.statistics import Interval, mean_interval, paired_difference
 from namm_mm.runs import read_records
 from research.benchmarks.common import markdown
 from research.benchmarks.results_page import KEPT, ROOT
 
 PAGE = ROOT / "docs" / "speech-and-images.md"
 NAMES = ("images", "speech")
-MARK = re.compile(r"(<!-- (scores|differences): (\S+)(?: (\S+))? -->\n)\n*(?:\|.*\n)*\n*")
+MARK = re.compile(r"(<!-- (scores|differences|blank): (\S+)(?: (\S+))? -->\n)\n*(?:\|.*\n)*\n*")
 GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "pictures": ("images", ()),
     "speech, `word`": ("speech", ("word",)),
@@ -95,6 +97,8 @@ def filled(page: str, records: Mapping[str, Sequence[Record]]) -> str:
         head, kind, first, second = found.groups()
         if kind == "differences":
             return f"{head}\n{differences(records, float(first))}\n\n"
+        if kind == "blank":
+            return f"{head}\n{beside_blank(records[first], first)}\n\n"
         families = tuple(second.split(",")) if second else ()
         return f"{head}\n{table(scores(records[first], families))}\n\n"
 
@@ -110,6 +114,20 @@ def table(found: Scores) -> str:
         own = [found.get(Method(name, part), {}) for part in parts]
         rows.append([f"`{name}`", *map(_score, own)])
     return markdown(["policy", *(f"{part:.0%} of the bytes" for part in parts)], rows)
+
+
+def beside_blank(records: Iterable[Record], name: str) -> str:
+    """Return the scores of each family with the full cache, and with blank media."""
+    full = [record for record in records if record.policy == FULL]
+    blank = json.loads((KEPT / f"blank_{name}.json").read_text(encoding="utf-8"))["accuracy"]
+    rows = []
+    for family in dict.fromkeys(record.family for record in full):
+        own = scores(full, (family,))[Method(FULL, 1.0)]
+        other = Interval(**blank[family]) if family in blank else None
+        rows.append([f"`{family}`", str(len(own)), _score(own), _ends(other)])
+    every = scores(full)[Method(FULL, 1.0)]
+    rows.append(["all", str(len(every)), _score(every), _ends(Interval(**blank["all"]))])
+    return markdown(["family", "n", "full cache", f"blank, {blank['all']['n']} samples"], rows)
 
 
 def differences(records: Mapping[str, Sequence[Record]], part: float) -> str:
@@ -144,10 +162,13 @@ def _at(policy: str, part: float) -> Method:
 
 
 def _score(own: Mapping[str, float]) -> str:
-    found = mean_interval(list(own.values()))
-    return (
-        words.MISSING if found is None else f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
-    )
+    return _ends(mean_interval(list(own.values())))
+
+
+def _ends(found: Interval | None) -> str:
+    if found is None:
+        return words.MISSING
+    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,18 @@ def test_a_page_is_filled_from_kept_records(records: list[Record], tmp_path: Pat
     assert made.endswith("|\n\nafter\n")
     assert "old" not in made
     assert results_media.filled(made, {"speech": records}) == made
+
+
+def test_families_stand_beside_their_blank_media(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results_media, "KEPT", tmp_path)
+    score = {"mean": 0.25, "low": 0.1, "high": 0.5, "n": 20}
+    facts = {"accuracy": {"word": score, "all": score}}
+    (tmp_path / "blank_speech.json").write_text(json.dumps(facts))
+    page = results_media.beside_blank(records, "speech")
+    assert "| family | n | full cache | blank, 20 samples |" in page
+    assert f"| `word` | {SAMPLES} | 1.00 [0.76, 1.00] | 0.25 [0.10, 0.50] |" in page
 
 
 def test_blank_files_are_of_the_same_size_and_length(tmp_path: Path) -> None:
