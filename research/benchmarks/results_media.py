@@ -4,7 +4,8 @@
     python research/benchmarks/results_media.py
 
 The first keeps the records of runs as research/results/NAME_transfer.jsonl.gz, where NAME is that
-of the experiment; both write docs/speech-and-images.md. There a line
+of the experiment; both write docs/speech-and-images.md. What several runs of an experiment have
+counts once, from the first. In the page a line
 ``<!-- scores: NAME FAMILIES -->`` stands before a table of scores at each budget, and
 ``<!-- differences: 0.4 -->`` before one of differences between two policies on the same samples.
 FAMILIES are joined by commas. ``<!-- blank: NAME -->`` stands before the scores of each family with
@@ -175,11 +176,16 @@ def main() -> None:
     """Keep the records of runs, and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path, help="run folders")
+    found: dict[str, dict[tuple[str, ...], Record]] = {}
     for run in parser.parse_args().runs:
         records, problems = read_records(run)
         print(*problems, sep="\n")
-        file = kept_file(records[0].experiment)
-        print(f"{write_slim(file, records) / 1024:.0f} KiB of {len(records)} records in {file}")
+        for record in records:
+            key = record.policy, record.budget, record.sample
+            found.setdefault(record.experiment, {}).setdefault(key, record)
+    for name, own in found.items():
+        size = write_slim(kept_file(name), own.values())
+        print(f"{size / 1024:.0f} KiB of {len(own)} records in {kept_file(name)}")
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(filled(page, kept_records()), encoding="utf-8")
     print(PAGE)

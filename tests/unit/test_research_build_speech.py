@@ -137,6 +137,8 @@ def test_a_build_is_a_model_that_the_adapter_reads(
     card = verify(out)
     assert card["answer_by"] == "words"
     assert card["data"]["not_trained"] == ["order", "needle", "absent", "twice"]
+    learned = card["validation_accuracy"]["word"] >= 0.8
+    assert card["data"]["families" if learned else "not_learned"] == ["word"]
     assert (out / "trained.safetensors").stat().st_size < 2 * 2**20
     assert len(card["validation_curve"]) == 3  # before the first step, and after each
     assert any(line.startswith("validation: word") for line in said)
