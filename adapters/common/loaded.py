@@ -52,7 +52,7 @@ class LoadedMediaModel:
     @property
     def core(self) -> Any:
         """The model without its output layer: encoders, projector and language model."""
-        return getattr(self.model, "model", self.model)
+        return self.model.model
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a prompt; its first token is added where the text lacks it."""

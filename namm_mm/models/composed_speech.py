@@ -6,6 +6,7 @@ linear projector between them. Together they are an ordinary ``Qwen2AudioForCond
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def projector_of(model: Any) -> nn.Linear:
     return projector
 
 
-def write(folder: Path, language: Path, whisper: Path, trained: dict[str, Tensor]) -> None:
+def write(folder: Path, language: Path, whisper: Path, trained: Mapping[str, Tensor]) -> None:
     """Save the whole model in hub layout.
 
     Parameters

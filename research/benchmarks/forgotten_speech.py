@@ -15,7 +15,6 @@ Writes OUT.json and OUT.png.
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,8 @@ from namm_mm.adapters.speech.kinds import SOUND_KIND
 from namm_mm.memory import Memory
 from namm_mm.records import Inputs
 from namm_mm.tasks.speech_qa import SpeechQaTask
-from research.benchmarks.common import (
-    NAMM,
-    RESULTS,
-    Facts,
-    interval,
-    kept_by_token,
-    namm_and_unlearned,
-    options,
-    parse,
-    report,
-)
+from research.benchmarks import common
+from research.benchmarks.common import NAMM, RESULTS, Facts
 from research.benchmarks.forgotten_text import Shares, in_words
 
 FAMILIES = ("word", "twice", "needle")
@@ -50,7 +40,7 @@ TEXT = "prompt"
 
 def main() -> None:
     """Measure, print, and write the numbers and the picture."""
-    parser = options(
+    parser = common.options(
         __doc__,
         checkpoint="general",
         model="smollm2_speech",
@@ -62,8 +52,8 @@ def main() -> None:
         storage="per_head",
         out=RESULTS / "forgotten_speech",
     )
-    args = parse(parser)
-    report(measure(args), args.out, in_words, draw)
+    args = common.parse(parser)
+    common.report(measure(args), args.out, in_words, draw)
 
 
 def measure(args: argparse.Namespace) -> Facts:
@@ -71,7 +61,7 @@ def measure(args: argparse.Namespace) -> Facts:
     adapter = SpeechAdapter(model=args.model, device="cpu", encode_once=True)
     adapter.load()
     task = SpeechQaTask(families=args.families, words="known")
-    shares: dict[str, Shares] = defaultdict(Shares)
+    shares: dict[str, Shares] = {}
     sizes: list[float] = []
     shown: dict[str, Any] = {}
     for sample in task.samples(args.split, args.samples * len(args.families), 0):
@@ -82,11 +72,11 @@ def measure(args: argparse.Namespace) -> Facts:
         def read(memory: Memory, inputs: Inputs = inputs) -> None:
             adapter.answer(inputs, memory)
 
-        for name, memory in namm_and_unlearned(adapter.backbone, args, args.budget, read):
-            kept = kept_by_token(memory, len(kinds))
+        for name, memory in common.namm_and_unlearned(adapter.backbone, args, args.budget, read):
+            kept = common.kept_by_token(memory, len(kinds))
             if name == NAMM:
                 sizes.append(float(kept.mean()))
-            shares[name].add(kept, kinds)
+            shares.setdefault(name, Shares()).add(kept, kinds)
             if sample.family == "twice" and sample.seed == 0:
                 shown.setdefault("kept", {})[name] = kept[:, heard].mean(0).round(3).tolist()
                 shown |= {"said": sample.metadata["said"], "sample": sample.id}
@@ -98,10 +88,7 @@ def measure(args: argparse.Namespace) -> Facts:
         "storage": args.storage,
         "prompts": len(sizes),
         "kept": round(float(np.mean(sizes)), 4),
-        "shares": {
-            name: {kind: interval(values, 3) for kind, values in sorted(own.overall.items())}
-            for name, own in shares.items()
-        },
+        "shares": {name: own.intervals() for name, own in shares.items()},
         "token_seconds": adapter.loaded.token_seconds,
         "shown": shown,
     }

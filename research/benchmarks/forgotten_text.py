@@ -80,6 +80,10 @@ class Shares:
                 self.by_layer[kind].append(kept[:, own].mean(1) / at_most)
                 self.overall[kind].append(kept[:, own].mean() / expected[:, own].mean())
 
+    def intervals(self) -> dict[str, dict[str, float] | None]:
+        """Return the share of each kind over prompts, with its interval."""
+        return {kind: interval(values, 3) for kind, values in sorted(self.overall.items())}
+
 
 def measure(args: argparse.Namespace) -> Facts:
     """Read every prompt under every policy; return the shares by policy and kind."""
@@ -109,10 +113,7 @@ def measure(args: argparse.Namespace) -> Facts:
         "storage": args.storage,
         "prompts": len(sizes),
         "kept": round(float(np.mean(sizes)), 4),
-        "shares": {
-            name: {kind: interval(values, 3) for kind, values in sorted(own.overall.items())}
-            for name, own in shares.items()
-        },
+        "shares": {name: own.intervals() for name, own in shares.items()},
         "by_layer": {
             kind: np.round(np.mean(values, axis=0), 3).tolist()
             for kind, values in sorted(shares[NAMM].by_layer.items())

@@ -8,7 +8,7 @@ is written, with a card; :mod:`namm_mm.models.composed` puts the three together 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,7 @@ class BuildSmolLM2Speech(Builder):
         }[split]
         return {name: long if name == "needle" else short for name in names(self.families)}
 
-    def _tell(self, out: Path, state: Mapping[str, Any], families: tuple[str, ...]) -> None:
+    def _tell(self, out: Path, state: dict[str, Any], families: tuple[str, ...]) -> None:
         curve = state["curve"]
         best = max(reversed(curve), key=lambda point: sum(point[name] for name in self.chosen))
         write_card(
