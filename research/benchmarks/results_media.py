@@ -55,7 +55,7 @@ PAIRS = (
     (PROBED, "probed(h2o)"),
     (PROBED, FULL),
 )
-"""Which policies the protocol compares (research/protocol.md, D)."""
+"""Which policies the protocol compares (research/protocol.md, E)."""
 
 
 @dataclass(frozen=True, order=True)
