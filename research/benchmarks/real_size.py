@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from namm_mm.experiment.settings import PolicySettings
 from namm_mm.memory import attach
@@ -145,7 +145,7 @@ def look(model: Any, frames: int, looked: int) -> Tensor:
 
 
 def _tensor(found: Any) -> Tensor:
-    features = found.pooler_output if isinstance(found, ModelOutput) else found
+    features: Any = found["pooler_output"] if isinstance(found, ModelOutput) else found
     return torch.cat(list(features)) if isinstance(features, (list, tuple)) else features
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from namm_mm.commands.compose import named_files
+from namm_mm.commands.named_files import named_files
 from namm_mm.errors import UsageError
 from namm_mm.experiment.notes import policy_notes, threshold_notes
 from namm_mm.experiment.reading import from_evaluation, from_mapping
