@@ -12,11 +12,18 @@ from namm_mm.records import Sample
 from namm_mm.records.shape import SOUND, TEXT
 from namm_mm.sound.reading import missing_packages
 from namm_mm.tasks import question_folder as own
+from namm_mm.tasks.base import Outlook
 from namm_mm.tasks.question_task import GENERATED, QuestionTask
 from namm_mm.tasks.speech_qa import generated
 from namm_mm.tasks.speech_qa.questions import FAMILIES
 from namm_mm.tasks.speech_qa.speaking import missing_program
 from namm_mm.tasks.speech_qa.words import WORD_SETS
+
+LONGEST, LONGEST_SHORT = 30, 10
+"""Seconds of a talk with a needle, and of another one, at most."""
+
+TOKENS_PER_SECOND, QUESTION_TOKENS = 25, 50
+"""What a plan reckons with: the tokens of Qwen2-Audio."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,13 @@ class SpeechQaTask(QuestionTask):
         """Return one question with its sound, which is spoken where the cache has none."""
         cache = Path(self.cache).expanduser() if self.cache else generated.default_cache()
         return generated.make_sample(family, split, self.words, seed, number, cache)
+
+    def outlook(self, split: str, limit: int | None = None) -> Outlook:
+        """Return what a plan can know: the limit, and the tokens of a long talk that is spoken."""
+        long = "needle" in (self.families or self.covered)
+        seconds = LONGEST if long else LONGEST_SHORT
+        tokens = seconds * TOKENS_PER_SECOND + QUESTION_TOKENS
+        return Outlook(samples=limit, tokens=tokens if self.source == GENERATED else None)
 
     def missing(self, samples: Sequence[Sample]) -> Sequence[str]:
         """Return what is not installed, and whether no sound of a folder is there."""

@@ -21,6 +21,7 @@ def test_all_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
     page = capsys.readouterr().out
     for cell in CELLS:
         assert f"\n{cell}: " in page
+    assert "300 tokens: a long prompt of the task" in page  # ten seconds of speech
     for name in FOREIGN:
         if fetched.cached(fetched.MODELS[name]) is None:
             assert f"namm-mm models get {name}" in page
