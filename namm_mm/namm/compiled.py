@@ -62,6 +62,11 @@ def _library() -> ctypes.CDLL | None:
     return _load(LIBRARY)
 
 
+def is_found() -> bool:
+    """Whether the compiled passes are there and not switched off."""
+    return _library() is not None
+
+
 def _load(path: Path) -> ctypes.CDLL | None:
     """Return the library with the types of its calls; None where it is of another machine."""
     try:

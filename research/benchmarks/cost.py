@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from namm_mm.memory import attach
+from namm_mm.namm import compiled
 from namm_mm.policies import Policy, create
 from namm_mm.runs.provenance import processor
 from research.benchmarks.common import options
@@ -121,6 +122,8 @@ def run(given: Any) -> Iterator[Line]:
     draw_ids = torch.Generator().manual_seed(0)
     tokens = torch.randint(4096, (1, max(given.lengths)), generator=draw_ids)
     told = {"processor": processor(), "torch": torch.__version__, "shape": given.shape}
+    if compiled.is_found():
+        told["shape"] += ", compiled"
     for length in given.lengths:
         every = rows(length, given.budget)
         chosen = [
@@ -209,7 +212,9 @@ def in_words(lines: Sequence[Line]) -> str:
             )
             for n in lengths
         ]
-        out += ["", "Prefill of SDPA, CPU s: " + ", ".join(f"{spent:.2f}" for spent in plain), ""]
+        rounds = len({line["round"] for line in own})
+        spent = ", ".join(f"{seconds:.2f}" for seconds in plain)
+        out += ["", f"Rounds: {rounds}. Prefill of SDPA, CPU s: {spent}", ""]
     return "\n".join(out)
 
 
