@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from namm_mm.memory.folding import attend_by_kernel
 from namm_mm.memory.store import Store
 from namm_mm.namm.compiled import softmax_means
 from namm_mm.observations.formula import Formula
@@ -40,17 +41,21 @@ def attend(queries: Tensor, store: Store, formula: Formula) -> Tensor:
     """
     count = queries.shape[2]
     # Each head over exactly its own slots.
-    if count > 1 and formula.plain and len(parts := store.split_heads(count)) > 1:
+    on_host = queries.device.type == "cpu"
+    if on_host and count > 1 and formula.plain and len(parts := store.split_heads(count)) > 1:
         pairs = zip(of_parts(queries, store, parts), parts, strict=True)
         found = [attend(own, part, formula) for own, part in pairs]
         return torch.cat(found, dim=1).view(*queries.shape[:3], -1)
+    alone = store.even and formula.window is None and count in (1, store.width)
+    if not (formula.plain and alone) and (found := attend_by_kernel(queries, store, formula)):
+        return found[0]
     keys, values = store.padded()
     if not formula.plain:
         out = queries.new_empty(*queries.shape[:3], values.shape[-1])
         for _ in weights(queries, store, formula, tile=TILE, out=out):
             pass
         return out
-    if store.even and formula.window is None and count in (1, keys.shape[2]):
+    if alone:
         return _sdpa(queries, keys, values, None, formula.scaling, causal=count > 1)
     positions = store.positions() if formula.window is not None else None
     return _masked(queries, keys, values, store, positions, formula)
@@ -68,6 +73,8 @@ def attend_with_normaliser(
     normaliser : Tensor
         (row, query_head, query) float32, in nats.
     """
+    if found := attend_by_kernel(queries, store, formula):
+        return found
     keys, values = store.padded()
     rows, heads, slots = keys.shape[:3]
     count, dim = queries.shape[2:]

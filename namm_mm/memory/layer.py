@@ -123,7 +123,7 @@ class CohortMemory:
         if self.residual is not None and self.residual.state is not None:
             out = self.residual.attend(queries, self.store, formula)
             self.observer.observe(queries, self.store, formula)
-        elif self.observer.attends(queries):
+        elif self.observer.attends(queries, formula):
             out = queries.new_empty(*queries.shape[:3], dim)
             self.observer.observe(queries, self.store, formula, out)
         else:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from namm_mm.errors import UsageError, message
 from namm_mm.memory.attention import attend, of_parts, weights
+from namm_mm.memory.folding import fold_by_kernel, kernels_for
 from namm_mm.memory.store import Store
 from namm_mm.observations.base import (
     Cached,
@@ -46,7 +47,7 @@ class Observer(ABC):
     def __init__(self) -> None:
         self.waiting: Tensor | None = None
 
-    def attends(self, queries: Tensor) -> bool:
+    def attends(self, queries: Tensor, formula: Formula) -> bool:
         """Whether `observe` may as well compute the attention output of these queries."""
         return False
 
@@ -148,10 +149,12 @@ class WeightsObserver(Observer):
         self.observation = observation
         self.batch = observation.batch
 
-    def attends(self, queries: Tensor) -> bool:
-        """On a CPU, where nothing waits: fused attention gains nothing there."""
-        count = queries.shape[2]
-        return queries.device.type == "cpu" and self.waiting is None and count >= self.batch
+    def attends(self, queries: Tensor, formula: Formula) -> bool:
+        """On a CPU or by kernels, where nothing waits: fused attention gains nothing there."""
+        if self.waiting is not None or queries.shape[2] < self.batch:
+            return False
+        on_host = queries.device.type == "cpu"
+        return on_host or kernels_for(self.observation, queries, formula) is not None
 
     def fold(
         self,
@@ -161,7 +164,11 @@ class WeightsObserver(Observer):
         formula: Formula,
         out: Tensor | None,
     ) -> None:
-        """Fold tile by tile, each head over its own slots where that is faster."""
+        """Fold by kernels, or tile by tile, each head over its own slots where that is faster."""
+        if kernels := kernels_for(self.observation, queries, formula):
+            given = (self.observation, self._state(store), queries, complete, store, formula)
+            fold_by_kernel(kernels, *given, out)
+            return
         parts = store.split_heads(complete) if store.device.type == "cpu" else (store,)
         outs = [None] * len(parts) if out is None else of_parts(out, store, parts)
         for own, part, filled in zip(of_parts(queries, store, parts), parts, outs, strict=True):
@@ -207,8 +214,7 @@ class WeightsObserver(Observer):
             return
         queries, self.waiting = self.waiting, None
         if self.observation.folds_rest:
-            count = queries.shape[2]
-            self._fold_tiles(self._tiles(queries, store, formula, count), store)
+            self.fold(queries, queries.shape[2], store, formula, None)
 
     def statistics(self, store: Store, cached: Cached) -> dict[str, Tensor]:
         """What the observation reads of its state."""

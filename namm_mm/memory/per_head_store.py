@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from namm_mm.memory.moving import send
-from namm_mm.memory.slots import fit_slots, gather_slots
-from namm_mm.memory.store import SharedStore, Statistics, Store, room_behind
+from namm_mm.memory.slots import fit_slots, gather_slots, room_behind
+from namm_mm.memory.store import SharedStore, Statistics, Store
 
 CALL = 500_000
 """Products of queries and keys that a processor does in about the time of one more call."""
@@ -109,6 +109,9 @@ class PerHeadStore(Store):
         inside = slots < lengths[..., None]
         flat = starts[..., None] + torch.minimum(slots, (lengths[..., None] - 1).clamp(min=0))
         return flat, inside
+
+    def _region_starts(self) -> Tensor:
+        return self._starts_there.flatten()
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """Gather keys and values of all heads into buffers as wide as the longest.

@@ -5,6 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LEAST_ROOM = 16
+"""Free slots to make at a time, where so many tokens come before the next eviction."""
+
+
+def room_behind(held: int, left: int | None) -> int:
+    """Return how many free slots to make behind `held` tokens.
+
+    Parameters
+    ----------
+    left
+        Tokens that still come before the next eviction; None where there is none.
+
+    Returns
+    -------
+    int
+        A power of two, so that rows of different sizes grow together, or `left` if it is less.
+    """
+    eighth = held // 8
+    wanted = max(LEAST_ROOM, 1 << (eighth.bit_length() - 1) if eighth else 0)
+    return wanted if left is None else min(wanted, left)
+
 
 def pad_slots(tensor: Tensor, extra: int, fill: float = 0) -> Tensor:
     """Add `extra` slots at the end of axis 2."""

@@ -19,32 +19,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from namm_mm.kernels import Regions
 from namm_mm.memory.moving import send
-from namm_mm.memory.slots import fit_slots, gather_slots, pad_slots
+from namm_mm.memory.slots import fit_slots, gather_slots, pad_slots, room_behind
 
 Statistics = dict[str, Tensor]
-
-
-LEAST_ROOM = 16
-"""Free slots to make at a time, where so many tokens come before the next eviction."""
-
-
-def room_behind(held: int, left: int | None) -> int:
-    """Return how many free slots to make behind `held` tokens.
-
-    Parameters
-    ----------
-    left
-        Tokens that still come before the next eviction; None where there is none.
-
-    Returns
-    -------
-    int
-        A power of two, so that rows of different sizes grow together, or `left` if it is less.
-    """
-    eighth = held // 8
-    wanted = max(LEAST_ROOM, 1 << (eighth.bit_length() - 1) if eighth else 0)
-    return wanted if left is None else min(wanted, left)
 
 
 class Store(ABC):
@@ -119,6 +98,18 @@ class Store(ABC):
     @abstractmethod
     def join_statistics(self, parts: Sequence[Store]) -> None:
         """Take over what was observed in the stores of :meth:`split_heads`."""
+
+    @abstractmethod
+    def _region_starts(self) -> Tensor:
+        """(row x head,) int64 on the device: first slot of each head in flattened buffers."""
+
+    def regions(self) -> Regions:
+        """Where the tokens of each head lie; without a copy."""
+        flat = (part.flatten(0, self._slot_axis) for part in (self._keys, self._values))
+        places = self._positions.flatten()
+        return Regions(
+            *flat, places, self._region_starts(), self.lengths_there.flatten(), self.width
+        )
 
     @property
     def nbytes(self) -> int:
@@ -240,6 +231,10 @@ class SharedStore(Store):
             self._keys.scatter_(2, slots[..., None].expand_as(keys), keys)
             self._values.scatter_(2, slots[..., None].expand_as(values), values)
         self._lengthen(new)
+
+    def _region_starts(self) -> Tensor:
+        heads = torch.arange(self.rows * self.heads, device=self.device)
+        return heads * self._keys.shape[2]
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """Return keys and values, cut to the longest head, without a copy."""

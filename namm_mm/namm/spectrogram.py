@@ -238,7 +238,7 @@ class Spectrogram:
         around it cost more than is saved.
         """
         sequences, queries, slots = signal.shape
-        matrix = _transform(self.n_fft, signal.device).expand(sequences, -1, -1)
+        matrix = transform(self.n_fft, signal.device).expand(sequences, -1, -1)
         spectrum = signal.new_empty(sequences, 2 * self.bins, slots)
         real, imag = spectrum[:, : self.bins], spectrum[:, self.bins :]
         torch.bmm(matrix[..., : self.hop], recent, out=spectrum)
@@ -250,7 +250,7 @@ class Spectrogram:
 
 
 @lru_cache(maxsize=8)
-def _transform(n_fft: int, device: torch.device) -> Tensor:
+def transform(n_fft: int, device: torch.device) -> Tensor:
     """Windowed Fourier transform, real rows and then imaginary ones: (2 * bins, n_fft)."""
     time = torch.arange(n_fft, dtype=torch.float64)
     bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from namm_mm.memory import attach
 from namm_mm.memory.cache import EvictingCache
-from namm_mm.memory.store import LEAST_ROOM, room_behind
+from namm_mm.memory.slots import LEAST_ROOM, room_behind
 from namm_mm.observations import ColumnSums
 from namm_mm.policies import H2O, Full, Policy, Recency, create
 from namm_mm.policies.base import LayerView
