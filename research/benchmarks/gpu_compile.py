@@ -39,8 +39,8 @@ class Compiled:
     shared: int
 
 
-def sources(head: int) -> Iterator[tuple[str, Any, dict[str, Any], int]]:
-    """Yield name, kernel, constants and stages, as they are launched for heads of this size."""
+def sources(head: int) -> Iterator[tuple[str, Any, dict[str, Any], tuple[int, int]]]:
+    """Yield name, kernel, constants, and warps and stages, as launched for heads of this size."""
     block = 32 if head > 128 else 64
     shared = {"D": head, "DP": head, "BN": block, "SOFTCAP": False}
     for window in (False, True):
@@ -49,16 +49,21 @@ def sources(head: int) -> Iterator[tuple[str, Any, dict[str, Any], int]]:
         for rows, out in ((64, True), (64, False), (16, True)):
             more = {"DV": head, "DVP": head, "BM": rows, "OUT": out}
             word = f"attention of {rows}{'' if out else ', log-sum-exp alone'}{name}"
-            yield word, attention.attention_kernel, {**own, **more}, 2
+            yield (
+                word,
+                attention.attention_kernel,
+                {**own, **more},
+                (8 if out and head > 64 else 4, 2),
+            )
         more = {"G": 4, "HOP": 16, "BINS": 17, "RELATIVE": False, "PRECISION": "tf32x3"}
-        yield f"spectrogram{name}", folding.spectrum_kernel, {**own, **more}, 1
+        yield f"spectrogram{name}", folding.spectrum_kernel, {**own, **more}, (4, 1)
         for how, word in enumerate(("sums", "maxima", "decayed sums")):
             more = {"G": 4, "BQ": folding.QUERIES, "HOW": how}
-            yield f"{word}{name}", folding.columns_kernel, {**own, **more}, 1
+            yield f"{word}{name}", folding.columns_kernel, {**own, **more}, (4, 1)
 
 
 def compiled(
-    name: str, kernel: Any, constants: dict[str, Any], stages: int, target: int
+    name: str, kernel: Any, constants: dict[str, Any], how: tuple[int, int], target: int
 ) -> Compiled:
     """Compile one kernel.
 
@@ -79,7 +84,7 @@ def compiled(
     made = triton.compile(
         ASTSource(kernel, signature, places),
         target=GPUTarget("cuda", target, 32),
-        options={"num_warps": 4, "num_stages": stages},
+        options={"num_warps": how[0], "num_stages": how[1]},
     )
     with tempfile.TemporaryDirectory() as folder:
         ptx = Path(folder) / "kernel.ptx"

@@ -18,9 +18,11 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 import namm_mm
+from namm_mm.kernels import Kernels, Regions, choosing
+from namm_mm.observations.formula import Formula
 
 CUDA = torch.device("cuda", 0)
 
@@ -100,6 +102,7 @@ class SimulatedCuda(TorchDispatchMode):  # type: ignore[no-untyped-call]
         What made the host wait, and the line of the package that asked for it.
     """
 
+    kernels: _Through | None = None
     entered: ClassVar[list[SimulatedCuda]] = []
 
     def __init__(self) -> None:
@@ -230,17 +233,42 @@ def _each(given: Any, change: Callable[[Tensor], Any]) -> Any:
         return change(given)
     if isinstance(given, tuple | list):
         return type(given)([_each(one, change) for one in given])
+    if isinstance(given, Regions):
+        return Regions(**_each(vars(given), change))
+    if isinstance(given, Formula):
+        return Formula(**_each(vars(given), change))
     if isinstance(given, dict):
         return {name: _each(one, change) for name, one in given.items()}
     return given
 
 
+class _Through:
+    """Kernels that take tensors of the simulated device, and give such."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        self.kernels, self.runs = kernels, 0
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self.kernels, name)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            self.runs += name == "fold"
+            with _disable_current_modes():
+                args, kwargs = _each((args, kwargs), lambda given: _held(given, []))
+                return _each(function(*args, **kwargs), OnDevice)
+
+        return run
+
+
 @contextmanager
-def simulated_cuda() -> Iterator[SimulatedCuda]:
-    """Enter a simulated device."""
+def simulated_cuda(kernels: Kernels | None = None) -> Iterator[SimulatedCuda]:
+    """Enter a simulated device, for which there are `kernels`."""
     torch._C._ensureCUDADeviceGuardSet()
     device = SimulatedCuda()
+    found = None if kernels is None else _Through(kernels)
+    device.kernels = found
     with (
+        mock.patch.object(choosing, "_triton", return_value=found),
         mock.patch.object(torch.cuda, "_lazy_init"),
         mock.patch.object(torch, "tensor", device.tensor),
         mock.patch.object(Tensor, "pin_memory", lambda given: given),

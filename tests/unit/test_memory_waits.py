@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from interpreted import needs_triton, triton_kernels
 from simulated_cuda import CUDA, OUTSIDE, OnDevice, SimulatedCuda, simulated_cuda
 from torch import Tensor
 
@@ -131,3 +132,30 @@ def test_the_simulated_device_counts_and_refuses() -> None:
         assert len(device.waits) == 4
         with pytest.raises(RuntimeError, match="two devices"):
             numbers + torch.ones(3)
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("policy", "storage", "runs"),
+    [
+        (create("namm", budget=parse("pool:0.3")), "per_head", 8),
+        (create("h2o", budget=FEW), "shared", 8),
+    ],
+)
+def test_kernels_keep_and_answer_what_torch_does(policy: Policy, storage: str, runs: int) -> None:
+    tokens = tiny_tokens(ROWS, LENGTH)
+    how: Any = {"interval": INTERVAL, "storage": storage}
+    model: Any = tiny_llama()
+    with torch.no_grad(), attach(model, policy, **how) as memory:
+        expected, expected_kept = torch.cat(run(model, tokens, memory), dim=1), kept(memory)
+    with torch.no_grad(), simulated_cuda(triton_kernels()) as device:
+        model, there = device.move(model), OnDevice(tokens)
+        with attach(model, policy, **how) as memory:
+            found, _, decoded = waits_of(device, model, there, memory)
+            assert kept(memory) == expected_kept
+        assert device.kernels is not None
+        assert device.kernels.runs >= runs
+    torch.testing.assert_close(torch.cat(found, dim=1), expected, atol=2e-4, rtol=1e-4)
+    for token, waits in enumerate(decoded, PROMPT + 1):
+        assert len(waits) == (0 if token % INTERVAL else LAYERS), (token, waits)

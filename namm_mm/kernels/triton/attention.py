@@ -145,7 +145,7 @@ def attend(
     if group_rows <= FEW:
         parts = min(MOST_PARTS, triton.cdiv(regions.width, PART))
     few = group_rows <= 16
-    block = (16 if few else 64, 32 if dim > 128 or value_dim > 128 else 64)
+    block = (16 if few else 64, 32 if max(dim, value_dim) > 128 else 64)
     dtype = regions.values.dtype if parts == 1 else torch.float32
     shape = (parts, rows, query_heads, count)
     filled = torch.empty(*shape, value_dim if out else 0, dtype=dtype, device=queries.device)
@@ -175,7 +175,7 @@ def attend(
         WINDOW=formula.window is not None,
         SOFTCAP=formula.softcap is not None,
         OUT=out,
-        num_warps=4,
+        num_warps=8 if out and max(dim, value_dim) > 64 else 4,  # else registers spill
         num_stages=2,
     )
     return _joined(filled, normaliser, regions.values.dtype, formula)
