@@ -47,8 +47,8 @@ def attend(queries: Tensor, store: Store, formula: Formula) -> Tensor:
         found = [attend(own, part, formula) for own, part in pairs]
         return torch.cat(found, dim=1).view(*queries.shape[:3], -1)
     alone = store.even and formula.window is None and count in (1, store.width)
-    if not (formula.plain and alone) and (found := attend_by_kernel(queries, store, formula)):
-        return found[0]
+    if not (formula.plain and alone) and (by_kernel := attend_by_kernel(queries, store, formula)):
+        return by_kernel[0]
     keys, values = store.padded()
     if not formula.plain:
         out = queries.new_empty(*queries.shape[:3], values.shape[-1])

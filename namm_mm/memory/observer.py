@@ -151,10 +151,8 @@ class WeightsObserver(Observer):
 
     def attends(self, queries: Tensor, formula: Formula) -> bool:
         """On a CPU or by kernels, where nothing waits: fused attention gains nothing there."""
-        if self.waiting is not None or queries.shape[2] < self.batch:
-            return False
-        on_host = queries.device.type == "cpu"
-        return on_host or kernels_for(self.observation, queries, formula) is not None
+        served = kernels_for(self.observation, queries, formula) or queries.device.type == "cpu"
+        return bool(served) and self.waiting is None and queries.shape[2] >= self.batch
 
     def fold(
         self,
@@ -166,8 +164,9 @@ class WeightsObserver(Observer):
     ) -> None:
         """Fold by kernels, or tile by tile, each head over its own slots where that is faster."""
         if kernels := kernels_for(self.observation, queries, formula):
-            given = (self.observation, self._state(store), queries, complete, store, formula)
-            fold_by_kernel(kernels, *given, out)
+            state = self._state(store)
+            by = (queries, complete, store, formula, out)
+            fold_by_kernel(kernels, self.observation, state, *by)
             return
         parts = store.split_heads(complete) if store.device.type == "cpu" else (store,)
         outs = [None] * len(parts) if out is None else of_parts(out, store, parts)

@@ -105,11 +105,11 @@ class Store(ABC):
 
     def regions(self) -> Regions:
         """Where the tokens of each head lie; without a copy."""
-        flat = (part.flatten(0, self._slot_axis) for part in (self._keys, self._values))
+        axis = self._slot_axis
+        keys, values = self._keys.flatten(0, axis), self._values.flatten(0, axis)
         places = self._positions.flatten()
-        return Regions(
-            *flat, places, self._region_starts(), self.lengths_there.flatten(), self.width
-        )
+        starts, lengths = self._region_starts(), self.lengths_there.flatten()
+        return Regions(keys, values, places, starts, lengths, self.width)
 
     @property
     def nbytes(self) -> int:

@@ -42,12 +42,12 @@ class Compiled:
 def sources(head: int) -> Iterator[tuple[str, Any, dict[str, Any], tuple[int, int]]]:
     """Yield name, kernel, constants, and warps and stages, as launched for heads of this size."""
     block = 32 if head > 128 else 64
-    shared = {"D": head, "DP": head, "BN": block, "SOFTCAP": False}
+    shared: dict[str, Any] = {"D": head, "DP": head, "BN": block, "SOFTCAP": False}
     for window in (False, True):
         name = " in a window" if window else ""
         own = {**shared, "WINDOW": window}
         for rows, out in ((64, True), (64, False), (16, True)):
-            more = {"DV": head, "DVP": head, "BM": rows, "OUT": out}
+            more: dict[str, Any] = {"DV": head, "DVP": head, "BM": rows, "OUT": out}
             word = f"attention of {rows}{'' if out else ', log-sum-exp alone'}{name}"
             yield (
                 word,

@@ -14,9 +14,9 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -48,21 +48,12 @@ CACHES = {
 }
 """Policy, storage, and the kernels that are asked for."""
 
-FRAME = 196
-"""Tokens of a frame."""
+FRAME = 196  # tokens
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured; times in seconds, memory in bytes.
-
-    Attributes
-    ----------
-    vision
-        Time of the vision tower over the frames of the prompt; 0 for a text model.
-    error
-        Why there are no numbers; empty if there are.
-    """
+    """What was measured; times in seconds, memory in bytes; `vision` is the vision tower's time."""
 
     model: str
     prompt: int
@@ -85,19 +76,35 @@ class Row:
 
 def sizes(tiny: bool) -> dict[str, Any]:
     """Configurations of both language models, and of the vision tower."""
-    llama = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32}
+    llama: dict[str, Any] = {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+    }
     llama |= {"num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000}
-    qwen = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28}
+    qwen: dict[str, Any] = {
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+    }
     qwen |= {"num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064}
-    tower = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 26}
+    tower: dict[str, Any] = {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 26,
+    }
     tower |= {"num_attention_heads": 16, "image_size": 384, "patch_size": 14}
     if tiny:
-        small = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+        small: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
         small |= {"num_attention_heads": 4}
-        more = {"num_key_value_heads": 2, "vocab_size": 128}
+        more: dict[str, Any] = {"num_key_value_heads": 2, "vocab_size": 128}
         llama, qwen = {**small, **more}, {**small, **more}
         tower = {**small, "image_size": 28, "patch_size": 14}
-    places = {"max_position_embeddings": 65536, "bos_token_id": None, "eos_token_id": None}
+    places: dict[str, Any] = {
+        "max_position_embeddings": 65536,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
     return {
         "llama": LlamaConfig(**llama, **places),
         "llava": Qwen2Config(**qwen, **places),
@@ -129,10 +136,11 @@ def rates(device: str, dtype: torch.dtype, tiny: bool) -> tuple[float, float]:
     size = 256 if tiny else 8192
     one, other = torch.randn(2, size, size, device=device).to(dtype).unbind(0)
     found = []
-    for function, work in (
+    works: list[tuple[Callable[[], Any], float]] = [
         (lambda: one @ other, 2.0 * size**3),
         (lambda: one.clone(), 2.0 * one.nbytes),
-    ):
+    ]
+    for function, work in works:
         function()
         start = now(device)
         for _ in range(10):
@@ -169,11 +177,8 @@ def measured(
     tokens = torch.randint(model.config.vocab_size, (batch, prompt)).to(device)
     choosing._triton.cache_clear()
     environment = mock.patch.dict(os.environ, {choosing.VARIABLE: kernels})
-    door = (
-        attach(model, create(policy, **budget), interval=interval, storage=storage)
-        if policy
-        else nullcontext()
-    )
+    how: Any = {"interval": interval, "storage": storage}
+    door = attach(model, create(policy, **budget), **how) if policy else nullcontext()
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -231,15 +236,14 @@ def cases(args: argparse.Namespace, done: set[tuple[str, int, int, str]]) -> Ite
         for row in planned:
             kept = row.prompt if row.cache in ("transformers", "full") else row.prompt // 8
             least = rooflines(model, row.prompt, row.batch, kept, speed)
-            shown = {"prefill_roofline": least[0], "token_roofline": least[1]}
-            shown["vision"] = (
-                seen_frames(tower, row.prompt, args.device) * row.batch if tower else 0.0
-            )
+            shown: dict[str, Any] = {"prefill_roofline": least[0], "token_roofline": least[1]}
+            if tower:
+                shown["vision"] = seen_frames(tower, row.prompt, args.device) * row.batch
             try:
                 run = (row.cache, row.prompt, row.batch, args.new, args.device)
-                yield Row(*row.key, **shown, **measured(model, *run))
+                yield replace(row, **shown, **measured(model, *run))
             except torch.cuda.OutOfMemoryError as error:
-                yield Row(*row.key, error=str(error).split(".")[0])
+                yield replace(row, error=str(error).split(".")[0])
         del model, tower
 
 

@@ -22,5 +22,5 @@ needs_triton = pytest.mark.skipif(
 
 def triton_kernels() -> Kernels:
     """Return the kernels."""
-    found: Kernels = import_module("namm_mm.kernels.triton")  # type: ignore[assignment]
+    found: Kernels = import_module("namm_mm.kernels.triton")
     return found
