@@ -44,33 +44,15 @@ def capped(products, softcap, SOFTCAP: tl.constexpr):  # type: ignore[no-untyped
     return products
 
 
+# fmt: off
 @triton.jit
 def attention_kernel(  # type: ignore[no-untyped-def]
-    q,
-    k,
-    v,
-    positions,
-    starts,
-    lengths,
-    out,
-    lse,
-    heads_rows,
-    rows,
-    queries,
-    part_slots,
-    scale,
-    softcap,
-    window,
-    D: tl.constexpr,
-    DV: tl.constexpr,
-    DP: tl.constexpr,
-    DVP: tl.constexpr,
-    BM: tl.constexpr,
-    BN: tl.constexpr,
-    WINDOW: tl.constexpr,
-    SOFTCAP: tl.constexpr,
-    OUT: tl.constexpr,
+    q, k, v, positions, starts, lengths, out, lse, heads_rows, rows, queries, part_slots, scale,
+    softcap, window, D: tl.constexpr, DV: tl.constexpr, DP: tl.constexpr, DVP: tl.constexpr, BM:
+    tl.constexpr, BN: tl.constexpr, WINDOW: tl.constexpr, SOFTCAP: tl.constexpr, OUT:
+    tl.constexpr,
 ):
+    # fmt: on
     """One head, `BM` rows (query head of the group, query), one part of its slots."""
     head, part = tl.program_id(0), tl.program_id(2)
     row = tl.program_id(1) * BM + tl.arange(0, BM)
@@ -108,11 +90,8 @@ def attention_kernel(  # type: ignore[no-untyped-def]
         left = tl.exp(highest - base)
         total = total * left + tl.sum(p, 1)
         if OUT:
-            values = tl.load(
-                v + where[:, None] * DV + dv[None, :],
-                mask=held[:, None] & (dv[None, :] < DV),
-                other=0.0,
-            )
+            wanted = held[:, None] & (dv[None, :] < DV)
+            values = tl.load(v + where[:, None] * DV + dv[None, :], mask=wanted, other=0.0)
             mixed = mixed * left[:, None]
             mixed += product(p.to(values.dtype), values)
         highest = new

@@ -31,29 +31,14 @@ QUERIES = 16
 """Queries whose weights exist at one time in a program."""
 
 
+# fmt: off
 @triton.jit
 def mean_weights(  # type: ignore[no-untyped-def]
-    q,
-    lse,
-    keys,
-    place,
-    slot,
-    head,
-    first,
-    length,
-    count,
-    newest,
-    scale,
-    softcap,
-    window,
-    G: tl.constexpr,
-    D: tl.constexpr,
-    DP: tl.constexpr,
-    BQ: tl.constexpr,
-    BN: tl.constexpr,
-    WINDOW: tl.constexpr,
-    SOFTCAP: tl.constexpr,
+    q, lse, keys, place, slot, head, first, length, count, newest, scale, softcap, window, G:
+    tl.constexpr, D: tl.constexpr, DP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, WINDOW:
+    tl.constexpr, SOFTCAP: tl.constexpr,
 ):
+    # fmt: on
     """(query, slot) float32: weights of `BQ` queries from `first`, mean over the group."""
     query, d = first + tl.arange(0, BQ), tl.arange(0, DP)
     inside = query < count
@@ -72,35 +57,15 @@ def mean_weights(  # type: ignore[no-untyped-def]
     return found / G
 
 
+# fmt: off
 @triton.jit
 def spectrum_kernel(  # type: ignore[no-untyped-def]
-    q,
-    k,
-    positions,
-    lse,
-    starts,
-    lengths,
-    matrix,
-    ema,
-    recent,
-    count,
-    complete,
-    slots,
-    scale,
-    softcap,
-    window,
-    decay,
-    G: tl.constexpr,
-    D: tl.constexpr,
-    DP: tl.constexpr,
-    BN: tl.constexpr,
-    HOP: tl.constexpr,
-    BINS: tl.constexpr,
-    WINDOW: tl.constexpr,
-    SOFTCAP: tl.constexpr,
-    RELATIVE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    q, k, positions, lse, starts, lengths, matrix, ema, recent, count, complete, slots, scale,
+    softcap, window, decay, G: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, BN:
+    tl.constexpr, HOP: tl.constexpr, BINS: tl.constexpr, WINDOW: tl.constexpr, SOFTCAP:
+    tl.constexpr, RELATIVE: tl.constexpr, PRECISION: tl.constexpr,
 ):
+    # fmt: on
     """Advance the spectrogram of `BN` slots of one head by whole hops."""
     head = tl.program_id(0)
     slot = tl.program_id(1) * BN + tl.arange(0, BN)
@@ -140,31 +105,14 @@ def spectrum_kernel(  # type: ignore[no-untyped-def]
     tl.store(lasts, last, mask=real)
 
 
+# fmt: off
 @triton.jit
 def columns_kernel(  # type: ignore[no-untyped-def]
-    q,
-    k,
-    positions,
-    lse,
-    starts,
-    lengths,
-    state,
-    count,
-    complete,
-    slots,
-    scale,
-    softcap,
-    window,
-    log_decay,
-    G: tl.constexpr,
-    D: tl.constexpr,
-    DP: tl.constexpr,
-    BN: tl.constexpr,
-    BQ: tl.constexpr,
-    WINDOW: tl.constexpr,
-    SOFTCAP: tl.constexpr,
-    HOW: tl.constexpr,
+    q, k, positions, lse, starts, lengths, state, count, complete, slots, scale, softcap,
+    window, log_decay, G: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, BN: tl.constexpr, BQ:
+    tl.constexpr, WINDOW: tl.constexpr, SOFTCAP: tl.constexpr, HOW: tl.constexpr,
 ):
+    # fmt: on
     """Sums (0), maxima (1) or decayed sums (2) of the weights that `BN` slots received."""
     head = tl.program_id(0)
     slot = tl.program_id(1) * BN + tl.arange(0, BN)
