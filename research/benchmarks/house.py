@@ -226,7 +226,8 @@ def measure(root: Path) -> House:
             lines = (function.end_lineno or function.lineno) - function.lineno + 1
             if lines > FUNCTION_LINES:
                 house.long_functions.append(source.at(function, f"{function.name} {lines}"))
-            if (given := len(parameters(function))) > PARAMETERS:
+            kernel = any(ast.unparse(one) == "triton.jit" for one in function.decorator_list)
+            if not kernel and (given := len(parameters(function))) > PARAMETERS:
                 house.many_parameters.append(source.at(function, f"{function.name} {given}"))
             late.update(ast.walk(function))
         house.untyped_parts += _untyped_parts(source)

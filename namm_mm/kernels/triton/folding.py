@@ -157,15 +157,12 @@ def observes(observation: WeightsObservation, formula: Formula) -> bool:
     return type(observation) in COLUMNS
 
 
+# fmt: off
 def fold(
-    observation: WeightsObservation,
-    state: State,
-    queries: Tensor,
-    complete: int,
-    normaliser: Tensor,
-    regions: Regions,
-    formula: Formula,
+    observation: WeightsObservation, state: State, queries: Tensor, complete: int,
+    normaliser: Tensor, regions: Regions, formula: Formula,
 ) -> State:
+    # fmt: on
     """See :class:`namm_mm.kernels.choosing.Kernels`."""
     heads, count, dim = len(regions.starts), *queries.shape[2:]
     block = 32 if dim > 128 else 64
