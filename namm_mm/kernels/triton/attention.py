@@ -154,7 +154,7 @@ def attend(
         WINDOW=formula.window is not None,
         SOFTCAP=formula.softcap is not None,
         OUT=out,
-        num_warps=8 if out and max(dim, value_dim) > 64 else 4,  # else registers spill
+        num_warps=8 if out and max(dim, value_dim) > 64 else 4,  # fewer registers spill
         num_stages=2,
     )
     return _joined(filled, normaliser, regions.values.dtype, formula)
