@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path, help=".jsonl.gz of factorial.py")
     parser.add_argument("--short", default="", help="one table for this budget")
     args = parser.parse_args()
-    models = {file.name.removesuffix(".jsonl.gz"): _lines(file) for file in args.files}
+    models = {file.name.removesuffix(".jsonl.gz"): lines_of(file) for file in args.files}
     if args.short:
         print(short({name.removeprefix("probed_"): models[name] for name in models}, args.short))
         return
@@ -44,7 +44,8 @@ def main() -> None:
             print(f"\n{name}, {budget}\n\n{table(chosen)}\n\n{differences(chosen)}")
 
 
-def _lines(file: Path) -> Lines:
+def lines_of(file: Path) -> Lines:
+    """Return the kept lines of a file."""
     with gzip.open(file, "rt", encoding="utf-8") as opened:
         return [json.loads(line) for line in opened]
 

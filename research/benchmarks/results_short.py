@@ -1,4 +1,4 @@
-"""Fill the tables of docs/results.md from the records of record.
+"""Fill the tables of docs/results-appendix.md from the records of record.
 
     python research/benchmarks/results_short.py
 
@@ -23,7 +23,7 @@ from research.benchmarks.common import markdown
 from research.benchmarks.results_page import KEPT, ROOT, parts_of, spread_rows
 from research.benchmarks.results_tables import difference
 
-PAGE = ROOT / "docs" / "results.md"
+PAGE = ROOT / "docs" / "results-appendix.md"
 MARK = re.compile(r"(<!-- table: (\S+) (\S+) (\S+?)( sizes)? -->\n)\n?(?:\|.*\n)*")
 RENAMED = {"h2o": "h2o_16", "l2": "l2_all"}
 """What policies of records of version 0.1.0 are called now."""
