@@ -96,7 +96,7 @@ def _namms() -> Iterator[Entry]:
         if card is None:
             yield Entry("NAMM", name, "its card cannot be read", "damaged", "namm-mm doctor")
         else:
-            yield Entry("NAMM", name, str(card.get("about", "")), "bundled")
+            yield Entry("NAMM", name, str(card.get("purpose", card.get("about", ""))), "bundled")
 
 
 def _models() -> Iterator[Entry]:

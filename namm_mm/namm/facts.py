@@ -8,7 +8,17 @@ from typing import Protocol
 from namm_mm.namm.saved import Saved
 
 FEATURES = 25
-SHOWN = ("name", "about", "evolved", "made_by", "licence", "storage", "threshold", "scores")
+SHOWN = (
+    "name",
+    "purpose",
+    "about",
+    "evolved",
+    "made_by",
+    "licence",
+    "storage",
+    "threshold",
+    "scores",
+)
 TRAINING = ("training", "rule", "statistics")
 
 
@@ -43,6 +53,8 @@ class Described(Saved, Protocol):
 def facts(namm: Described) -> Iterator[tuple[str, str]]:
     """Yield name and value of what is known of a NAMM, the most important first."""
     card = namm.card
+    if purpose := card.get("purpose"):
+        yield "purpose", str(purpose)
     yield "what", str(card.get("about") or "its card does not say")
     yield "evolved", "yes" if card.get("evolved") else "no"
     yield "made by", str(card.get("made_by") or "its card does not say")
