@@ -145,13 +145,13 @@ def together(found: Mapping[str, Lines]) -> str:
     """Return exact match at 40 % of the bytes over the prompts of parts C and D."""
     rows = []
     for model, lines in found.items():
-        both = [*lines_of(KEPT / f"probed_{model}.jsonl.gz"), *lines]
-        for cell in ((FULL, FULL, FULL), *(("bytes:0.4", *c) for c in cells(both))):
-            exact = list(under(both, *cell).values())
-            if len(exact) > len(under(lines, FULL, FULL, FULL)):
-                rows.append(
-                    [NAMES[model], _cell(cell), str(len(exact)), words(mean_interval(exact))]
-                )
+        before = lines_of(KEPT / f"probed_{model}.jsonl.gz")
+        for cell in ((FULL, FULL, FULL), *(("bytes:0.4", *cell) for cell in cells(lines))):
+            sets = [under(one, *cell) for one in (before, lines)]
+            if all(sets) and any(line["budget"] == "bytes:0.4" for line in lines):
+                exact = [value for one in sets for value in one.values()]
+                shown = words(mean_interval(exact))
+                rows.append([NAMES[model], _cell(cell), str(len(exact)), shown])
     return markdown(["model", "order and sizes", "n", "exact match"], rows)
 
 
