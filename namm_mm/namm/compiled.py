@@ -2,8 +2,8 @@
 
 ``make kernels`` compiles ``compiled.cpp`` into a library beside it, with vectors of AVX-512, of
 AVX2 and for any processor; the loader takes what the processor has. It is called with pointers, so
-that one build serves every version of torch. Without it, or with ``NAMM_MM_KERNELS=0``, the memory
-runs in plain torch, which is the reference of every test.
+that one build serves every version of torch. Without it, or with ``NAMM_MM_KERNELS=torch``, the
+memory runs in plain torch, which is the reference of every test.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from namm_mm.errors import RunError
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 LIBRARY = SOURCE.with_name("libcompiled.so")
-OFF = "NAMM_MM_KERNELS"
+VARIABLE = "NAMM_MM_KERNELS"
+"""``torch`` in this variable of the environment turns kernels off."""
 FLAGS = (
     "-std=c++17 -O3 -fPIC -shared -fno-math-errno -fno-trapping-math -fassociative-math "
     "-fno-signed-zeros -freciprocal-math -ffinite-math-only -pthread"
@@ -57,7 +58,7 @@ def build(target: Path = LIBRARY) -> Path:
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL | None:
-    if os.environ.get(OFF) == "0" or not LIBRARY.is_file():
+    if os.environ.get(VARIABLE) == "torch" or not LIBRARY.is_file():
         return None
     return _load(LIBRARY)
 

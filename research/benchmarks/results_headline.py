@@ -2,9 +2,9 @@
 
     python research/benchmarks/results_headline.py
 
-``<!-- headline -->`` stands before the table over models and modalities at 40 % of the bytes, and
-``<!-- budgets -->`` before that of fresh prompts at four budgets. The pictures are those of
-targets_page.py and results_field.py.
+``<!-- headline -->`` stands before the table over models and modalities at 40 % of the bytes,
+``<!-- budgets -->`` before that of fresh prompts at four budgets, and ``<!-- long -->`` before that
+of long prompts. The pictures are those of targets_page.py and results_field.py.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from collections.abc import Mapping
 
 from namm_mm.results.statistics import Interval, mean_interval
 from research.benchmarks.common import markdown
-from research.benchmarks.factorial_page import FULL, lines_of, values, words
+from research.benchmarks.factorial_page import FULL, cells, lines_of, values, words
 from research.benchmarks.results_field import kept_records
 from research.benchmarks.results_page import KEPT, ROOT
 from research.benchmarks.targets_page import BUDGETS, NAMES, kept, under
 
+LONG = KEPT / "long_smollm2.jsonl.gz"
 PAGE = ROOT / "docs" / "results.md"
 BUDGET = "bytes:0.4"
-MARK = re.compile(r"(<!-- (headline|budgets) -->\n)\n*(?:\|.*\n)*\n*")
+MARK = re.compile(r"(<!-- (headline|budgets|long) -->\n)\n*(?:\|.*\n)*\n*")
 ROWS = {
     "full cache": (FULL, FULL),
     "**`probed(namm)`**": ("probed", "namm"),
@@ -41,7 +42,7 @@ FIELD = {
 
 def filled(page: str) -> str:
     """Return the text of the page with its tables made anew."""
-    made = {"headline": headline, "budgets": budgets}
+    made = {"headline": headline, "budgets": budgets, "long": long_prompts}
     return MARK.sub(lambda found: f"{found[1]}\n{made[found[2]]()}\n\n", page)
 
 
@@ -87,6 +88,24 @@ def budgets() -> str:
             rows.append([NAMES[model], f"`{order}`", *shown, ""])
     heads = [f"{float(budget.split(':')[1]):.0%}" for budget in BUDGETS]
     return markdown(["model", "order of tokens", *heads, "all"], rows)
+
+
+def long_prompts() -> str:
+    """Return answers in long prompts: a row for each cell, over the prompts that all cells have."""
+    lines = lines_of(LONG)
+    found = {cell: values(lines, *cell, "nats") for cell in cells(lines)}
+    shared = sorted(set.intersection(*map(set, found.values())))
+    full = found[FULL, FULL]
+    rows = []
+    for cell, nats in found.items():
+        exact, kept = (values(lines, *cell, key) for key in ("exact", "kept"))
+        gap = mean_interval([nats[sample] - full[sample] for sample in shared])
+        part = sum(kept[sample] for sample in shared) / len(shared)
+        name = ["full cache", ""] if FULL in cell else [f"`{cell[1]}`", cell[0]]
+        score = words(mean_interval([exact[sample] for sample in shared]))
+        rows.append([*name, str(len(shared)), score, words(gap, "+.2f"), f"{part:.0%}"])
+    heads = ["order of tokens", "sizes of heads", "n", "exact match", "nats to full", "kept"]
+    return markdown(heads, rows)
 
 
 def main() -> None:

@@ -113,7 +113,7 @@ def test_without_a_library_torch_computes() -> None:
 def test_it_can_be_switched_off_and_a_missing_compiler_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(compiled.OFF, "0")
+    monkeypatch.setenv(compiled.VARIABLE, "torch")
     assert compiled._library.__wrapped__() is None
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(RunError, match="no C\\+\\+ compiler"):
