@@ -262,6 +262,10 @@ class SharedStore(Store):
         }
         self.lengths = counts
         filled = torch.arange(width, device=self.device) < self.lengths_there[..., None]
+        if not self.even:  # where a shorter row goes on, new tokens begin without a past
+            for value in self._statistics.values():
+                beyond = ~filled.view(*filled.shape, *[1] * (value.dim() - filled.dim()))
+                value.masked_fill_(beyond, 0)
         self._keys = gather_slots(self._keys, index, room)
         self._values = gather_slots(self._values, index, room)
         positions = self._positions.gather(2, index).masked_fill_(~filled, -1)
