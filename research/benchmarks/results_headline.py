@@ -85,6 +85,8 @@ def budgets() -> str:
         for order in ("namm", "h2o", "attention_max", "random"):
             scores = [list(under(lines, b, "probed", order).values()) for b in BUDGETS]
             shown = [words(mean_interval(exact)) for exact in scores]
+            if not any(shown):
+                continue
             rows.append([NAMES[model], f"`{order}`", *shown, ""])
     heads = [f"{float(budget.split(':')[1]):.0%}" for budget in BUDGETS]
     return markdown(["model", "order of tokens", *heads, "all"], rows)

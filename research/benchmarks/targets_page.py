@@ -156,7 +156,12 @@ def together(found: Mapping[str, Lines]) -> str:
 
 
 def draw(found: Mapping[str, Lines], file: Path) -> None:
-    """Draw exact match against the part of the bytes, a panel for each model."""
+    """Draw exact match against the part of the bytes, a panel for each model with a curve."""
+    found = {
+        model: lines
+        for model, lines in found.items()
+        if any(len(set(run) & set(BUDGETS)) > 1 for run in cells(lines).values())
+    }
     figure = Figure(figsize=(9.5, 3.6), layout="constrained")
     panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for axes, (model, lines) in zip(panels, found.items(), strict=True):
@@ -174,7 +179,9 @@ def draw(found: Mapping[str, Lines], file: Path) -> None:
         for axes in panels
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(by_label.values(), by_label, loc="outside lower center", ncols=5, frameon=False)
+    figure.legend(
+        by_label.values(), by_label, loc="outside lower center", ncols=4, frameon=False, fontsize=8
+    )
     figure.savefig(file, dpi=110, metadata={"Software": None})
 
 
