@@ -199,6 +199,7 @@ def test_no_page_is_longer_than_a_reader_has_patience_for() -> None:
     assert {name for name, text in cut.items() if len(text.split()) > LARGEST} == set()
 
 
+@pytest.mark.slow  # bootstraps of every row
 def test_the_tables_of_results_are_those_of_the_records() -> None:
     page = BY_NAME["docs/results-appendix.md"].read_text(encoding="utf-8")
     assert filled(page) == page, "run python research/benchmarks/results_short.py"
