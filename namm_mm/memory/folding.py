@@ -15,8 +15,9 @@ def kernels_for(
 ) -> Kernels | None:
     """Return the kernels that serve `observation`; None where plain torch does."""
     found = chosen(queries.device)
-    serves = found is not None and found.attends(queries, queries)
-    return found if serves and found is not None and found.observes(observation, formula) else None
+    if found is None or not found.attends(queries, queries):
+        return None
+    return found if found.observes(observation, formula) else None
 
 
 def fold_by_kernel(

@@ -60,6 +60,8 @@ def build(target: Path = LIBRARY) -> Path:
 def _library() -> ctypes.CDLL | None:
     if os.environ.get(VARIABLE) == "torch" or not LIBRARY.is_file():
         return None
+    if LIBRARY.stat().st_mtime < SOURCE.stat().st_mtime:  # it may have other calls
+        return None
     return _load(LIBRARY)
 
 

@@ -105,7 +105,8 @@ def long_prompts() -> str:
         part = sum(kept[sample] for sample in shared) / len(shared)
         name = ["full cache", ""] if FULL in cell else [f"`{cell[1]}`", cell[0]]
         score = words(mean_interval([exact[sample] for sample in shared]))
-        rows.append([*name, str(len(shared)), score, words(gap, "+.2f"), f"{part:.0%}"])
+        shown = "" if FULL in cell else words(gap, "+.2f")
+        rows.append([*name, str(len(shared)), score, shown, f"{part:.0%}"])
     heads = ["order of tokens", "sizes of heads", "n", "exact match", "nats to full", "kept"]
     return markdown(heads, rows)
 

@@ -34,6 +34,8 @@ from research.benchmarks.results_tables import curve_table, family_table, limit,
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "research" / "results"
+RECORDS, NOTES = ".jsonl.gz", ".notes.txt"
+"""Endings of the records and of the notes of an experiment."""
 PAGE = KEPT / "tables.md"
 LEGEND = (
     "The tables have means with 95 % intervals: Wilson's for right-or-wrong scores, a bootstrap "
@@ -94,29 +96,28 @@ def keep(runs: Sequence[Path], kept: Path, *, add: bool) -> None:
         found[records[0].experiment] += records
         notes[records[0].experiment] |= dict.fromkeys(state.notes)
     for name, several in found.items():
-        file = kept / f"{name}.jsonl"
+        file, told = kept / f"{name}{RECORDS}", kept / f"{name}{NOTES}"
         if add and file.is_file():
             several = several + read_slim(file)
-            lines = file.with_suffix(".notes.txt").read_text(encoding="utf-8").splitlines()
+            lines = told.read_text(encoding="utf-8").splitlines()
             notes[name] = dict.fromkeys(lines) | notes[name]
         records = list({key_of(record): record for record in reversed(several)}.values())[::-1]
         print(f"{file}: {write_slim(file, records) / 1024:.0f} KiB of {len(records)} records")
-        file.with_suffix(".notes.txt").write_text("\n".join(notes[name]) + "\n", encoding="utf-8")
+        told.write_text("\n".join(notes[name]) + "\n", encoding="utf-8")
 
 
 def write(kept: Path) -> str:
     """Return the page, from all records in `kept`; the plots are written beside the records."""
     made_by = "Written by `python research/benchmarks/results_page.py`; do not edit."
     parts = ["# Results", made_by, LEGEND, ORIGIN]
-    for file in sorted(kept.glob("*.jsonl")):
-        records = read_slim(file)
-        parts += [f"## {file.stem}", provenance(records)]
-        notes = file.with_suffix(".notes.txt")
-        if notes.is_file():
-            parts += [f"> {line}" for line in notes.read_text(encoding="utf-8").splitlines()]
+    for notes in sorted(kept.glob(f"*{NOTES}")):
+        stem = notes.name.removesuffix(NOTES)
+        records = read_slim(kept / f"{stem}{RECORDS}")
+        parts += [f"## {stem}", provenance(records)]
+        parts += [f"> {line}" for line in notes.read_text(encoding="utf-8").splitlines()]
         for number, cell in enumerate(dict.fromkeys(map(cell_of, records)), start=1):
             own = [_of_one_run(record) for record in records if cell_of(record) == cell]
-            parts += _sections(cell, own, kept / f"{file.stem}-{number}")
+            parts += _sections(cell, own, kept / f"{stem}-{number}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

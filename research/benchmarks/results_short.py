@@ -3,7 +3,7 @@
     python research/benchmarks/results_short.py
 
 A line ``<!-- table: NAME MODEL METRIC [sizes] -->`` stands before each table: the records of
-research/results/NAME.jsonl with that model and metric, at the NAMM's own sizes; with ``sizes``,
+research/results/NAME.jsonl.gz with that model and metric, at the NAMM's own sizes; with ``sizes``,
 spread over layers and heads in other ways. research/results/tables.md has all columns.
 """
 
@@ -20,7 +20,7 @@ from namm_mm.results.comparisons import significant
 from namm_mm.results.rows import Row, result_rows
 from namm_mm.results.slim import read_slim
 from research.benchmarks.common import markdown
-from research.benchmarks.results_page import KEPT, ROOT, parts_of, spread_rows
+from research.benchmarks.results_page import KEPT, RECORDS, ROOT, parts_of, spread_rows
 from research.benchmarks.results_tables import difference
 
 PAGE = ROOT / "docs" / "results-appendix.md"
@@ -37,7 +37,7 @@ def filled(page: str) -> str:
 def _made(name: str, model: str, metric: str, sizes: str | None) -> str:
     records = [
         replace(record, provenance=replace(record.provenance, run=""))
-        for record in read_slim(KEPT / f"{name}.jsonl")
+        for record in read_slim(KEPT / f"{name}{RECORDS}")
         if (record.model, record.metric) == (model, metric)
     ]
     own, spread, _ = parts_of(records)
