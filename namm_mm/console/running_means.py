@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from namm_mm.records import Record
 
@@ -43,49 +44,62 @@ class Tally:
 
 
 class RunningMeans:
-    """Tallies of one cell, by policy and budget."""
+    """Tallies of one cell, by metric, policy and budget; metrics are never averaged together."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.metric = "score"
-        self._tallies: dict[str, Tally] = {}
+        self._metric = "score"  # of records that name none, such as a failed one
+        self._tallies: dict[str, dict[str, Tally]] = {}
 
     def add(self, record: Record) -> None:
         """Count one record."""
         policy = record.policy if record.budget == "full" else f"{record.policy} {record.budget}"
-        self._tallies.setdefault(policy, Tally()).add(record)
-        self.metric = record.metric or self.metric
+        self._metric = record.metric or self._metric
+        self._tallies.setdefault(self._metric, {}).setdefault(policy, Tally()).add(record)
 
     def __bool__(self) -> bool:
         return bool(self._tallies)
 
     def line(self) -> str:
         """All on one line: ``accuracy: full 0.900 (n 10), namm threshold 0.700 (n 10)``."""
-        parts = [
-            f"{policy} {tally.score} (n {tally.n}"
-            + (f", {tally.failed} failed)" if tally.failed else ")")
-            for policy, tally in self._tallies.items()
-        ]
-        return f"{self.metric.replace('_', ' ')}: {', '.join(parts)}"
+        parts = []
+        for metric, tallies in self._tallies.items():
+            shown = [
+                f"{policy} {tally.score} (n {tally.n}"
+                + (f", {tally.failed} failed)" if tally.failed else ")")
+                for policy, tally in tallies.items()
+            ]
+            parts.append(f"{metric.replace('_', ' ')}: {', '.join(shown)}")
+        return "; ".join(parts)
 
     def table(self) -> Table:
-        """A table, one row for each policy."""
+        """A table, one row for each policy and metric."""
         from rich import box
         from rich.table import Table
-        from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column(self.name)
-        for name in ("n", "failed", f"{self.metric.replace('_', ' ')} so far", "kept", "each"):
+        alone = next(iter(self._tallies), self._metric) if len(self._tallies) < 2 else ""
+        score = alone.replace("_", " ") or "score"
+        for name in ("n", "failed", f"{score} so far", "kept", "each"):
             table.add_column(name, justify="right")
-        for policy, tally in self._tallies.items():
-            count = max(tally.n, 1)
-            table.add_row(
-                Text(policy),
-                str(tally.n),
-                Text(str(tally.failed) if tally.failed else "", style="red"),
-                Text(tally.score, style="bold" if policy.startswith("namm") else ""),
-                f"{100 * tally.kept / count:.0f} %" if tally.n else "-",
-                f"{tally.seconds / count:.2f} s" if tally.n else "-",
-            )
+        for metric, tallies in self._tallies.items():
+            for policy, tally in tallies.items():
+                name = policy if alone else f"{policy}, {metric.replace('_', ' ')}"
+                table.add_row(*_cells(name, tally, bold=policy.startswith("namm")))
         return table
+
+
+def _cells(name: str, tally: Tally, *, bold: bool) -> tuple[Text | str, ...]:
+    """Return one row of the table."""
+    from rich.text import Text
+
+    count = max(tally.n, 1)
+    return (
+        Text(name),
+        str(tally.n),
+        Text(str(tally.failed) if tally.failed else "", style="red"),
+        Text(tally.score, style="bold" if bold else ""),
+        f"{100 * tally.kept / count:.0f} %" if tally.n else "-",
+        f"{tally.seconds / count:.2f} s" if tally.n else "-",
+    )

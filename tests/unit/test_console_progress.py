@@ -10,6 +10,7 @@ from rich.console import Console
 from synthetic_records import make_record
 
 from namm_mm.console.progress import Lines, showing
+from namm_mm.console.running_means import RunningMeans
 
 
 def test_a_log_gets_few_lines_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,6 +36,17 @@ def test_a_log_ends_each_cell_with_its_scores() -> None:
     for value in (1.0, 0.0, None):
         lines.advance(make_record(value=value, error="" if value is not None else "broken"))
     assert out.getvalue().splitlines()[-1] == "video: accuracy: full 0.500 (n 2, 1 failed)"
+
+
+def test_metrics_that_differ_are_never_averaged() -> None:
+    means = RunningMeans("text")
+    for metric, value in (("exact_match", 0.0), ("exact_match", 0.0), ("accuracy", 1.0)):
+        means.add(make_record(value=value, metric=metric))
+    assert means.line() == "exact match: full 0.000 (n 2); accuracy: full 1.000 (n 1)"
+    out = io.StringIO()
+    Console(file=out, width=80).print(means.table())
+    assert re.search(r"full, exact match +2 +0\.000", out.getvalue())
+    assert re.search(r"full, accuracy +1 +1\.000", out.getvalue())
 
 
 def test_a_terminal_watches_scores_by_policy() -> None:
