@@ -8,6 +8,7 @@ part of it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,11 @@ from torch.nn.functional import one_hot
 
 from namm_mm.evolution.evaluator import make_adapter
 from namm_mm.evolution.prompts import Tokenized
+from namm_mm.memory.attach import attach
+from namm_mm.memory.probing import needs_of
 from namm_mm.namm.params import LAYOUTS
+from namm_mm.policies.head_need import HeadNeed, Probe
+from namm_mm.policies.probed import Probed
 from research.gradients.gated_attention import gated
 from research.gradients.straight_through import StraightThrough
 
@@ -51,6 +56,10 @@ class Evaluation:
         Tokens between two updates; None takes that of the NAMM.
     gradient
         Whether the gradient is wanted too.
+    probed
+        Whether heads have the sizes that a probe of the model measures; `fraction` is their mean.
+    model
+        Index of the model.
     """
 
     key: str
@@ -61,6 +70,8 @@ class Evaluation:
     fraction: float | None = None
     interval: int | None = None
     gradient: bool = False
+    probed: bool = False
+    model: int = 0
 
     @classmethod
     def make(
@@ -73,13 +84,15 @@ class Evaluation:
         fraction: float | None = None,
         interval: int | None = None,
         gradient: bool = False,
+        probed: bool = False,
+        model: int = 0,
     ) -> Evaluation:
         """Return an evaluation with its key."""
         said = hashlib.sha256(sample.context.encode()).hexdigest()
-        rule = [threshold, temperature, fraction, interval, gradient]
+        rule = [threshold, temperature, fraction, interval, gradient, probed, model]
         content = [sample.id, said, vector.numpy().tobytes(), *rule]
         key = hashlib.sha256(repr(content).encode()).hexdigest()
-        return cls(key, sample, vector, threshold, temperature, fraction, interval, gradient)
+        return cls(key, sample, vector, *rule)
 
 
 class Evaluator:
@@ -103,6 +116,18 @@ class Evaluator:
         self.model: Any = prompts.adapter.backbone
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
+        self._need: HeadNeed | None = None
+
+    @property
+    def need(self) -> HeadNeed:
+        """What a probe measures in the heads of the model; it is probed once."""
+        if self._need is None:
+            config = self.model.config.get_text_config(decoder=True)
+            policy = Probed(over="recency")
+            probe = Probe(policy.tokens, policy.between, policy.rows, policy.seed)
+            needs = needs_of(self.model, config, probe, attach)
+            self._need = HeadNeed(needs, policy.floor)
+        return self._need
 
     def __call__(self, evaluation: Evaluation) -> Result:
         """Run an evaluation.
@@ -123,6 +148,7 @@ class Evaluator:
             evaluation.interval or namm.interval,
             threshold=evaluation.threshold,
             fraction=evaluation.fraction,
+            need=self.need if evaluation.probed else None,
             temperature=evaluation.temperature,
         )
         answer = torch.tensor([prompt.answer], device=asked.device)
@@ -191,8 +217,31 @@ def _gradient_at_constant_size(loss: Tensor, size: Tensor, vector: Tensor) -> Te
     return gradient - of_size * (by_bias / size_by_bias)
 
 
-def make_evaluator(choice: Choice, namm: Namm, objective: str, text_weight: float) -> Evaluator:
-    """Load a model and return an evaluator: the factory of a worker."""
+class Evaluators:
+    """Runs every evaluation with the model that it names.
+
+    Parameters
+    ----------
+    evaluators
+        One for each model.
+    """
+
+    def __init__(self, evaluators: Sequence[Evaluator]) -> None:
+        self.evaluators = tuple(evaluators)
+
+    def __call__(self, evaluation: Evaluation) -> Result:
+        """Run an evaluation; see :class:`Evaluator`."""
+        return self.evaluators[evaluation.model](evaluation)
+
+
+def make_evaluators(
+    choices: Sequence[Choice], namm: Namm, objective: str, text_weight: float
+) -> Evaluators:
+    """Load the models and return their evaluators: the factory of a worker."""
+    return Evaluators([_make(choice, namm, objective, text_weight) for choice in choices])
+
+
+def _make(choice: Choice, namm: Namm, objective: str, text_weight: float) -> Evaluator:
     adapter = make_adapter(choice)
     adapter.load()
     return Evaluator(Tokenized(adapter), namm, objective, text_weight)

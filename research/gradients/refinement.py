@@ -83,6 +83,7 @@ class Refinement:
             "model": model,
         }
         self._validation = task.samples("validation", settings.validation_prompts, 0)
+        self._models = tuple(dict.fromkeys(settings.models))
         if self.path.is_file():
             self.state = RefinementState.load(self.path, settings, self._origin)
             with torch.no_grad():
@@ -120,7 +121,11 @@ class Refinement:
     def _begin(self) -> dict[str, Any]:
         """Run the validation prompts with the full cache, and validate the start."""
         state = self.state
-        whole = [Evaluation.make(s, state.best, FULL_CACHE) for s in self._validation]
+        whole = [
+            Evaluation.make(sample, state.best, FULL_CACHE, model=model)
+            for model in self._models
+            for sample in self._validation
+        ]
         state.full = [result["value"] for result in self.execution.run(whole)]
         state.scores = self._scores_of(state.best, FULL_CACHE)
         if not len(state.scores):
@@ -151,8 +156,8 @@ class Refinement:
         vector = self.vector.detach().clone()
         found = self.execution.run(
             [
-                self._evaluation(sample, fraction, random, vector, temperature)
-                for sample, fraction in zip(samples, fractions, strict=True)
+                self._evaluation(at, sample, fraction, random, vector, temperature)
+                for at, (sample, fraction) in enumerate(zip(samples, fractions, strict=True))
             ]
         )
         gradients = [torch.tensor(result["gradient"]) for result in found]
@@ -173,21 +178,31 @@ class Refinement:
         }
 
     def _evaluation(
-        self, sample: Sample, fraction: float, random: Random, vector: Tensor, temperature: float
+        self,
+        at: int,
+        sample: Sample,
+        fraction: float,
+        random: Random,
+        vector: Tensor,
+        temperature: float,
     ) -> Evaluation:
-        """Return the evaluation of one prompt of a step, with a random rule and interval."""
+        """Return the evaluation of prompt `at` of a step, with a random rule and interval."""
         settings = self.settings
-        equal = settings.equal_sizes > 0.0 and random.random() < settings.equal_sizes
+        sized = settings.equal_sizes + settings.probed_sizes
+        drawn = random.random() if sized > 0.0 else 1.0
         interval = random.choice(settings.intervals) if settings.intervals else None
-        threshold = FULL_CACHE if equal else _threshold(self.state.scores, fraction)
+        by_size = drawn < sized
+        threshold = FULL_CACHE if by_size else _threshold(self.state.scores, fraction)
         return Evaluation.make(
             sample,
             vector,
             threshold,
-            settings.temperature if equal else temperature,
-            fraction=fraction if equal else None,
+            settings.temperature if by_size else temperature,
+            fraction=fraction if by_size else None,
             interval=interval,
             gradient=True,
+            probed=settings.equal_sizes <= drawn < sized,
+            model=settings.models[(self.state.step + at) % len(settings.models)],
         )
 
     def _validate(self) -> dict[str, Any]:
@@ -195,15 +210,19 @@ class Refinement:
         settings, state, vector = self.settings, self.state, self.state.average.clone()
         fractions = settings.validation_fractions
         rules: dict[str, dict[str, Any]] = {}
-        if settings.equal_sizes < 1.0:
+        if settings.equal_sizes + settings.probed_sizes < 1.0:
             for fraction, limit in zip(fractions, self._thresholds(vector), strict=True):
                 rules[f"at {fraction:g}"] = {"threshold": limit}
         if settings.equal_sizes > 0.0:
             rules |= {f"equal at {fraction:g}": {"fraction": fraction} for fraction in fractions}
+        if settings.probed_sizes > 0.0:
+            for fraction in fractions:
+                rules[f"probed at {fraction:g}"] = {"fraction": fraction, "probed": True}
         found = self.execution.run(
             [
-                Evaluation.make(sample, vector, **rule)
+                Evaluation.make(sample, vector, model=model, **rule)
                 for rule in rules.values()
+                for model in self._models
                 for sample in self._validation
             ]
         )
@@ -229,7 +248,15 @@ class Refinement:
     def _scores_of(self, vector: Tensor, threshold: float) -> Tensor:
         """Return the scores on some training prompts, which are always the same."""
         samples = self.task.samples("train", self.settings.batch_size, self._seed(-1))
-        units = [Evaluation.make(sample, vector, threshold) for sample in samples]
+        units = [
+            Evaluation.make(
+                sample,
+                vector,
+                threshold,
+                model=self.settings.models[at % len(self.settings.models)],
+            )
+            for at, sample in enumerate(samples)
+        ]
         return _scores(self.execution.run(units))
 
     def _learning_rate(self) -> float:

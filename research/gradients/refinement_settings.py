@@ -48,6 +48,11 @@ class RefinementSettings:
         Fraction of the prompts that run with the same size in all heads, from which the network
         learns which tokens to keep. The others run with one threshold for all heads, from which it
         also learns where.
+    probed_sizes
+        Fraction of the prompts whose heads have the sizes that a probe of the model measures
+        (:class:`namm_mm.policies.probed.Probed`); with `equal_sizes` at most 1.
+    models
+        For every prompt of a step, in turn, the index of the model that reads it.
     intervals
         Tokens between two updates, drawn anew for every prompt; none is the NAMM's own interval.
     temperature
@@ -72,6 +77,8 @@ class RefinementSettings:
     warm_up: int = 8
     fractions: tuple[float, float] = (0.08, 0.6)
     equal_sizes: float = 0.0
+    probed_sizes: float = 0.0
+    models: tuple[int, ...] = (0,)
     intervals: tuple[int, ...] = ()
     temperature: float = 0.3
     gradient_clip: float = 2.0
@@ -106,14 +113,23 @@ class RefinementSettings:
             raise UsageError(
                 message("wrong text_weight", given=self.text_weight, expected="0 or more")
             )
-        if not 0.0 <= self.equal_sizes <= 1.0:
-            raise UsageError(
-                message("wrong equal_sizes", given=self.equal_sizes, expected="a fraction, 0 to 1")
-            )
+        for name, part in self._parts().items():
+            if not 0.0 <= part <= 1.0:
+                raise UsageError(
+                    message(f"wrong {name}", given=part, expected="a fraction, 0 to 1")
+                )
         if not self.learning_rate > 0.0:
             raise UsageError(
                 message("wrong learning_rate", given=self.learning_rate, expected="more than 0")
             )
+
+    def _parts(self) -> dict[str, float]:
+        both = "sum of equal_sizes and probed_sizes"
+        return {
+            "equal_sizes": self.equal_sizes,
+            "probed_sizes": self.probed_sizes,
+            both: self.equal_sizes + self.probed_sizes,
+        }
 
     def changes(self, before: Mapping[str, Any]) -> dict[str, tuple[object, object]]:
         """Return the settings that differ from stored ones: name to (stored, now).

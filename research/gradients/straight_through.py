@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from namm_mm.namm import Namm
 from namm_mm.namm.params import LAYOUTS
+from namm_mm.policies.head_need import HeadNeed
 from research.gradients.gated_attention import GatedAttention
 
 LARGEST_RATIO = 3.0
@@ -44,6 +45,8 @@ class StraightThrough(GatedAttention):
         Tokens with a lower score are evicted.
     fraction
         Instead of a threshold: the fraction of the tokens seen that every head keeps.
+    need
+        What a probe measured in the heads of the model: `fraction` is then that of the mean head.
     temperature
         Width of the sigmoid of a decision's gradient: in units of the score or, with a fraction, of
         the median distance of the head's scores from their median.
@@ -64,17 +67,20 @@ class StraightThrough(GatedAttention):
         *,
         threshold: float = 0.0,
         fraction: float | None = None,
+        need: HeadNeed | None = None,
         temperature: float,
     ) -> None:
         super().__init__(namm.spectrogram, interval)
         self.namm, self.vector = namm.to(vector.device), vector
         self.threshold, self.fraction, self.temperature = threshold, fraction, temperature
+        self.need, self._layer = need, -1
         self.gates: list[Tensor] = []
         self.scores: list[Tensor] = []
 
     def begin(self, heads: int, tokens: int) -> None:
         """Begin a layer: nothing is evicted yet."""
         device = self.vector.device
+        self._layer += 1
         self._gate = torch.ones(heads, 0, device=device)
         self._lowest = torch.full((heads, 0), float("inf"), device=device)
 
@@ -98,7 +104,7 @@ class StraightThrough(GatedAttention):
         if self.fraction is None:
             above, stays = (scores - self.threshold) / self.temperature, scores >= self.threshold
         else:
-            above, stays = _above_limit(scores, kept, self.fraction, self.temperature)
+            above, stays = _above_limit(scores, kept, self._sizes(kept), self.temperature)
         soft = torch.sigmoid(above)
         gate = stays.float() + soft - soft.detach()
         gate = functional.pad(gate[:, :-1], (0, 1), value=1.0)  # the newest token always stays
@@ -108,21 +114,32 @@ class StraightThrough(GatedAttention):
         self.gates.append(self._gate)
         self.scores.append(self._lowest)
 
+    def _sizes(self, kept: Tensor) -> Tensor:
+        """Return (kv_head, 1) int64: how many tokens each head keeps, 1 or more."""
+        seen = kept.shape[1]
+        size = max(1, round((self.fraction or 0.0) * seen))
+        if self.need is None:
+            wanted = kept.new_full((len(kept), 1), size, dtype=torch.int64)
+        else:
+            sizes = self.need.sizes(self._layer, size, seen)
+            wanted = torch.tensor(sizes, device=kept.device)[:, None]
+        return torch.minimum(wanted, kept.sum(1, keepdim=True)).clamp_min(1)
+
 
 def _above_limit(
-    scores: Tensor, kept: Tensor, fraction: float, temperature: float
+    scores: Tensor, kept: Tensor, sizes: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Compare the scores with the limit at which their head keeps `fraction` of all tokens.
+    """Compare the scores with the limit at which their head keeps as many tokens as `sizes` says.
 
     Returns the distances (kv_head, slot) in units of the sigmoid's width, and which tokens stay.
-    The limit of a head moves with its scores, so that a step does not change how many are kept.
+    The limit of a head moves with its scores, so that a step does not change how many are kept. A
+    head that keeps all its tokens decides nothing, and its distances have no gradient.
     """
     with torch.no_grad():
         last = scores.shape[1] - 1
         eligible = scores.masked_fill(~kept, float("-inf"))
         eligible[:, last] = float("inf")  # it always stays, and counts
-        count = max(1, min(round(fraction * scores.shape[1]), int(kept.sum(1).min())))
-        limit = eligible.topk(count, dim=1).values[:, -1:]
+        limit = eligible.sort(1, descending=True).values.gather(1, sizes - 1)
         stays = eligible >= limit
         limit = torch.where(limit.isinf(), scores.amax(1, keepdim=True), limit)
         known = scores.masked_fill(~kept, float("nan"))
@@ -134,7 +151,8 @@ def _above_limit(
         weights[:, last] = 0.0
         weights /= weights.sum(1, keepdim=True).clamp_min(1e-12)
     moving = (weights * scores).sum(1, keepdim=True)
-    return (scores - limit - (moving - moving.detach())) / width, stays
+    above = (scores - limit - (moving - moving.detach())) / width
+    return torch.where(sizes < kept.sum(1, keepdim=True), above, above.detach()), stays
 
 
 def attend(

@@ -23,7 +23,7 @@ from namm_mm.namm.checkpoint import save
 from namm_mm.registry.reader import Choice
 from namm_mm.tasks.long_text.task import LongTextTask
 from research.builders.text.smollm2 import NAME as MODEL
-from research.gradients.answer_gradients import make_evaluator
+from research.gradients.answer_gradients import make_evaluators
 from research.gradients.mixed_task import MixedTask
 from research.gradients.refinement import Refinement
 from research.gradients.refinement_settings import RENAMED, RefinementSettings
@@ -49,16 +49,16 @@ class BuildRefine(Builder):
         The NAMM to refine: the name of a bundled one, or a file.
     words, families
         Of the prompts of the long-text task; each has one of the lengths.
-    objective, text_weight, steps, batch_size, learning_rate, equal_sizes, intervals
+    objective, text_weight, steps, batch_size, learning_rate, equal_sizes, probed_sizes, intervals
         See :class:`~research.gradients.refinement_settings.RefinementSettings`.
-    validate_every, validation_prompts, seed
+    fractions, validate_every, validation_prompts, validation_fractions, seed
         See there, too.
     workers
         Processes with a model each; more than one needs Ray. The results do not depend on it.
     minutes
         Stop after the step in which so many minutes have passed; the same command continues.
     model, dtype, device
-        The language model, and where it runs.
+        The language model, or several that read the prompts in turn, and where they run.
     """
 
     out: Path
@@ -71,13 +71,16 @@ class BuildRefine(Builder):
     batch_size: int = 12
     learning_rate: float = 1e-3
     equal_sizes: float = 0.5
+    probed_sizes: float = 0.0
+    fractions: Sequence[float] = (0.08, 0.6)
     intervals: int | Sequence[int] = (64, 96, 128)
     validate_every: int = 20
     validation_prompts: int = 24
+    validation_fractions: Sequence[float] = (0.15, 0.35)
     seed: int = 0
     workers: int = 1
     minutes: float | None = None
-    model: str = MODEL
+    model: str | Sequence[str] = MODEL
     dtype: str = "bfloat16"
     device: str = "cpu"
 
@@ -91,12 +94,18 @@ class BuildRefine(Builder):
         task = MixedTask(tasks)
         self.out.mkdir(parents=True, exist_ok=True)
         execution = ExecutionSettings("ray", self.workers) if self.workers > 1 else None
-        choice = Choice("text", {"model": self.model, "dtype": self.dtype, "device": self.device})
-        factory = functools.partial(make_evaluator, choice, namm, self.objective, self.text_weight)
+        models = _names(self.model)
+        choices = [
+            Choice("text", {"model": name, "dtype": self.dtype, "device": self.device})
+            for name in dict.fromkeys(models)
+        ]
+        factory = functools.partial(
+            make_evaluators, choices, namm, self.objective, self.text_weight
+        )
         with closing(
             start_execution(execution or ExecutionSettings(), factory, _InMemory())
         ) as engine:
-            model = f"{self.model}, {self.dtype}"
+            model = f"{' '.join(models)}, {self.dtype}"
             run = Refinement(namm, task, settings, engine, self.out, model)
             vector = run.run(functools.partial(self._log, say), self.minutes)
         card = self._card(run.state, tasks[0].families, task.fingerprint())
@@ -111,7 +120,7 @@ class BuildRefine(Builder):
         intervals = _several(self.intervals)
         for interval in intervals:
             namm.spectrogram.check_interval(interval)
-        lengths = _several(self.words)
+        lengths, models = _several(self.words), _names(self.model)
         if not lengths:
             raise UsageError(
                 message("wrong words", given=self.words, expected="one length or more")
@@ -124,9 +133,13 @@ class BuildRefine(Builder):
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             equal_sizes=self.equal_sizes,
+            probed_sizes=self.probed_sizes,
+            models=tuple(tuple(dict.fromkeys(models)).index(name) for name in models),
+            fractions=(min(self.fractions), max(self.fractions)),
             intervals=intervals,
             validate_every=self.validate_every,
             validation_prompts=self.validation_prompts,
+            validation_fractions=tuple(self.validation_fractions),
             seed=self.seed,
         )
         if self.workers < 1:
@@ -148,15 +161,17 @@ class BuildRefine(Builder):
     ) -> dict[str, Any]:
         """Return the card of the result."""
         lengths = _several(self.words)
+        fractions = " and ".join(f"{part:.2f}".lstrip("0") for part in self.validation_fractions)
         return {
             "about": f"refined on text: {state.best_step} steps of gradient descent through "
-            f"{self.model}, from {Path(self.start).stem}",
+            f"{' and '.join(dict.fromkeys(_names(self.model)))}, from {Path(self.start).stem}",
             "evolved": False,
             "made_by": f"namm-mm build refine start={self.start} objective={self.objective} "
             f"text_weight={self.text_weight:g} steps={self.steps} batch_size={self.batch_size} "
             f"learning_rate={self.learning_rate:g} equal_sizes={self.equal_sizes:g} "
             f"words={_listed(lengths)} intervals={_listed(_several(self.intervals))} "
-            f"families={_listed(families)} seed={self.seed}",
+            f"families={_listed(families)} "
+            f"{self._since_probes()}seed={self.seed}",
             "licence": "Apache-2.0",
             "storage": "per_head",
             "training": f"{state.best_step * self.batch_size} training prompts of long_text: "
@@ -164,12 +179,26 @@ class BuildRefine(Builder):
             f"{fingerprint}), {self.dtype}, {self.device}",
             "scores": {
                 "validation prompts": self.validation_prompts,
-                f"{self.objective}: nats to the full cache, fractions .15 and .35": round(
+                f"{self.objective}: nats to the full cache, fractions {fractions}": round(
                     state.best_value, 4
                 ),
                 "the same of the start": round(state.start_value, 4),
             },
         }
+
+    def _since_probes(self) -> str:
+        """Return the options that earlier builds did not have, where they are set."""
+        default, set_here = BuildRefine(self.out), []
+        for name in ("probed_sizes", "fractions", "validation_fractions", "model"):
+            value = getattr(self, name)
+            if value != getattr(default, name):
+                several = not isinstance(value, (str, float, int))
+                set_here.append(f"{name}={_listed(value) if several else value} ")
+        return "".join(set_here)
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _several(given: int | Sequence[int]) -> tuple[int, ...]:
