@@ -47,10 +47,16 @@ TABLE_PROMPTS = 20
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of the factorial."""
+    """One combination of the factorial; an order of ``namm:CHECKPOINT`` is that of this NAMM."""
 
     sizes: str
     order: str
+
+    @property
+    def shown(self) -> str:
+        """The order in a line: a file without its folder and ending."""
+        name, colon, checkpoint = self.order.partition(":")
+        return f"{name}{colon}{Path(checkpoint).stem}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +77,9 @@ class Bench:
 
     def order(self, name: str, budget: budgets.AnyBudget) -> Policy:
         """Return the policy whose order is taken, with a budget."""
-        options = {"checkpoint": self.checkpoint} if name == "namm" else {}
-        return create(name, budget=budget, **options)
+        policy, _, checkpoint = name.partition(":")
+        options = {"checkpoint": checkpoint or self.checkpoint} if policy == "namm" else {}
+        return create(policy, budget=budget, **options)
 
     def policy(self, cell: Cell, trace: Trace) -> Policy:
         """Return the policy of a cell; `trace` are the NAMM's own sizes on this sample."""
@@ -96,7 +103,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="general", help="the NAMM")
     parser.add_argument("--kind", default="fraction", choices=("fraction", "bytes"))
     parser.add_argument("--sizes", nargs="+", default=SIZES, choices=SIZES + SEEDED)
-    parser.add_argument("--orders", nargs="+", default=ORDERS, choices=ORDERS)
+    parser.add_argument(
+        "--orders", nargs="+", default=ORDERS, type=_order, help="also namm:CHECKPOINT"
+    )
     parser.add_argument("--fraction", type=float, default=0.4, help="part of the tokens that stays")
     parser.add_argument("--interval", type=int, default=128, help="tokens between two evictions")
     parser.add_argument("--words", type=int, default=300, help="words of a prompt")
@@ -129,6 +138,15 @@ def main() -> None:
     print(in_words([line for line in found if line["budget"] in (FULL, bench.budget)]))
 
 
+def _order(given: str) -> str:
+    """Return an order of tokens that is known."""
+    if given not in ORDERS and not given.startswith("namm:"):
+        raise argparse.ArgumentTypeError(
+            f"unknown order: got {given!r}, expected {', '.join(ORDERS)} or namm:CHECKPOINT"
+        )
+    return given
+
+
 def make_table(bench: Bench, model: str, prompts: Sequence[Mapping[str, Tensor]]) -> None:
     """Write the table of the NAMM's mean sizes at this budget on training prompts."""
     policy = bench.order("namm", f"pool:{bench.fraction}")
@@ -150,7 +168,7 @@ def run(
     line = partial(_line, bench, prompt)
     if (FULL, FULL) not in done:
         yield line(Cell(FULL, FULL), create("full"), FULL)[0]
-    missing = [cell for cell in cells if (cell.sizes, cell.order) not in done]
+    missing = [cell for cell in cells if (cell.sizes, cell.shown) not in done]
     trace = Trace()
     if any(cell.sizes == "namm" for cell in missing):
         shared = bench.order("namm", f"pool:{bench.fraction}")
@@ -179,7 +197,7 @@ def _line(
         "family": prompt.family,
         "budget": budget,
         "sizes": cell.sizes,
-        "order": cell.order,
+        "order": cell.shown,
         "exact": float(bool((logits.argmax(-1) == answer).all())),
         "nats": round(float(chosen.mean()), 4),
         "kept": _kept(trace, bench.interval),

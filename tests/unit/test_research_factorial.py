@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import pytest
 import torch
 
 from namm_mm.evolution.prompts import Prompt
+from namm_mm.namm import Namm
+from namm_mm.namm.checkpoint import save
 from namm_mm.records import Inputs, Sample
 from research.benchmarks.factorial import (
     ORDERS,
     SIZES,
     Bench,
     Cell,
+    _order,
     in_words,
     make_table,
     run,
@@ -56,3 +60,14 @@ def test_cells_hold_as_many_tokens_and_are_run_once(bench: Bench) -> None:
     assert list(run(bench, prompt, cells, lines)) == []
     assert [line["sizes"] for line in run(bench, prompt, cells, lines[:-1])] == ["probed"]
     assert in_words(lines).count("\n") == 2 + len(SIZES) * len(ORDERS)
+
+
+def test_the_orders_of_several_namms_are_told_apart(bench: Bench, tmp_path: Path) -> None:
+    path = save(Namm.from_pretrained("evolved_pure"), tmp_path / "mine.safetensors")
+    cells = [Cell("probed", order) for order in ("namm", "namm:evolved", f"namm:{path}")]
+    lines = list(run(bench, _prompt(0), cells, []))
+    assert [line["order"] for line in lines] == ["full", "namm", "namm:evolved", "namm:mine"]
+    assert len({line["nats"] for line in lines}) == 4
+    assert list(run(bench, _prompt(0), cells, lines)) == []
+    with pytest.raises(ArgumentTypeError, match="unknown order: got 'nam', expected namm, h2o"):
+        _order("nam")
