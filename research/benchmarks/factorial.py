@@ -14,7 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product, starmap
 from pathlib import Path
@@ -34,6 +34,7 @@ from namm_mm.records import Trace
 from namm_mm.results.statistics import Interval, mean_interval
 from namm_mm.runs.provenance import processor
 from namm_mm.tasks.long_text.task import LongTextTask
+from research.benchmarks.oracle_order import Oracle, oracle_scores
 from research.builders.text.head_table import head_parts
 
 SIZES = ("equal", "adakv", "namm", "table", "probed")
@@ -41,6 +42,9 @@ SEEDED = ("probed_seed_1", "probed_seed_2")
 """Sizes of other probes of the same model."""
 
 ORDERS = ("namm", "h2o", "snapkv", "attention_max", "recency", "random")
+ORACLE = "oracle"
+"""By the attention at the end of the prompt and of the answer; sizes are equal or probed."""
+
 FULL = "full"
 TABLE_PROMPTS = 20
 
@@ -69,6 +73,7 @@ class Bench:
     interval: int
     checkpoint: str
     table: Path
+    oracle: tuple[Tensor, ...] = ()
 
     @property
     def budget(self) -> str:
@@ -77,6 +82,8 @@ class Bench:
 
     def order(self, name: str, budget: budgets.AnyBudget) -> Policy:
         """Return the policy whose order is taken, with a budget."""
+        if name == ORACLE:
+            return Oracle(budget=budget, scores=self.oracle)
         policy, _, checkpoint = name.partition(":")
         options = {"checkpoint": checkpoint or self.checkpoint} if policy == "namm" else {}
         return create(policy, budget=budget, **options)
@@ -104,7 +111,7 @@ def main() -> None:
     parser.add_argument("--kind", default="fraction", choices=("fraction", "bytes"))
     parser.add_argument("--sizes", nargs="+", default=SIZES, choices=SIZES + SEEDED)
     parser.add_argument(
-        "--orders", nargs="+", default=ORDERS, type=_order, help="also namm:CHECKPOINT"
+        "--orders", nargs="+", default=ORDERS, type=_order, help="also oracle, namm:CHECKPOINT"
     )
     parser.add_argument("--fraction", type=float, default=0.4, help="part of the tokens that stays")
     parser.add_argument("--interval", type=int, default=128, help="tokens between two evictions")
@@ -140,9 +147,10 @@ def main() -> None:
 
 def _order(given: str) -> str:
     """Return an order of tokens that is known."""
-    if given not in ORDERS and not given.startswith("namm:"):
+    if given not in (*ORDERS, ORACLE) and not given.startswith("namm:"):
+        known = ", ".join((*ORDERS, ORACLE))
         raise argparse.ArgumentTypeError(
-            f"unknown order: got {given!r}, expected {', '.join(ORDERS)} or namm:CHECKPOINT"
+            f"unknown order: got {given!r}, expected {known} or namm:CHECKPOINT"
         )
     return given
 
@@ -173,8 +181,12 @@ def run(
     if any(cell.sizes == "namm" for cell in missing):
         shared = bench.order("namm", f"pool:{bench.fraction}")
         _, trace = line(Cell("own", "namm"), shared, bench.budget)
+    if any(cell.order == ORACLE for cell in missing):
+        asked, answer = prompt.inputs.tensors["input_ids"], torch.tensor([prompt.answer])
+        tokens = torch.cat([asked, answer.to(asked.device)[:, :-1]], 1)
+        bench = replace(bench, oracle=oracle_scores(bench.model, tokens, answer.shape[1]))
     for cell in missing:
-        yield line(cell, bench.policy(cell, trace), bench.budget)[0]
+        yield _line(bench, prompt, cell, bench.policy(cell, trace), bench.budget)[0]
 
 
 def _line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from research.benchmarks.factorial import (
     make_table,
     run,
 )
+from research.benchmarks.oracle_order import oracle_scores
 from research.zoo.recipes import new_model, recipe
 
 
@@ -71,3 +73,22 @@ def test_the_orders_of_several_namms_are_told_apart(bench: Bench, tmp_path: Path
     assert list(run(bench, _prompt(0), cells, lines)) == []
     with pytest.raises(ArgumentTypeError, match="unknown order: got 'nam', expected namm, h2o"):
         _order("nam")
+
+
+@pytest.mark.parametrize("kind", ["fraction", "bytes"])
+def test_the_oracle_keeps_what_the_end_looks_at(bench: Bench, kind: str) -> None:
+    bench = replace(bench, kind=kind, fraction=0.2)
+    prompt = _prompt(0)
+    tokens = torch.cat([prompt.inputs.tensors["input_ids"], torch.tensor([[5]])], 1)
+    scores = oracle_scores(bench.model, tokens, 2)
+    with torch.no_grad():
+        bench.model.set_attn_implementation("eager")
+        expected = bench.model(tokens, output_attentions=True).attentions
+        bench.model.set_attn_implementation("sdpa")
+    for layer, weights in zip(scores, expected, strict=True):
+        heads = weights[0, :, -26:].unflatten(0, (layer.shape[0], -1)).amax((1, 2))
+        torch.testing.assert_close(layer, heads, atol=1e-5, rtol=1e-4)
+    cells = [Cell(sizes, order) for sizes in ("equal", "probed") for order in ("oracle", "random")]
+    lines = {(line["sizes"], line["order"]): line for line in run(bench, prompt, cells, [])}
+    for sizes in ("equal", "probed"):
+        assert lines[sizes, "oracle"]["kept"] == pytest.approx(lines[sizes, "random"]["kept"])
