@@ -39,6 +39,29 @@ SCORES = 2000  # scores of a prompt in a result
 STRIDE = 4  # tokens between two places of the text at which its continuation counts
 
 
+@dataclass(frozen=True)
+class Rule:
+    """Which tokens of a prompt stay.
+
+    Attributes
+    ----------
+    threshold, fraction, temperature
+        See :class:`~research.gradients.straight_through.StraightThrough`; a threshold of minus
+        infinity is the full cache.
+    probed
+        Whether heads have the sizes that a probe of the model measures; `fraction` is their mean.
+    """
+
+    threshold: float = FULL_CACHE
+    fraction: float | None = None
+    probed: bool = False
+    temperature: float = 1.0
+
+
+WHOLE = Rule()
+"""The full cache."""
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """One prompt under one vector.
@@ -49,15 +72,12 @@ class Evaluation:
         Hash of the other fields.
     vector
         (4172,) float32.
-    threshold, fraction, temperature
-        See :class:`~research.gradients.straight_through.StraightThrough`; a threshold of minus
-        infinity is the full cache.
+    rule
+        Which tokens stay.
     interval
         Tokens between two updates; None takes that of the NAMM.
     gradient
         Whether the gradient is wanted too.
-    probed
-        Whether heads have the sizes that a probe of the model measures; `fraction` is their mean.
     model
         Index of the model.
     """
@@ -65,12 +85,9 @@ class Evaluation:
     key: str
     sample: Sample
     vector: Tensor
-    threshold: float
-    temperature: float = 1.0
-    fraction: float | None = None
+    rule: Rule = WHOLE
     interval: int | None = None
     gradient: bool = False
-    probed: bool = False
     model: int = 0
 
     @classmethod
@@ -78,21 +95,17 @@ class Evaluation:
         cls,
         sample: Sample,
         vector: Tensor,
-        threshold: float = FULL_CACHE,
-        temperature: float = 1.0,
+        rule: Rule = WHOLE,
         *,
-        fraction: float | None = None,
         interval: int | None = None,
         gradient: bool = False,
-        probed: bool = False,
         model: int = 0,
     ) -> Evaluation:
         """Return an evaluation with its key."""
         said = hashlib.sha256(sample.context.encode()).hexdigest()
-        rule = [threshold, temperature, fraction, interval, gradient, probed, model]
-        content = [sample.id, said, vector.numpy().tobytes(), *rule]
+        content = [sample.id, said, vector.numpy().tobytes(), rule, interval, gradient, model]
         key = hashlib.sha256(repr(content).encode()).hexdigest()
-        return cls(key, sample, vector, *rule)
+        return cls(key, sample, vector, rule, interval, gradient, model)
 
 
 class Evaluator:
@@ -139,17 +152,17 @@ class Evaluator:
             was kept. ``scores`` (n,): some of the lowest scores of tokens. ``gradient`` (4172,):
             that of minus ``value`` with a constant number of kept tokens; None unless wanted.
         """
-        prompt, namm = self.prompts.prompt(evaluation.sample), self.namm
+        prompt, namm, rule = self.prompts.prompt(evaluation.sample), self.namm, evaluation.rule
         asked = prompt.inputs.tensors["input_ids"]
         vector = evaluation.vector.to(asked.device, copy=True).requires_grad_(evaluation.gradient)
         attention = StraightThrough(
             namm,
             vector,
             evaluation.interval or namm.interval,
-            threshold=evaluation.threshold,
-            fraction=evaluation.fraction,
-            need=self.need if evaluation.probed else None,
-            temperature=evaluation.temperature,
+            threshold=rule.threshold,
+            fraction=rule.fraction,
+            need=self.need if rule.probed else None,
+            temperature=rule.temperature,
         )
         answer = torch.tensor([prompt.answer], device=asked.device)
         tokens = torch.cat([asked, answer[:, :-1]], dim=1)
@@ -165,7 +178,7 @@ class Evaluator:
         kept = torch.cat([gate.flatten() for gate in attention.gates])
         scores = torch.cat([score.flatten() for score in attention.scores])
         gradient = None
-        if evaluation.gradient and evaluation.fraction is not None:  # a constant number is kept
+        if evaluation.gradient and rule.fraction is not None:  # a constant number is kept
             (gradient,) = torch.autograd.grad(-value, vector)
         elif evaluation.gradient:
             gradient = _gradient_at_constant_size(-value, kept.sum(), vector)

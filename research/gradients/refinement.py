@@ -28,7 +28,7 @@ from torch import Tensor
 from namm_mm.errors import UsageError, message
 from namm_mm.evolution.scoring import digest
 from namm_mm.namm.params import LAYOUTS
-from research.gradients.answer_gradients import FULL_CACHE, Evaluation
+from research.gradients.answer_gradients import WHOLE, Evaluation, Rule
 from research.gradients.refinement_settings import RefinementSettings
 from research.gradients.refinement_state import STATE, RefinementState
 
@@ -122,12 +122,12 @@ class Refinement:
         """Run the validation prompts with the full cache, and validate the start."""
         state = self.state
         whole = [
-            Evaluation.make(sample, state.best, FULL_CACHE, model=model)
+            Evaluation.make(sample, state.best, WHOLE, model=model)
             for model in self._models
             for sample in self._validation
         ]
         state.full = [result["value"] for result in self.execution.run(whole)]
-        state.scores = self._scores_of(state.best, FULL_CACHE)
+        state.scores = self._scores_of(state.best, WHOLE)
         if not len(state.scores):
             raise UsageError(
                 message(
@@ -191,36 +191,29 @@ class Refinement:
         sized = settings.equal_sizes + settings.probed_sizes
         drawn = random.random() if sized > 0.0 else 1.0
         interval = random.choice(settings.intervals) if settings.intervals else None
-        by_size = drawn < sized
-        threshold = FULL_CACHE if by_size else _threshold(self.state.scores, fraction)
-        return Evaluation.make(
-            sample,
-            vector,
-            threshold,
-            settings.temperature if by_size else temperature,
-            fraction=fraction if by_size else None,
-            interval=interval,
-            gradient=True,
-            probed=settings.equal_sizes <= drawn < sized,
-            model=settings.models[(self.state.step + at) % len(settings.models)],
-        )
+        if drawn < sized:
+            probed = drawn >= settings.equal_sizes
+            rule = Rule(fraction=fraction, probed=probed, temperature=settings.temperature)
+        else:
+            rule = Rule(_threshold(self.state.scores, fraction), temperature=temperature)
+        model = settings.models[(self.state.step + at) % len(settings.models)]
+        return Evaluation.make(sample, vector, rule, interval=interval, gradient=True, model=model)
 
     def _validate(self) -> dict[str, Any]:
         """Validate the average; return its loss against the full cache, by rule."""
         settings, state, vector = self.settings, self.state, self.state.average.clone()
         fractions = settings.validation_fractions
-        rules: dict[str, dict[str, Any]] = {}
+        rules: dict[str, Rule] = {}
         if settings.equal_sizes + settings.probed_sizes < 1.0:
             for fraction, limit in zip(fractions, self._thresholds(vector), strict=True):
-                rules[f"at {fraction:g}"] = {"threshold": limit}
+                rules[f"at {fraction:g}"] = Rule(limit)
         if settings.equal_sizes > 0.0:
-            rules |= {f"equal at {fraction:g}": {"fraction": fraction} for fraction in fractions}
+            rules |= {f"equal at {part:g}": Rule(fraction=part) for part in fractions}
         if settings.probed_sizes > 0.0:
-            for fraction in fractions:
-                rules[f"probed at {fraction:g}"] = {"fraction": fraction, "probed": True}
+            rules |= {f"probed at {part:g}": Rule(fraction=part, probed=True) for part in fractions}
         found = self.execution.run(
             [
-                Evaluation.make(sample, vector, model=model, **rule)
+                Evaluation.make(sample, vector, rule, model=model)
                 for rule in rules.values()
                 for model in self._models
                 for sample in self._validation
@@ -240,21 +233,17 @@ class Refinement:
     def _thresholds(self, vector: Tensor) -> list[float]:
         """Return the thresholds of the validation fractions, from the scores of this vector."""
         fractions = self.settings.validation_fractions
-        first = self._scores_of(vector, FULL_CACHE)  # scores depend a little on what was evicted
+        first = self._scores_of(vector, WHOLE)  # scores depend a little on what was evicted
         middle = _threshold(first, sum(fractions) / len(fractions))
-        scores = self._scores_of(vector, middle)
+        scores = self._scores_of(vector, Rule(middle))
         return [_threshold(scores, fraction) for fraction in fractions]
 
-    def _scores_of(self, vector: Tensor, threshold: float) -> Tensor:
+    def _scores_of(self, vector: Tensor, rule: Rule) -> Tensor:
         """Return the scores on some training prompts, which are always the same."""
         samples = self.task.samples("train", self.settings.batch_size, self._seed(-1))
+        models = self.settings.models
         units = [
-            Evaluation.make(
-                sample,
-                vector,
-                threshold,
-                model=self.settings.models[at % len(self.settings.models)],
-            )
+            Evaluation.make(sample, vector, rule, model=models[at % len(models)])
             for at, sample in enumerate(samples)
         ]
         return _scores(self.execution.run(units))

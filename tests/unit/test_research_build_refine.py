@@ -24,7 +24,7 @@ from namm_mm.namm.params import LAYOUTS
 from namm_mm.records import Sample
 from namm_mm.tasks.long_text import LongTextTask
 from research.builders.text.refine import FAMILIES, LOG, BuildRefine, _InMemory
-from research.gradients.answer_gradients import FULL_CACHE, Evaluation, Evaluator
+from research.gradients.answer_gradients import Evaluation, Evaluator, Rule
 from research.gradients.mixed_task import MixedTask
 from research.gradients.refinement import Refinement
 from research.gradients.refinement_settings import RefinementSettings
@@ -158,12 +158,12 @@ def test_a_gradient_does_not_ask_for_more_memory(tiny: Path) -> None:
     """A step along it can improve the answer only by another choice of tokens."""
     adapter, namm, sample = one_prompt(tiny)
     evaluator = Evaluator(Tokenized(adapter), namm)
-    found = evaluator(Evaluation.make(sample, namm.parameters, 0.0, gradient=True))
+    found = evaluator(Evaluation.make(sample, namm.parameters, Rule(0.0), gradient=True))
     gradient = LAYOUTS["bam"].split(torch.from_numpy(found["gradient"]))
     assert float(gradient["score_bias"]) == pytest.approx(0.0, abs=1e-5)
     assert float(gradient["score_weight"].abs().max()) > 0
     assert 0.0 < found["kept"] < 1.0
-    full = evaluator(Evaluation.make(sample, namm.parameters, FULL_CACHE))
+    full = evaluator(Evaluation.make(sample, namm.parameters))
     assert full["kept"] == 1.0
     assert full["gradient"] is None
     assert full["value"] != found["value"]
@@ -197,7 +197,7 @@ def test_the_size_of_a_head_does_not_change_with_a_step(tiny: Path) -> None:
     adapter, namm, sample = one_prompt(tiny)
     evaluator = Evaluator(Tokenized(adapter), namm)
     found = evaluator(
-        Evaluation.make(sample, namm.parameters, fraction=0.3, interval=64, gradient=True)
+        Evaluation.make(sample, namm.parameters, Rule(fraction=0.3), interval=64, gradient=True)
     )
     gradient = LAYOUTS["bam"].split(torch.from_numpy(found["gradient"]))
     assert float(gradient["score_bias"].abs()) < 1e-5 * float(gradient["score_weight"].abs().max())
@@ -219,7 +219,7 @@ def test_a_prompt_shorter_than_an_interval_has_no_gradient(
 ) -> None:
     adapter, namm, sample = one_prompt(tiny)
     evaluation = Evaluation.make(
-        sample, namm.parameters, 0.0, fraction=fraction, interval=4096, gradient=True
+        sample, namm.parameters, Rule(0.0, fraction), interval=4096, gradient=True
     )
     found = Evaluator(Tokenized(adapter), namm)(evaluation)
     assert found["kept"] == 1.0
@@ -234,7 +234,7 @@ def test_the_text_weight_counts_the_text_as_the_full_cache_continues_it(tiny: Pa
     def lost(text_weight: float, objective: str = "full") -> float:
         evaluator = Evaluator(Tokenized(adapter), namm, objective, text_weight)
         ask = functools.partial(Evaluation.make, sample, namm.parameters, interval=64)
-        return float(evaluator(ask(FULL_CACHE))["value"] - evaluator(ask(fraction=0.1))["value"])
+        return float(evaluator(ask())["value"] - evaluator(ask(Rule(fraction=0.1)))["value"])
 
     at_answer, at_both, at_both_twice = lost(0.0), lost(1.0), lost(2.0)
     assert at_answer > 0.0

@@ -19,7 +19,7 @@ from namm_mm.policies import Budget, create
 from namm_mm.tasks.long_text import LongTextTask
 from namm_mm.testing.tiny import tiny_llama, tiny_tokens
 from research.builders.text.refine import LOG, BuildRefine
-from research.gradients.answer_gradients import Evaluation, Evaluator
+from research.gradients.answer_gradients import Evaluation, Evaluator, Rule
 from research.gradients.gated_attention import gated
 from research.gradients.refinement_settings import RefinementSettings
 from research.gradients.straight_through import StraightThrough, _above_limit
@@ -78,7 +78,7 @@ def test_the_sizes_of_a_probe_have_the_mean_that_was_asked_for(tiny: Path) -> No
     equal, probed = (
         evaluator(
             Evaluation.make(
-                sample, namm.parameters, fraction=0.3, interval=64, gradient=True, probed=probed
+                sample, namm.parameters, Rule(0.0, 0.3, probed), interval=64, gradient=True
             )
         )
         for probed in (False, True)
