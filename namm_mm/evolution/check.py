@@ -73,6 +73,14 @@ def _stage_problems(stage: StageSettings) -> Iterator[str]:
             yield f"task: {built}"
         elif is_acting(built):
             yield message("task", given=stage.task.name, expected="a task that asks questions")
+    if stage.probed and not stage.budget.startswith(("fraction:", "bytes:")):
+        yield message(
+            "probed divides a budget with a size",
+            given=f"budget: {stage.budget}",
+            expected="fraction:F or bytes:F",
+        )
+    if stage.probed and stage.storage != "per_head":
+        yield message("storage", given=stage.storage, expected="per_head, which probed needs")
     try:
         if budgets.matched_policy(stage.budget) is not None or stage.budget == "full":
             yield message(

@@ -79,7 +79,7 @@ class StageTools:
     def make(cls, stage: StageSettings, adapter: LanguageAdapter, namm: Namm) -> StageTools:
         """Make them for a loaded adapter; `namm` is the start of the search."""
         task = make_task(stage.task)
-        conditions = Conditions(namm, budgets.parse(stage.budget), stage.storage)
+        conditions = Conditions(namm, budgets.parse(stage.budget), stage.storage, stage.probed)
         scorer: Scorer = TaskScore(adapter, conditions, task)
         if stage.fitness == fitness.LIKELIHOOD:
             scorer = Likelihood(adapter, conditions)

@@ -112,6 +112,7 @@ def _stage(name: str, data: Any, parent: Reader) -> StageSettings:
         loss_clip=reader.optional("loss_clip"),
         budget=reader.text("budget", default.budget),
         storage=reader.one_of("storage", STORAGES, default.storage),
+        probed=reader.boolean("probed", default.probed),
         validation_prompts=count("validation_prompts", default.validation_prompts),
         validate_every=count("validate_every", default.validate_every),
         average=reader.integer("average", 0, minimum=0) or 0,

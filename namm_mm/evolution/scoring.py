@@ -23,8 +23,9 @@ from namm_mm.evolution.prompts import Prompt
 from namm_mm.execution.base import Result
 from namm_mm.memory import attach
 from namm_mm.namm import Namm
-from namm_mm.policies.base import Selection
+from namm_mm.policies.base import Policy, Selection
 from namm_mm.policies.namm import NammPolicy
+from namm_mm.policies.probed import Probed
 from namm_mm.records import Answer, MemoryUse
 
 if TYPE_CHECKING:
@@ -49,11 +50,18 @@ class Conditions:
         The rule that turns scores into kept tokens.
     storage
         ``shared`` or ``per_head``.
+    probed
+        Whether a probe of the model divides the budget among its heads.
     """
 
     namm: Namm
     selection: Selection
     storage: str = "shared"
+    probed: bool = False
+
+    def policy(self, below: Policy) -> Policy:
+        """Return the policy of a candidate: `below`, or with head sizes of a probe."""
+        return Probed(over=below) if self.probed else below
 
     def describe(self) -> Mapping[str, Any]:
         """Return plain values for a key."""
@@ -65,7 +73,8 @@ class Conditions:
             "spectrogram": [namm.n_fft, namm.hop, namm.gamma, namm.interval],
             "statistics": digest(torch.stack([namm.mean, namm.variance])),
         }
-        return {**found, "relative": True} if namm.relative else found
+        found |= {"relative": True} if namm.relative else {}
+        return found | ({"probed": True} if self.probed else {})
 
 
 class Scorer(ABC):
@@ -127,7 +136,7 @@ class Scorer(ABC):
     def _attached(self, vectors: Tensor, device: torch.device) -> AbstractContextManager[Memory]:
         """Return the memory of all candidates in one batch, as a context manager."""
         namm, selection = self.conditions.namm, self.conditions.selection
-        policy = Population(namm, vectors.to(device), budget=selection)
+        policy = self.conditions.policy(Population(namm, vectors.to(device), budget=selection))
         storage = self.conditions.storage
         return attach(self.adapter.backbone, policy, interval=namm.interval, storage=storage)
 
@@ -219,7 +228,7 @@ class TaskScore(Scorer):
                 policy = NammPolicy(candidate, budget=conditions.selection, state="float32")
                 with attach(
                     self.adapter.backbone,
-                    policy,
+                    conditions.policy(policy),
                     interval=candidate.interval,
                     storage=conditions.storage,
                 ) as memory:

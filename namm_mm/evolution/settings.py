@@ -77,6 +77,9 @@ class StageSettings:
         :mod:`namm_mm.policies.budgets`.
     storage
         ``shared`` or ``per_head``.
+    probed
+        Whether a probe of the model divides the budget among its heads
+        (:class:`namm_mm.policies.probed.Probed`); needs a budget with a size, and ``per_head``.
     validation_prompts, validate_every
         The mean is validated on so many fixed prompts, at the start and every so many generations.
     average
@@ -101,6 +104,7 @@ class StageSettings:
     loss_clip: float | None = None
     budget: str = "threshold"
     storage: str = "shared"
+    probed: bool = False
     validation_prompts: int = 24
     validate_every: int = 10
     average: int = 0
@@ -137,6 +141,8 @@ class EvolutionSettings:
         stages = {}
         for stage in self.stages:
             plain = {key: value for key, value in asdict(stage).items() if key != "name"}
+            if not stage.probed:  # runs from before this choice have no such key
+                del plain["probed"]
             stages[stage.name] = {
                 **plain,
                 "task": {"name": stage.task.name, **stage.task.options},
