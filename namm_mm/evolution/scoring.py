@@ -73,8 +73,8 @@ class Conditions:
             "spectrogram": [namm.n_fft, namm.hop, namm.gamma, namm.interval],
             "statistics": digest(torch.stack([namm.mean, namm.variance])),
         }
-        found |= {"relative": True} if namm.relative else {}
-        return found | ({"probed": True} if self.probed else {})
+        chosen = {"relative": namm.relative, "probed": self.probed}
+        return {**found, **{name: True for name, is_set in chosen.items() if is_set}}
 
 
 class Scorer(ABC):

@@ -64,6 +64,12 @@ def test_what_cannot_be_is_said_all_at_once(
     assert not (place / "refused").exists()
 
 
+def test_a_probe_needs_a_size_and_storage_per_head(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(["+stages.first.probed=true", "stages.first.storage=shared"], capsys, "refused")
+    assert "stages.first.probed divides a budget with a size: got 'budget: threshold" in said
+    assert "stages.first.storage: got 'shared', expected per_head, which probed needs" in said
+
+
 def test_a_missing_base_model_is_named_with_the_way_to_get_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

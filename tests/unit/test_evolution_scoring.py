@@ -22,8 +22,9 @@ from namm_mm.evolution.settings import StartSettings
 from namm_mm.evolution.start import make_start
 from namm_mm.memory import attach
 from namm_mm.namm import Namm
-from namm_mm.policies.base import Threshold
+from namm_mm.policies.base import Budget, Threshold
 from namm_mm.policies.namm import NammPolicy
+from namm_mm.policies.probed import Probed
 from namm_mm.records import Answer, Sample, Score
 from namm_mm.registry.differences import differences
 from namm_mm.tasks.long_text import LongTextTask
@@ -86,6 +87,26 @@ def test_candidates_together_give_what_each_gives_alone(
         assert together["values"][index] == pytest.approx(mean, abs=2e-3)
         expected = [kept / use.seen for kept in use.kept_by_layer]
         assert together["kept"][index] == pytest.approx(expected, abs=1e-4)
+
+
+def test_candidates_with_sizes_of_a_probe_give_what_each_gives_alone(
+    adapter: TextAdapter, namm: Namm
+) -> None:
+    prompt = prompts.load(adapter, TASK, "train", 2, 1, 0).all()[0]
+    budget = Budget(fraction=0.3)
+    scorer = Likelihood(adapter, Conditions(namm, budget, "per_head", probed=True))
+    equal = Likelihood(adapter, Conditions(namm, budget, "per_head"))
+    vectors = candidates(namm, 3)
+    assert scorer.key(prompt, vectors) != equal.key(prompt, vectors)
+    together = scorer.score(prompt, vectors)
+    assert together["values"] != pytest.approx(equal.score(prompt, vectors)["values"], abs=1e-4)
+    for index, vector in enumerate(vectors):
+        below = NammPolicy(replace(namm, parameters=vector), budget=budget, state="float32")
+        policy = Probed(over=below)
+        with attach(adapter.backbone, policy, interval=128, storage="per_head") as memory:
+            answer = adapter.answer(prompt.inputs, memory)
+        mean = answer.log_probabilities[0] / len(prompt.answer)
+        assert together["values"][index] == pytest.approx(mean, abs=2e-3)
 
 
 def test_the_reference_is_the_full_cache(adapter: TextAdapter, namm: Namm) -> None:
