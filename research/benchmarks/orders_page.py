@@ -16,16 +16,9 @@ from pathlib import Path
 
 from namm_mm.results.significance import holm
 from namm_mm.results.statistics import Difference, mean_interval, paired_difference
+from research.benchmarks import factorial_page
 from research.benchmarks.common import markdown
-from research.benchmarks.factorial_page import (
-    FULL,
-    LEVEL,
-    Lines,
-    difference,
-    keep,
-    lines_of,
-    words,
-)
+from research.benchmarks.factorial_page import FULL, LEVEL, Lines, difference, words
 from research.benchmarks.results_page import KEPT
 from research.benchmarks.targets_page import NAMES, under
 
@@ -46,7 +39,7 @@ def main() -> None:
     if args.keep is not None:
         for file in sorted(args.keep.glob("orders_*.jsonl")):
             lines = file.read_text(encoding="utf-8").splitlines()
-            keep(lines, KEPT / f"{file.stem}.jsonl.gz")
+            factorial_page.keep(lines, KEPT / f"{file.stem}.jsonl.gz")
     for model, lines in kept().items():
         print(f"\n## {title(model)}\n\n{answers(lines)}\n\n{differences(lines)}")
 
@@ -54,7 +47,10 @@ def main() -> None:
 def kept() -> dict[str, Lines]:
     """Return the kept lines of each model and split."""
     files = sorted(KEPT.glob("orders_*.jsonl.gz"))
-    return {re.sub(r"^orders_|\.jsonl\.gz$", "", file.name): lines_of(file) for file in files}
+    return {
+        re.sub(r"^orders_|\.jsonl\.gz$", "", file.name): factorial_page.lines_of(file)
+        for file in files
+    }
 
 
 def title(model: str) -> str:
