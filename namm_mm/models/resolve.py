@@ -46,7 +46,7 @@ def resolve(name: str) -> Path | str:
         The name is known, but files are missing or damaged; the message holds the exact command.
     """
     folder = Path(name).expanduser()
-    if (folder / "config.json").is_file() or (folder / cards.CARD).is_file():
+    if _holds_model(folder):
         return _whole(folder)
     if (cards.BUNDLED / name / cards.CARD).is_file() and "/" not in name:
         cards.verify(cards.BUNDLED / name)
@@ -64,8 +64,7 @@ def check_name(name: str) -> None:
     """Raise `UsageError` for a name that stands for no model; nothing is read or converted."""
     folder = Path(name).expanduser()
     known = {*packaged_model.MODELS, *fetched.MODELS, *cards.bundled()}
-    here = any((folder / file).is_file() for file in ("config.json", cards.CARD))
-    if not here and name not in known and (not hub.is_id(name) or folder.exists()):
+    if not _holds_model(folder) and name not in known and (not hub.is_id(name) or folder.exists()):
         raise _no_such_model(name)
 
 
@@ -79,10 +78,26 @@ def _no_such_model(name: str) -> UsageError:
             "no such model",
             given=name,
             expected=expected,
-            valid=[*packaged_model.MODELS, *fetched.MODELS, *cards.bundled(), *hub.MODELS],
+            valid=[
+                *_folders_beside(Path(name)),
+                *(*packaged_model.MODELS, *fetched.MODELS, *cards.bundled(), *hub.MODELS),
+            ],
             then="`namm-mm list` shows what is here.",
         )
     )
+
+
+def _holds_model(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in ("config.json", cards.CARD))
+
+
+def _folders_beside(path: Path) -> list[str]:
+    """Return the models in the folder where `path` was looked for, as they would be given."""
+    parent = path.expanduser().parent
+    if not parent.is_dir():
+        return []
+    found = sorted(folder.name for folder in parent.iterdir() if _holds_model(folder))
+    return [str(path.parent / name) for name in found]
 
 
 def _whole(folder: Path) -> Path:

@@ -81,6 +81,19 @@ def test_unknown_name_is_a_usage_error_that_helps(name: str, expected: str) -> N
         asset.resolve(name)
 
 
+def test_a_misspelt_folder_is_answered_with_the_model_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my-model").mkdir()
+    (tmp_path / "my-model" / "config.json").write_text("{}")
+    (tmp_path / "my-modles").mkdir()  # holds no model
+    with pytest.raises(UsageError, match=f"Did you mean '{tmp_path / 'my-model'}'"):
+        asset.check_name(str(tmp_path / "my-modle"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="Did you mean 'my-model'"):
+        asset.check_name("my-modle")
+
+
 def test_folder_without_a_configuration_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"config\.json"):
         asset.resolve(str(tmp_path))
