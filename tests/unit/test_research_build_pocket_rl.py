@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from namm_mm.adapters.control.adapter import DecisionTransformerAdapter
 from namm_mm.errors import RunError, UsageError
 from namm_mm.models.cards import BUNDLED, verify
 from namm_mm.records import Sample
@@ -122,6 +124,31 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path) ->
     other = replace(TINY, seed=1)
     train(data, tmp_path / "parts", other)  # other settings begin anew
     assert (checkpoint_folder(tmp_path / "parts", 4) / "model.safetensors").read_bytes() != whole
+
+
+def test_weights_in_half_precision_are_those_of_single_precision_in_half_the_bytes(
+    tmp_path: Path,
+) -> None:
+    files = []
+    for stored in ("float32", "float16"):
+        settings = replace(TINY, heads=2, stored=stored)
+        (update,) = train(slice_of_data(), tmp_path / stored, replace(settings, updates=2))
+        folder = checkpoint_folder(tmp_path / stored, update)
+        adapter = DecisionTransformerAdapter(str(folder))
+        adapter.load()
+        assert adapter.model.config.n_head == 2
+        files.append((folder / "model.safetensors", adapter.model.state_dict()))
+    (whole, exact), (half, rounded) = files
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    for name, value in exact.items():
+        assert rounded[name].dtype == torch.float32
+        torch.testing.assert_close(rounded[name], value, rtol=1e-3, atol=1e-6)
+
+
+def test_models_with_several_heads_differ_in_their_training_alone() -> None:
+    one, four = MODELS["pocket_rl_hopper_orders"], MODELS["pocket_rl_hopper_orders_4_seed1"]
+    assert (four.training.heads, four.training.seed) == (4, 1)
+    assert replace(four, asset=one.asset, training=one.training) == one
 
 
 def test_selection_plays_validation_seeds_once(

@@ -142,6 +142,42 @@ HOPPER_ORDERS = PocketModel(
     policies_of="pocket_rl_hopper",
 )
 
+HALFCHEETAH_ORDERS = replace(
+    HALFCHEETAH,
+    asset="pocket_rl_halfcheetah_orders",
+    orders=True,
+    policy_steps=200_000,
+    ppo=replace(QUIET, log_deviation=-1.5),
+    mixture=Mixture(medium_noise=0.3, expert_noise=0.3),
+    slice=2_500,
+    training=WITH_ORDERS,
+    history="cache",
+)
+
+WALKER2D_ORDERS = replace(
+    HOPPER_ORDERS,
+    asset="pocket_rl_walker2d_orders",
+    environment="Walker2d-v5",
+    policies_of="pocket_rl_walker2d",
+)
+
+
+def with_heads(model: PocketModel, heads: int, seed: int = 0) -> PocketModel:
+    """Return `model` with so many attention heads of the same width together, trained as long.
+
+    It is named ``NAME_2`` or ``NAME_4``, and ``NAME_4_seed1`` for a later training seed. Its
+    weights are stored in half precision, and are selected as they are stored.
+    """
+    return replace(
+        model,
+        asset=f"{model.asset}_{heads}" + (f"_seed{seed}" if seed else ""),
+        training=replace(
+            model.training, heads=heads, seed=seed, updates=2000, every=500, stored="float16"
+        ),
+        first=False,
+    )
+
+
 MODELS: Mapping[str, PocketModel] = {
     model.asset: model
     for model in (
@@ -174,24 +210,9 @@ MODELS: Mapping[str, PocketModel] = {
             training=replace(LONG, dropout=0.0, hidden_weight=0.5),
             first=False,
         ),
-        replace(
-            HALFCHEETAH,
-            asset="pocket_rl_halfcheetah_orders",
-            orders=True,
-            policy_steps=200_000,
-            ppo=replace(QUIET, log_deviation=-1.5),
-            mixture=Mixture(medium_noise=0.3, expert_noise=0.3),
-            slice=2_500,
-            training=WITH_ORDERS,
-            history="cache",
-        ),
+        HALFCHEETAH_ORDERS,
         HOPPER_ORDERS,
-        replace(
-            HOPPER_ORDERS,
-            asset="pocket_rl_walker2d_orders",
-            environment="Walker2d-v5",
-            policies_of="pocket_rl_walker2d",
-        ),
+        WALKER2D_ORDERS,
         replace(
             HOPPER,
             asset="pocket_rl_hopper_hidden",
@@ -205,6 +226,11 @@ MODELS: Mapping[str, PocketModel] = {
                 shifted=True,
             ),
             first=False,
+        ),
+        *(
+            with_heads(model, heads, seed)
+            for model in (HOPPER_ORDERS, HALFCHEETAH_ORDERS, WALKER2D_ORDERS)
+            for heads, seed in ((4, 0), (4, 1), (4, 2), (2, 0))
         ),
     )
 }

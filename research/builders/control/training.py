@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -81,6 +81,7 @@ class TrainingSettings:
     shifted: bool = False
     beginning: int = 0
     decay: bool = True
+    stored: Literal["float32", "float16"] = "float32"
 
 
 def checkpoint_folder(folder: Path, update: int) -> Path:
@@ -189,7 +190,9 @@ class _Training:
         target.mkdir(parents=True, exist_ok=True)
         module = self.mean.module
         module.config.save_pretrained(target)
-        save_file(module.state_dict(), target / "model.safetensors", metadata={"format": "pt"})
+        dtype = getattr(torch, self.settings.stored)
+        weights = {name: value.to(dtype) for name, value in module.state_dict().items()}
+        save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
         control = {
             "state_mean": windows.mean.tolist(),
             "state_std": windows.deviation.tolist(),
