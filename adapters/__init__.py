@@ -12,6 +12,7 @@ ADAPTERS: Registry[type[Adapter]] = Registry(
     {
         "text": "namm_mm.adapters.text.adapter:TextAdapter",
         "llava_video": "namm_mm.adapters.video.adapter:LlavaVideoAdapter",
+        "film": "namm_mm.adapters.video.film:FilmAdapter",
         "album": "namm_mm.adapters.video.album:AlbumAdapter",
         "speech": "namm_mm.adapters.speech.adapter:SpeechAdapter",
         "video": "namm_mm.adapters.video.chat:VideoAdapter",

@@ -15,6 +15,7 @@ TASKS: Registry[type[Task]] = Registry(
         "long_text": "namm_mm.tasks.long_text:LongTextTask",
         "longbench": "namm_mm.tasks.longbench:LongBenchTask",
         "video_qa": "namm_mm.tasks.video_qa:VideoQaTask",
+        "film_qa": "namm_mm.tasks.video_qa.film:FilmQaTask",
         "image_qa": "namm_mm.tasks.image_qa:ImageQaTask",
         "longvideobench": "namm_mm.tasks.longvideobench:LongVideoBenchTask",
         "mlvu": "namm_mm.tasks.mlvu:MlvuTask",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,28 +17,32 @@ ENCODERS = ("vision_tower", "audio_tower", "visual", "vision_model")
 _MARK = "computes_once"
 
 
-def encode_once(core: nn.Module) -> None:
-    """Let each encoder of `core` return its last output again where its input is the same.
+def encode_once(core: nn.Module, calls: int = 1) -> None:
+    """Let each encoder of `core` return one of its last outputs again where its input is the same.
 
     Parameters
     ----------
     core
         The model without its output layer, whose encoders are its own submodules.
+    calls
+        How many outputs are held: the calls of one sample. The first call of this function counts.
     """
     for name, encoder in core.named_children():
         if name in ENCODERS and not encoder.__dict__.get(_MARK):
-            _remember(encoder)
+            _remember(encoder, calls)
 
 
-def _remember(encoder: Any) -> None:
+def _remember(encoder: Any, calls: int) -> None:
     compute = encoder.forward
-    last: list[tuple[Any, Any]] = []
+    last: deque[tuple[Any, Any]] = deque(maxlen=calls)
 
     def forward(*args: Any, **named: Any) -> Any:
         given = (args, named)
-        if not last or not _same(last[0][0], given):
-            last[:] = [(given, compute(*args, **named))]
-        return copy.copy(last[0][1])  # models add to what an encoder returns
+        found = next((output for before, output in last if _same(before, given)), None)
+        if found is None:
+            found = compute(*args, **named)
+            last.append((given, found))
+        return copy.copy(found)  # models add to what an encoder returns
 
     encoder.forward = forward
     encoder.__dict__[_MARK] = True

@@ -7,6 +7,7 @@ none (or a fresh, empty one, as ``generate`` does). Leaving the block takes all 
 
 from __future__ import annotations
 
+import copy
 import inspect
 import warnings
 from collections.abc import Iterator
@@ -85,6 +86,16 @@ class Memory:
         """Number of sequences in the cache; 0 before the first call."""
         newest = self.caches.newest
         return 0 if newest is None else newest.batch
+
+    def branch(self) -> EvictingCache:
+        """Return a copy of the cache, to go on with beside it.
+
+        A watcher is not told of evictions in the copy. The memory reports the cache that was used
+        last; set :attr:`cache` to report this one again.
+        """
+        own = copy.deepcopy(self.cache)
+        own.sequences.watch_no_more()
+        return own
 
     def reset(self) -> None:
         """Forget: the next call begins new sequences."""

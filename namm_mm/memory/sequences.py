@@ -166,6 +166,12 @@ class Sequences:
         """Prune the prompts that wait for it: nothing more will come."""
         self._prune_all(self._waiting())
 
+    def watch_no_more(self) -> None:
+        """Tell no watcher of what is evicted from now on."""
+        self.rules = replace(self.rules, watcher=None)
+        for memory in self.memories:
+            memory.rules = self.rules
+
     def reported(self) -> Sequences:
         """Return the sequences as they are if the prompt has ended; these are not changed."""
         waiting = self._waiting()

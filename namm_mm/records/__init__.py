@@ -10,7 +10,7 @@ from namm_mm.records.agent import Agent, ReencodingAgent
 from namm_mm.records.answer import Answer, Score
 from namm_mm.records.memory_use import PROTOCOLS, STORAGES, MemoryUse, Trace
 from namm_mm.records.record import SCHEMA_VERSION, Asked, Media, Provenance, Record
-from namm_mm.records.sample import FRAME_MARK, Inputs, Sample, TokenType
+from namm_mm.records.sample import FRAME_MARK, Inputs, Moment, Sample, TokenType
 
 __all__ = [
     "FRAME_MARK",
@@ -23,6 +23,7 @@ __all__ = [
     "Inputs",
     "Media",
     "MemoryUse",
+    "Moment",
     "Provenance",
     "Record",
     "ReencodingAgent",

@@ -38,6 +38,24 @@ class TokenType:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A question that is asked while a video goes on.
+
+    Attributes
+    ----------
+    seconds
+        Its time from the start of the video: what comes later is not seen yet.
+    question, options, answer
+        As those of a :class:`Sample`.
+    """
+
+    seconds: float
+    question: str
+    options: tuple[str, ...]
+    answer: str
+
+
+@dataclass(frozen=True)
 class Sample:
     """One question of a task, or one environment seed. Holds no tensors and knows no model.
 
@@ -65,6 +83,9 @@ class Sample:
         The whole of what the model is told, options included, where a benchmark prescribes the
         words; empty lets the adapter word context, question and options. With a
         :data:`FRAME_MARK` for each frame, text and frames alternate; without, the video is first.
+    moments
+        For a film, what is asked while it goes on, by time. `question` and `options` are empty
+        then, and `answer` holds the right answers, one a line.
     seed
         Seed of the sample itself (an environment seed, or that of the generator).
     metadata
@@ -84,6 +105,7 @@ class Sample:
     images: tuple[Path, ...] = ()
     sounds: tuple[Path, ...] = ()
     prompt: str = ""
+    moments: tuple[Moment, ...] = ()
     seed: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""

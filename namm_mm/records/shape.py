@@ -14,4 +14,6 @@ TEXT: Final = "text"
 VIDEO: Final = "video"
 IMAGE: Final = "image"
 SOUND: Final = "sound"
-"""Kinds of content of a sample; a third party may name its own."""
+FILM: Final = "film"
+"""Kinds of content of a sample; a film is a video with questions while it goes on. A third party
+may name its own."""

@@ -35,28 +35,35 @@ VERSION = 4
 """Part of every seed and file name; raised whenever a scene or a question would change."""
 
 
-def scene_of(family: str, split: str, seed: int, number: int) -> tuple[Scene, np.random.Generator]:
-    """Return the scene of a sample, and the random generator that then draws the question."""
+def scene_of(
+    family: str, split: str, seed: int, number: int, *, slots: int | None = None
+) -> tuple[Scene, np.random.Generator]:
+    """Return the scene of a sample, and the random generator that then draws the question.
+
+    `slots` is the length of the video; None draws it: mostly 32, some shorter.
+    """
     key = (VERSION, list(FAMILIES).index(family), SPLITS.index(split), seed, number)
-    rng = np.random.default_rng(key)
+    rng = np.random.default_rng(key if slots is None else (*key, slots))
     events = None
     if family == "count":
         events = 1 + int(rng.integers(MOST_EVENTS))
     elif family in LEAST_EVENTS:
         events = int(rng.integers(3, MOST_EVENTS + 1))
-    return make_scene(FAMILIES[family], split, rng, events=events), rng
+    return make_scene(FAMILIES[family], split, rng, events=events, slots=slots), rng
 
 
-def make_sample(family: str, split: str, seed: int, number: int, cache: Path) -> Sample:
+def make_sample(
+    family: str, split: str, seed: int, number: int, cache: Path, *, slots: int | None = None
+) -> Sample:
     """Return one question with its video; right letters are balanced over every four numbers."""
-    scene, rng = scene_of(family, split, seed, number)
+    scene, rng = scene_of(family, split, seed, number, slots=slots)
     turn = np.random.default_rng((VERSION, seed, list(FAMILIES).index(family), number // OPTIONS))
     place = int(turn.permutation(OPTIONS)[number % OPTIONS])
     question = ask(scene, family, rng, place=place)
-    name = f"{family}-{split}-{seed}-{number:05d}"
+    name = f"{family}-{split}-{seed}-{number:05d}" + (f"-{slots}" if slots else "")
     path = cache / f"v{VERSION}" / f"{name}.mp4"
     if not path.is_file():
-        _render(scene, path)
+        render(scene, path)
     return Sample(
         id=name,
         family=family,
@@ -92,18 +99,19 @@ def slots_of_frames(facts: Mapping[str, Any], frames: int) -> NDArray[np.int64]:
     return np.asarray(uniform_indices(int(facts["slots"]) * per_slot, frames)) // per_slot
 
 
-def fingerprint(families: tuple[str, ...]) -> str:
+def fingerprint(families: tuple[str, ...], slots: int | None = None) -> str:
     """Return a short hash of the first question of each family."""
     hasher = hashlib.sha256(f"generated video questions v{VERSION}".encode())
     for family in families:
         for split in SPLITS:
-            scene, rng = scene_of(family, split, 0, 0)
+            scene, rng = scene_of(family, split, 0, 0, slots=slots)
             hasher.update(repr((scene, ask(scene, family, rng))).encode())
             hasher.update(Renderer(scene).frame(scene.frames // 2).tobytes())
     return hasher.hexdigest()[:12]
 
 
-def _render(scene: Scene, path: Path) -> None:
+def render(scene: Scene, path: Path) -> None:
+    """Write the video of a scene."""
     renderer = Renderer(scene)
     try:
         write_mp4(path, (renderer.frame(i) for i in range(scene.frames)), rate=FRAMES_PER_SECOND)

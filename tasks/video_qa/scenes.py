@@ -166,6 +166,30 @@ def make_scene(
             return scene
 
 
+def make_film(split: str, rng: Generator, *, parts: int, slots: int) -> Scene:
+    """Return a long scene of `split` with one or two objects in each of `parts` equal parts.
+
+    The first part has two. No two objects share a colour or a shape, as in the world ``events``.
+    """
+    length, count = slots // parts, parts + 1
+    while True:
+        seed = int(rng.integers(2**31))
+        colors, shapes = rng.permutation(list(COLORS))[:count], rng.permutation(SHAPES)[:count]
+        first, room = [1, length // 2 + 1], length // 2 - 2  # halves of the first part
+        starts = [at + int(rng.integers(room)) for at in first]
+        starts += [length * part + 1 + int(rng.integers(length - 3)) for part in range(1, parts)]
+        found = [
+            Event(
+                str(shapes[i]), str(colors[i]), starts[i], int(rng.choice([1, 1, 2])),
+                *_place(rng), float(rng.uniform(12, 14)),
+            )
+            for i in range(count)
+        ]  # fmt: skip
+        scene = Scene("events", ((0, "gray"),), tuple(found), seed, slots)
+        if split_of(scene) == split:
+            return scene
+
+
 def _draw(world: str, split: str, rng: Generator, count: int, slots: int) -> Scene:
     seed = int(rng.integers(2**31))
     if world == "wall":

@@ -28,6 +28,7 @@ TASK_OPTIONS: dict[str, dict[str, Any]] = {
     "long_text": {"words": 120},
     "video_qa": {"cache": "rendered"},
     "image_qa": {"cache": "drawn"},
+    "film_qa": {"cache": "rendered", "slots": 16, "moments": 2},
     "speech_qa": {"cache": "spoken"},
     "offline_rl": {"environment": "Hopper-v5", "max_steps": 30},
     "longvideobench": {"source": "longvideobench", "subtitles": True},
@@ -42,6 +43,7 @@ ADAPTER_OPTIONS: dict[str, dict[str, Any]] = {
     "video": {"model": "chat", "frames": 6, "dtype": "float32"},
     "image": {"model": "image", "dtype": "float32"},
     "album": {"model": "video", "dtype": "float32"},
+    "film": {"model": "video", "frames": 16, "dtype": "float32"},
     "decision_transformer": {"model": "control"},
 }
 ASKED = {
@@ -50,6 +52,7 @@ ASKED = {
     "video": "video_qa",
     "image": "image_qa",
     "album": "image_qa",
+    "film": "film_qa",
 }
 
 

@@ -184,11 +184,17 @@ def trained_policies(model: PocketModel, work: Path, say: Callable[[str], None])
 
 
 def borrowed_policies(model: PocketModel, work: Path, say: Callable[[str], None]) -> Policies:
-    """Return the bundled policies of another model, which are told the sign of their motors."""
+    """Return the bundled policies of another model.
+
+    They are told the sign of their motors, unless they were trained with orders.
+    """
     (work / model.data_folder).mkdir(parents=True, exist_ok=True)
-    medium, expert = (
-        Reminded(BehaviourPolicy.load(BUNDLED / model.policies_of / f"{quality}.npz"))
+    found = (
+        BehaviourPolicy.load(BUNDLED / model.policies_of / f"{quality}.npz")
         for quality in ("medium", "expert")
+    )
+    medium, expert = (
+        policy if model.policies_were_reminded else Reminded(policy) for policy in found
     )
     say(f"{model.data_folder}: policies of {model.policies_of}")
     return Policies(medium, expert, [medium, expert])

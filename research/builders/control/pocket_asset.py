@@ -101,7 +101,8 @@ def write_asset(
 
 def _behaviour(model: PocketModel) -> object:
     if model.policies_of:
-        return f"the policies bundled with {model.policies_of}, told how the motors turn"
+        told = "" if model.policies_were_reminded else ", told how the motors turn"
+        return f"the policies bundled with {model.policies_of}{told}"
     return {"algorithm": "PPO", "steps": model.policy_steps, **asdict(model.ppo)}
 
 

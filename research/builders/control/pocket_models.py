@@ -54,8 +54,8 @@ class PocketModel:
     history
         How checkpoints play for their selection: ``window`` or ``cache``.
     policies_of
-        Name of another model whose bundled policies act here, told the sign of their motors; no
-        policy is trained.
+        Name of another model whose bundled policies act here; no policy is trained. Those that
+        were trained without orders are told the sign of their motors.
     earliest_of
         Name of another model. This one is the earliest checkpoint of its training whose validation
         score is within a point of the best; it shows how much depends on the checkpoint.
@@ -84,7 +84,13 @@ class PocketModel:
     @property
     def data_folder(self) -> str:
         """Name of the folder of its policies and data, in the work folder."""
-        return f"{self.environment}-orders" if self.orders else self.environment
+        found = f"{self.environment}-orders" if self.orders else self.environment
+        return f"{found}-bundled" if self.policies_were_reminded else found
+
+    @property
+    def policies_were_reminded(self) -> bool:
+        """Whether the policies that act are those of another model with orders."""
+        return self.policies_of.endswith("_orders")
 
 
 HOPPER = PocketModel("pocket_rl_hopper", "Hopper-v5")
@@ -163,10 +169,11 @@ WALKER2D_ORDERS = replace(
 
 
 def with_heads(model: PocketModel, heads: int, seed: int = 0) -> PocketModel:
-    """Return `model` with so many attention heads of the same width together, trained as long.
+    """Return `model` with so many attention heads of the same width together.
 
-    It is named ``NAME_2`` or ``NAME_4``, and ``NAME_4_seed1`` for a later training seed. Its
-    weights are stored in half precision, and are selected as they are stored.
+    It is named ``NAME_2`` or ``NAME_4``, and ``NAME_4_seed1`` for a later training seed. The
+    bundled policies of `model` act where it trained some of its own. Weights are stored in half
+    precision, and are selected as they are stored.
     """
     return replace(
         model,
@@ -175,6 +182,7 @@ def with_heads(model: PocketModel, heads: int, seed: int = 0) -> PocketModel:
             model.training, heads=heads, seed=seed, updates=2000, every=500, stored="float16"
         ),
         first=False,
+        policies_of=model.policies_of or model.asset,
     )
 
 
