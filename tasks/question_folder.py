@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from namm_mm.tasks.text_files import is_there, lines, read_bytes, read_text
 
 QUESTIONS = "questions.jsonl"
 FIELDS = ("id", "question", "options", "answer", "family", "context")
+SECONDS = "seconds"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -36,11 +38,15 @@ class Medium:
         Name of a file, for messages.
     several
         Whether a question may be about several files.
+    timed
+        Whether a line says when it is asked: ``seconds`` from the start of the file. They are in
+        the metadata of its sample.
     """
 
     name: str
     example: str
     several: bool = False
+    timed: bool = False
 
     def placed(self, files: tuple[Path, ...]) -> dict[str, Any]:
         """Return the field of a sample that holds `files`."""
@@ -48,6 +54,7 @@ class Medium:
 
 
 VIDEO = Medium("video", "clip.mp4")
+FILM = Medium("video", "film.mp4", timed=True)
 IMAGE = Medium("image", "page.png", several=True)
 SOUND = Medium("sound", "talk.wav", several=True)
 
@@ -121,7 +128,7 @@ def _read(line: str, number: int, medium: Medium, path: Path) -> Sample:
         raise UsageError(message(f"{where}: wrong line", given=fields, expected="a JSON object"))
     if medium.several and f"{medium.name}s" in fields and medium.name not in fields:
         fields[medium.name] = fields.pop(f"{medium.name}s")
-    valid = (*FIELDS, medium.name)
+    valid = (*FIELDS, medium.name, *([SECONDS] if medium.timed else []))
     for name in fields:
         if name not in valid:
             raise UsageError(
@@ -152,6 +159,7 @@ def _read(line: str, number: int, medium: Medium, path: Path) -> Sample:
         options=tuple(options),
         answer=_answer(fields, options, where),
         seed=number,
+        metadata={SECONDS: _seconds(fields, where)} if medium.timed else {},
         **medium.placed(files),
     )
 
@@ -167,6 +175,16 @@ def _files(fields: dict[str, Any], medium: Medium, where: str) -> list[str]:
             )
         )
     return given
+
+
+def _seconds(fields: dict[str, Any], where: str) -> float:
+    _check_given(fields, SECONDS, "the time of the question", where)
+    given = fields[SECONDS]
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < math.inf:
+        raise UsageError(
+            message(f"{where}: wrong {SECONDS}", given=given, expected="a time above 0")
+        )
+    return float(given)
 
 
 def _text(fields: dict[str, Any], name: str, where: str) -> str:

@@ -1,9 +1,10 @@
-"""A streamed film as a task: questions at several moments of one long generated video."""
+"""A streamed film as a task: questions at several moments of one long video."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import random
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,9 @@ import numpy as np
 from namm_mm.errors import UsageError, message
 from namm_mm.records import Answer, Moment, Sample, Score
 from namm_mm.records.shape import FILM, TEXT
-from namm_mm.tasks.base import SPLITS, AnsweringTask, Outlook
+from namm_mm.tasks import question_folder as own
+from namm_mm.tasks.base import SPLITS
+from namm_mm.tasks.question_task import QuestionTask
 from namm_mm.tasks.video_qa.generated import VERSION, default_cache, render
 from namm_mm.tasks.video_qa.questions import OPTIONS, Question, ask
 from namm_mm.tasks.video_qa.scenes import (
@@ -25,31 +28,29 @@ from namm_mm.tasks.video_qa.scenes import (
     make_film,
 )
 
+FAMILY = "film"
 FAMILIES = ("shown", "order", "last")
-"""What is asked, in turn."""
+"""What is asked about a generated film, in turn."""
 
 LEAST_PART = 8
 """Slots of the shortest part."""
 
-SAMPLES = 200
-"""Films of a split without a limit."""
-
 
 @dataclass(frozen=True)
-class FilmQaTask(AnsweringTask):
-    """Films of which nothing is seen twice: after each part a question about all that was shown.
+class FilmQaTask(QuestionTask):
+    """Films that are asked while they go on: generated ones, or a folder of the user's own.
 
     A question is about the film up to its moment. The score of a film is the part of its questions
-    that are answered right.
+    that are answered right. In a folder, each line of ``questions.jsonl`` has ``seconds``, the time
+    when it is asked; the lines of one video are one film. Further parameters are those of
+    `QuestionTask`.
 
     Parameters
     ----------
     slots
-        Length of a film, in slots of two frames. Let the adapter read as many frames.
+        Length of a generated film, in slots of two frames. Let the adapter read as many frames.
     moments
-        How many questions a film has, at the ends of equal parts: 1 to 5.
-    cache
-        Where films are kept; None is a folder of ``$NAMM_MM_CACHE``.
+        How many questions a generated film has, at the ends of equal parts: 1 to 5.
 
     Raises
     ------
@@ -58,12 +59,15 @@ class FilmQaTask(AnsweringTask):
     """
 
     holds: ClassVar[frozenset[str]] = frozenset({TEXT, FILM})
+    medium: ClassVar[own.Medium] = own.FILM
+    all_families: ClassVar[Collection[str]] = (FAMILY,)
+    covered: ClassVar[tuple[str, ...]] = (FAMILY,)
 
     slots: int = 128
     moments: int = 4
-    cache: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.moments < len(SHAPES) or self.slots < LEAST_PART * self.moments:
             raise UsageError(
                 message(
@@ -74,40 +78,35 @@ class FilmQaTask(AnsweringTask):
                 )
             )
 
-    def samples(self, split: str, limit: int | None, seed: int) -> Sequence[Sample]:
-        """Return at most `limit` films, 200 without one; files that the cache lacks are made."""
-        if limit is not None and limit < 1:
-            raise UsageError(message("wrong limit", given=limit, expected="1 or more, or null"))
-        if split not in SPLITS:
-            raise UsageError(
-                message("unknown split", given=split, expected="a known one", valid=SPLITS)
-            )
-        count = SAMPLES if limit is None else limit
-        return [self._sample(split, seed, number) for number in range(count)]
-
     def score(self, sample: Sample, answer: Answer) -> Score:
         """Return the part of the questions that are right; answers are lines of the text."""
         said = answer.text.splitlines()
-        facts = sample.metadata["asked"]
-        details = [
-            {**one, "seconds": at.seconds, "right": at.answer, "chosen": chosen}
-            for one, at, chosen in zip(
-                facts, sample.moments, [*said, *[""] * len(facts)], strict=False
-            )
-        ]
+        details = []
+        for place, moment in enumerate(sample.moments):
+            chosen = said[place] if place < len(said) else ""
+            asked = {"seconds": moment.seconds, "right": moment.answer, "chosen": chosen}
+            details.append({**sample.metadata["asked"][place], **asked})
         right = [float(one["chosen"] == one["right"]) for one in details]
         return Score(float(np.mean(right)), "accuracy", {"moments": details})
 
-    def fingerprint(self) -> str:
+    def generate(self, family: str, split: str, seed: int, number: int) -> Sample:
+        """Return one film, which is rendered where the cache has none."""
+        scene, asked = self.film(split, seed, number)
+        name = f"film-{split}-{seed}-{number:05d}-{self.slots}-{self.moments}"
+        folder = Path(self.cache).expanduser() if self.cache else default_cache()
+        path = folder / f"v{VERSION}" / f"{name}.mp4"
+        if not path.is_file():
+            render(scene, path)
+        moments = [_moment(end, question) for end, question in asked]
+        facts = [_facts(end, question) for end, question in asked]
+        return _film(name, family, path, moments, facts, number)
+
+    def generated_fingerprint(self, families: tuple[str, ...]) -> str:
         """Return a short hash of the first film of each split."""
         hasher = hashlib.sha256(f"films v{VERSION} {self.slots} {self.moments} {SIZE}".encode())
         for split in SPLITS:
             hasher.update(repr(self.film(split, 0, 0)).encode())
         return hasher.hexdigest()[:12]
-
-    def outlook(self, split: str, limit: int | None = None) -> Outlook:
-        """Return the number of films."""
-        return Outlook(samples=SAMPLES if limit is None else limit)
 
     def film(self, split: str, seed: int, number: int) -> tuple[Scene, list[tuple[int, Question]]]:
         """Return a scene, and its questions with the slot before which each is asked."""
@@ -124,23 +123,46 @@ class FilmQaTask(AnsweringTask):
             asked.append((end, ask(so_far, family, rng, place=place)))
         return scene, asked
 
-    def _sample(self, split: str, seed: int, number: int) -> Sample:
-        scene, asked = self.film(split, seed, number)
-        name = f"film-{split}-{seed}-{number:05d}-{self.slots}-{self.moments}"
-        folder = Path(self.cache).expanduser() if self.cache else default_cache()
-        path = folder / f"v{VERSION}" / f"{name}.mp4"
-        if not path.is_file():
-            render(scene, path)
-        moments = [_moment(end, question) for end, question in asked]
-        return Sample(
-            id=name,
-            family="film",
-            answer="\n".join(one.answer for one in moments),
-            video=path,
-            moments=tuple(moments),
-            seed=number,
-            metadata={"asked": [_facts(end, question) for end, question in asked]},
-        )
+    def _of_folder(self, limit: int | None, seed: int) -> list[Sample]:
+        films: dict[Path, list[Sample]] = {}
+        for question in super()._of_folder(None, seed):
+            films.setdefault(question.files[0], []).append(question)
+        found = [_joined(questions) for questions in films.values()]
+        if limit is not None:
+            random.Random(seed).shuffle(found)
+        return found[:limit]
+
+
+def _joined(questions: Sequence[Sample]) -> Sample:
+    """Return the film of some questions about one video."""
+    asked = sorted(questions, key=_time)
+    moments = [Moment(_time(one), one.question, one.options, one.answer) for one in asked]
+    facts = [{"family": one.family} for one in asked]
+    first = asked[0]
+    return _film(first.id, FAMILY, first.files[0], moments, facts, first.seed)
+
+
+def _time(question: Sample) -> float:
+    return float(question.metadata[own.SECONDS])
+
+
+def _film(
+    name: str,
+    family: str,
+    path: Path,
+    moments: Sequence[Moment],
+    facts: Sequence[dict[str, Any]],
+    seed: int,
+) -> Sample:
+    return Sample(
+        id=name,
+        family=family,
+        answer="\n".join(one.answer for one in moments),
+        video=path,
+        moments=tuple(moments),
+        seed=seed,
+        metadata={"asked": list(facts)},
+    )
 
 
 def _moment(end: int, question: Question) -> Moment:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +125,32 @@ def test_questions_are_about_what_was_shown_by_then(folder: Path) -> None:
     assert small.score(sample, Answer(half)).value == 0.5
     assert small.score(sample, Answer("")).value == 0.0
     assert small.fingerprint() != task.fingerprint()
+
+
+def test_lines_about_one_video_are_one_film_in_the_order_of_time(
+    adapter: FilmAdapter, film: Sample, tmp_path: Path
+) -> None:
+    assert film.video is not None
+    shutil.copy(film.video, tmp_path / "a.mp4")
+    line = {"video": "a.mp4", "options": ["red", "blue"], "answer": "B", "question": "What color?"}
+    lines = [line | {"seconds": 3.0}, line | {"video": "gone.mp4", "seconds": 1}]
+    lines.append(line | {"seconds": 1, "answer": "A", "family": "early"})
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(f"{json.dumps(one)}\n" for one in lines), encoding="utf-8")
+    task = FilmQaTask(source=str(tmp_path))
+    whole, gone = task.samples("test", None, 0)
+    assert [moment.seconds for moment in whole.moments] == [1.0, 3.0]
+    assert whole.answer == "red\nblue"
+    assert "gone.mp4" in task.notices([whole, gone])[0]
+    inputs = adapter.prepare(whole)
+    assert inputs.details["frames_before_questions"] == [4, 12]
+    scored = task.score(whole, adapter.answer(inputs, None))
+    assert [one["family"] for one in scored.details["moments"]] == ["early", "video"]
+    assert len(task.samples("test", 1, 0)) == 1
+    for wrong in ({"seconds": 0}, {"seconds": "soon"}, {}):
+        file.write_text(json.dumps(line | wrong), encoding="utf-8")
+        with pytest.raises(UsageError, match=r"line 1: (wrong|no) seconds"):
+            task.samples("test", None, 0)
 
 
 def test_what_cannot_be_asked_is_refused(adapter: FilmAdapter, film: Sample) -> None:
