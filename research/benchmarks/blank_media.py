@@ -4,7 +4,8 @@
     python research/benchmarks/blank_media.py --task image_qa
 
 Every file of a test question is replaced by a blank one of the same size or length, so that the
-question alone is left. Chance is one quarter. Writes OUT.json.
+question alone is left. Without families those are asked that the model has learned. Chance is one
+quarter. Writes OUT.json, by default research/results/blank_images.json or blank_speech.json.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ from namm_mm.tasks.question_task import QuestionTask
 from namm_mm.tasks.speech_qa import SpeechQaTask
 from research.benchmarks.common import RESULTS, Facts, interval, markdown, options, parse, report
 
-TASKS: dict[str, tuple[type[MultimodalAdapter[Any]], type[QuestionTask], str]] = {
-    "image_qa": (AlbumAdapter, ImageQaTask, "smollm2_video"),
-    "speech_qa": (SpeechAdapter, SpeechQaTask, "smollm2_speech"),
+TASKS: dict[str, tuple[type[MultimodalAdapter[Any]], type[QuestionTask], str, str]] = {
+    "image_qa": (AlbumAdapter, ImageQaTask, "smollm2_video", "blank_images"),
+    "speech_qa": (SpeechAdapter, SpeechQaTask, "smollm2_speech", "blank_speech"),
 }
+"""Of each task its adapter, its class, its model, and the name of the results."""
 
 
 def main() -> None:
@@ -42,22 +44,22 @@ def main() -> None:
     parser = options(
         __doc__,
         task="speech_qa",
-        families=("word",),
+        families=(),
         words="known",
         samples=60,
         split="test",
         seed=0,
-        out=RESULTS / "blank_speech",
+        out=None,
     )
     args = parse(parser)
-    report(measure(args), args.out, in_words)
+    report(measure(args), args.out or RESULTS / TASKS[args.task][3], in_words)
 
 
 def measure(args: argparse.Namespace) -> Facts:
     """Answer every question as it is blanked; return the accuracy by family."""
-    adapter_class, task_class, model = TASKS[args.task]
+    adapter_class, task_class, model, _ = TASKS[args.task]
     said = {"words": args.words} if task_class is SpeechQaTask else {}
-    task = task_class(families=args.families, **said)
+    task = task_class(families=args.families or None, **said)
     adapter = adapter_class(model=model, device="cpu")
     adapter.load()
     right: dict[str, list[float]] = defaultdict(list)
@@ -70,6 +72,7 @@ def measure(args: argparse.Namespace) -> Facts:
         "task": args.task,
         "model": model,
         "split": args.split,
+        "seed": args.seed,
         "accuracy": {
             **{family: interval(values, 3) for family, values in right.items()},
             "all": interval([value for values in right.values() for value in values], 3),
