@@ -66,7 +66,7 @@ PAGES: Mapping[str, Page] = {
         1,
     ),
     "films": Page(
-        "Long videos and films (protocol.md, G)",
+        "Long videos and films (protocol.md, H)",
         "namm-mm transfer experiment=films",
         lambda record: {"video_qa": "videos of 64 frames", "film_qa": "films"}[record.task],
         2,
