@@ -121,7 +121,8 @@ class FilmAdapter(ClipAdapter[LoadedVideoModel], FramesAdapter):
         if self.encode_once:
             encode_once(loaded.core, len(ends))
         start, said, found = now(loaded.model.device), [], []
-        cache, frames = None, 0
+        cache: Any = None
+        frames = 0
         with torch.no_grad():
             for moment, end in zip(sample.moments, ends, strict=True):
                 if end > frames:

@@ -8,7 +8,8 @@ from synthetic_records import make_record
 from namm_mm.records import Record
 from namm_mm.results.slim import read_slim
 from research.benchmarks import paired_results
-from research.benchmarks.paired_results import KEPT, PAGES, kept_file, page_of
+from research.benchmarks.paired_results import PAGES, kept_file, page_of
+from research.benchmarks.results_page import KEPT
 
 POLICIES = {
     ("full", "full"): 90.0,

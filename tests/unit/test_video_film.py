@@ -1,4 +1,4 @@
-"""A streamed film: each question is answered as about a video that ends there, on one cache."""
+"""Streamed films and long videos: each question is answered as about a video that ends there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from namm_mm.memory import attach
 from namm_mm.memory.watch import Update
 from namm_mm.policies import create
 from namm_mm.records import Answer, Inputs, Sample
+from namm_mm.tasks.video_qa import VideoQaTask
 from namm_mm.tasks.video_qa.film import FilmQaTask
+from namm_mm.tasks.video_qa.scenes import SLOTS
+from namm_mm.video import sample_frames
 
 pytestmark = pytest.mark.numeric
 
@@ -127,6 +130,21 @@ def test_questions_are_about_what_was_shown_by_then(folder: Path) -> None:
     assert small.fingerprint() != task.fingerprint()
 
 
+def test_a_given_length_is_that_of_every_video_and_of_other_questions(folder: Path) -> None:
+    task = VideoQaTask(cache=str(folder), slots=64)
+    samples = task.samples("test", 7, 0)
+    usual = VideoQaTask(cache=str(folder)).samples("test", 7, 0)
+    assert {s.metadata["slots"] for s in samples} == {64}
+    assert not {s.id for s in samples} & {s.id for s in usual}
+    assert task.fingerprint() != VideoQaTask().fingerprint()
+    assert samples[0].video is not None
+    assert sample_frames(samples[0].video, 64).total == 128
+    assert max(slot for s in samples for slot in s.metadata["evidence"]) >= SLOTS
+    for wrong in (15, 257):
+        with pytest.raises(UsageError, match="wrong length of videos"):
+            VideoQaTask(slots=wrong)
+
+
 def test_lines_about_one_video_are_one_film_in_the_order_of_time(
     adapter: FilmAdapter, film: Sample, tmp_path: Path
 ) -> None:
@@ -155,9 +173,9 @@ def test_lines_about_one_video_are_one_film_in_the_order_of_time(
 
 def test_what_cannot_be_asked_is_refused(adapter: FilmAdapter, film: Sample) -> None:
     inputs = adapter.prepare(film)
-    once = {"interval": INTERVAL, "protocol": "prune_after_prefill"}
+    recency = create("recency", budget=0.4)
     with (
-        attach(adapter.backbone, create("recency", budget=0.4), **once) as memory,
+        attach(adapter.backbone, recency, interval=4, protocol="prune_after_prefill") as memory,
         pytest.raises(UsageError, match="no prompt to prune after"),
     ):
         adapter.answer(inputs, memory)
@@ -170,9 +188,9 @@ def test_what_cannot_be_asked_is_refused(adapter: FilmAdapter, film: Sample) -> 
         adapter.prepare(replace(film, moments=(replace(one, options=()), two)))
     with pytest.raises(RunError, match="before the first frame"):
         adapter.prepare(replace(film, moments=(replace(one, seconds=0.0), two)))
-    for wrong in ({"slots": 20}, {"moments": 0}, {"moments": 6, "slots": 200}):
+    for slots, moments in ((20, 4), (64, 0), (200, 6)):
         with pytest.raises(UsageError, match="wrong length of films"):
-            FilmQaTask(**wrong)
+            FilmQaTask(slots=slots, moments=moments)
 
 
 def test_a_model_that_closes_a_clip_cannot_read_a_film(film: Sample, tmp_path: Path) -> None:

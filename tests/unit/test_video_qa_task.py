@@ -278,21 +278,6 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: object, words: str) -> 
     assert words in str(caught.value)
 
 
-def test_a_given_length_is_that_of_every_video_and_of_other_questions(cache: Path) -> None:
-    task = VideoQaTask(cache=str(cache), slots=64)
-    samples = task.samples("test", 7, 0)
-    usual = VideoQaTask(cache=str(cache)).samples("test", 7, 0)
-    assert {s.metadata["slots"] for s in samples} == {64}
-    assert not {s.id for s in samples} & {s.id for s in usual}
-    assert task.fingerprint() != VideoQaTask().fingerprint()
-    assert samples[0].video is not None
-    assert sample_frames(samples[0].video, 64).total == 128
-    assert max(slot for s in samples for slot in s.metadata["evidence"]) >= SLOTS
-    for wrong in (15, 257):
-        with pytest.raises(UsageError, match="wrong length of videos"):
-            VideoQaTask(slots=wrong)
-
-
 def test_wrong_requests_are_usage_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Did you mean 'needle'"):
         VideoQaTask(families=["needel"])
