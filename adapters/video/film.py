@@ -50,10 +50,7 @@ class FilmAdapter(ClipAdapter[LoadedVideoModel], FramesAdapter):
 
     def shown(self, sample: Sample, marks: int) -> Shown:
         """Read the frames; see :class:`namm_mm.adapters.video.frames_adapter.FramesAdapter`."""
-        clip = self.clip(sample, marks)
-        pixels = self.loaded.preprocess(clip.frames)
-        details = {"frames_seen": len(pixels), "video_seconds": round(clip.seconds, 3)}
-        return Shown(pixels, details, clip)
+        return Shown.of_clip(self.clip(sample, marks), self.loaded)
 
     def prepare(self, sample: Sample) -> Inputs:
         """Return the tokens before the film and those of its frames, up to the last question.

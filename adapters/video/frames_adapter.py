@@ -50,6 +50,13 @@ class Shown:
     details: Mapping[str, Any]
     clip: Clip | None = None
 
+    @classmethod
+    def of_clip(cls, clip: Clip, loaded: LoadedVideoModel) -> Shown:
+        """Return what a model sees of a clip."""
+        pixels = loaded.preprocess(clip.frames)
+        details = {"frames_seen": len(pixels), "video_seconds": round(clip.seconds, 3)}
+        return cls(pixels, details, clip)
+
 
 @dataclass
 class FramesAdapter(MultimodalAdapter[LoadedVideoModel]):

@@ -22,8 +22,8 @@ from namm_mm.results.cells import FULL, NAMM, failed
 from namm_mm.results.significance import LEVEL, holm
 from namm_mm.results.slim import read_slim, write_slim
 from namm_mm.results.statistics import Difference, Interval, mean_interval, paired_difference
-from namm_mm.runs import read_records
 from research.benchmarks.common import markdown
+from research.benchmarks.results_media import first_records
 from research.benchmarks.results_page import KEPT
 
 SHARED = f"{NAMM}, shared"
@@ -61,7 +61,8 @@ def _heads(record: Record) -> str:
 PAGES: Mapping[str, Page] = {
     "control_heads": Page(
         "Decision Transformers with several heads (protocol.md, F)",
-        "namm-mm transfer --configs research/configs experiment=control_heads",
+        "namm-mm transfer --configs research/configs experiment=control_heads "
+        "'cells=[hopper_4,halfcheetah_4,walker2d_4]'",
         _heads,
         1,
     ),
@@ -179,15 +180,8 @@ def main() -> None:
     """Keep the records of runs, and write the pages."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path, help="run folders")
-    found: dict[str, dict[tuple[str, ...], Record]] = {}
-    for run in parser.parse_args().runs:
-        records, problems = read_records(run)
-        print(*problems, sep="\n")
-        for record in records:
-            key = record.model, record.policy, record.budget, record.sample
-            found.setdefault(record.experiment, {}).setdefault(key, record)
-    for name, own in found.items():
-        print(f"{write_slim(kept_file(name), own.values()) / 1024:.0f} KiB in {kept_file(name)}")
+    for name, own in first_records(parser.parse_args().runs).items():
+        print(f"{write_slim(kept_file(name), own) / 1024:.0f} KiB in {kept_file(name)}")
     for name in PAGES:
         if kept_file(name).is_file():
             output = KEPT / f"{name}.md"

@@ -172,19 +172,24 @@ def _ends(found: Interval | None) -> str:
     return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
+def first_records(runs: Iterable[Path]) -> dict[str, list[Record]]:
+    """Return the records of runs by experiment; what several runs have is that of the first."""
+    found: dict[str, dict[tuple[str, ...], Record]] = {}
+    for run in runs:
+        records, problems = read_records(run)
+        print(*problems, sep="\n")
+        for record in records:
+            key = record.model, record.policy, record.budget, record.sample
+            found.setdefault(record.experiment, {}).setdefault(key, record)
+    return {name: list(own.values()) for name, own in found.items()}
+
+
 def main() -> None:
     """Keep the records of runs, and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path, help="run folders")
-    found: dict[str, dict[tuple[str, ...], Record]] = {}
-    for run in parser.parse_args().runs:
-        records, problems = read_records(run)
-        print(*problems, sep="\n")
-        for record in records:
-            key = record.policy, record.budget, record.sample
-            found.setdefault(record.experiment, {}).setdefault(key, record)
-    for name, own in found.items():
-        size = write_slim(kept_file(name), own.values())
+    for name, own in first_records(parser.parse_args().runs).items():
+        size = write_slim(kept_file(name), own)
         print(f"{size / 1024:.0f} KiB of {len(own)} records in {kept_file(name)}")
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(filled(page, kept_records()), encoding="utf-8")
