@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from namm_mm.memory.moving import send
-from namm_mm.memory.slots import fit_slots, gather_slots, room_behind
+from namm_mm.memory.ragged import (
+    alike,
+    moved,
+    past,
+    ragged,
+    ragged_on_host,
+    regions,
+    starts_of,
+    take,
+)
+from namm_mm.memory.slots import CALLS, fit_slots, gather_slots, room_behind
 from namm_mm.memory.store import SharedStore, Statistics, Store
 
 CALL = 500_000
@@ -36,14 +46,14 @@ class PerHeadStore(Store):
 
     @_capacity.setter
     def _capacity(self, capacity: Tensor) -> None:
-        self._regions, self._room_of_all = capacity, _alike(capacity)
+        self._regions, self._room_of_all = capacity, alike(capacity)
         self._starts_of_regions: Tensor | None = None
 
     @property
     def _starts_there(self) -> Tensor:
         """(row, head) int64 on the device: where each region begins."""
         if self._starts_of_regions is None:
-            self._starts_of_regions = send(_starts(self._capacity), self.device)
+            self._starts_of_regions = send(starts_of(self._capacity), self.device)
         return self._starts_of_regions
 
     def _regular(self) -> int:
@@ -69,17 +79,17 @@ class PerHeadStore(Store):
             return
         capacity = torch.where(full, self._with_room(needed, 0, left), self._capacity)
         held = int(self.lengths.sum())
-        source = _ragged(self._starts_there, self.lengths_there, held)
+        source = ragged(self._starts_there, self.lengths_there, held)
         self._capacity = capacity
-        target = _ragged(self._starts_there, self.lengths_there, held)
+        target = ragged(self._starts_there, self.lengths_there, held)
         self._move(source, target)
 
     def _move(self, source: Tensor, target: Tensor) -> None:
         """Make new buffers for the regions, with what lay at `source` at `target`."""
         total = int(self._capacity.sum())
-        self._keys = _moved(self._keys, source, target, total)
-        self._values = _moved(self._values, source, target, total)
-        self._positions = _moved(self._positions, source, target, total, fill=-1)
+        self._keys = moved(self._keys, source, target, total)
+        self._values = moved(self._values, source, target, total)
+        self._positions = moved(self._positions, source, target, total, fill=-1)
 
     def append(
         self, keys: Tensor, values: Tensor, first_position: int, left: int | None = None
@@ -122,14 +132,14 @@ class PerHeadStore(Store):
             keys, values = self._dense(self._keys, room), self._dense(self._values, room)
             return keys[:, :, : self.width], values[:, :, : self.width]
         flat, _ = self._view(self.lengths_there, self._starts_there, self.width)
-        return _take(self._keys, flat), _take(self._values, flat)
+        return take(self._keys, flat), take(self._values, flat)
 
     def positions(self) -> Tensor:
         """Gather positions as :meth:`padded` does."""
         if room := self._regular():
             return self._dense(self._positions, room)[:, :, : self.width].long()
         flat, inside = self._view(self.lengths_there, self._starts_there, self.width)
-        return _take(self._positions, flat).masked_fill_(~inside, -1).long()
+        return take(self._positions, flat).masked_fill_(~inside, -1).long()
 
     def split_heads(self, queries: int) -> Sequence[Store]:
         """One store for each head of each row, row by row: views without a copy, none padded.
@@ -142,7 +152,7 @@ class PerHeadStore(Store):
         small = queries * padding * self._keys.shape[-1] <= CALL * heads
         if small and self.unread is None:
             return (self,)
-        held = _regions(_starts(self._capacity), self.lengths)
+        held = regions(starts_of(self._capacity), self.lengths)
         observed = self._statistics_lengths
         parts = [
             SharedStore.over(
@@ -151,7 +161,7 @@ class PerHeadStore(Store):
                 self._positions[slots],
                 {name: value[seen] for name, value in self._statistics.items()},
             )
-            for slots, seen in zip(held, _regions(_starts(observed), observed), strict=True)
+            for slots, seen in zip(held, regions(starts_of(observed), observed), strict=True)
         ]
         if self.unread is not None:
             for part, unread in zip(parts, self.unread.tolist() * self.rows, strict=True):
@@ -175,13 +185,13 @@ class PerHeadStore(Store):
     def statistics(self) -> Statistics:
         """Return the statistics, new slots at zero."""
         held = self._statistics_lengths
-        if room := _alike(held):
+        if room := alike(held):
             return {
                 name: fit_slots(self._dense(value, room), self.width)
                 for name, value in self._statistics.items()
             }
         there = self._sent(held)
-        flat, inside = self._view(there, _starts(there), max(int(held.max()), 0))
+        flat, inside = self._view(there, starts_of(there), max(int(held.max()), 0))
         padded = {}
         for name, value in self._statistics.items():
             if not len(value):
@@ -189,7 +199,7 @@ class PerHeadStore(Store):
                 continue
             mask = inside.view(*inside.shape, *[1] * (value.dim() - 1))
             flat = flat.clamp_max(len(value) - 1)  # the last heads may hold none
-            padded[name] = fit_slots(_take(value, flat).masked_fill_(~mask, 0.0), self.width)
+            padded[name] = fit_slots(take(value, flat).masked_fill_(~mask, 0.0), self.width)
         return padded
 
     def set_statistics(self, statistics: Mapping[str, Tensor]) -> None:
@@ -199,7 +209,7 @@ class PerHeadStore(Store):
         else:
             within = self._within(self.width, self.lengths)
             self._statistics = {
-                name: _take(value.flatten(0, 2), within) for name, value in statistics.items()
+                name: take(value.flatten(0, 2), within) for name, value in statistics.items()
             }
         self._statistics_lengths = self.lengths
 
@@ -210,23 +220,52 @@ class PerHeadStore(Store):
     def _within(self, width: int, lengths: Tensor) -> Tensor:
         """Where the first `lengths` (row, head) slots lie in a flattened (row, head, `width`)."""
         starts = torch.arange(lengths.numel(), device=self.device).view_as(lengths) * width
-        return _ragged(starts, self._sent(lengths), int(lengths.sum()))
+        return ragged(starts, self._sent(lengths), int(lengths.sum()))
 
     def keep(self, index: Tensor, counts: Tensor, coming: int = 0, left: int | None = None) -> None:
         """Gather what stays into new buffers with room behind it."""
+        if self.device.type == "cpu" and self.rows * self.heads <= CALLS:
+            self._keep_by_head(index, counts, coming, left)
+            return
         held, old = self.statistics(), self._starts_there
         self.lengths = counts
         width = index.shape[2]
         kept, read = self._within(width, counts), self._within(width, self._read())
         self._statistics = {
-            name: _take(gather_slots(value, index).flatten(0, 2), read)
+            name: take(gather_slots(value, index).flatten(0, 2), read)
             for name, value in held.items()
         }
         self._statistics_lengths = self._read()
-        source = _take((index + old[..., None]).flatten(), kept)
+        source = take((index + old[..., None]).flatten(), kept)
         self._capacity = self._with_room(counts, coming, left)
-        target = _ragged(self._starts_there, self.lengths_there, len(kept))
+        target = ragged(self._starts_there, self.lengths_there, len(kept))
         self._move(source, target)
+
+    def _keep_by_head(self, index: Tensor, counts: Tensor, coming: int, left: int | None) -> None:
+        """As :meth:`keep`, a head at a time: no number is moved twice, and none is padded."""
+        old, seen = self._starts_there.flatten().tolist(), self._statistics_lengths
+        past_of, held = starts_of(seen).flatten().tolist(), seen.flatten().tolist()
+        self.lengths = counts
+        sizes, read = (lengths.flatten().tolist() for lengths in (counts, self._read()))
+        self._capacity = self._with_room(counts, coming, left)
+        new = self._starts_there.flatten().tolist()
+        ends = self._capacity.flatten().cumsum(0).tolist()
+        slots = [one[:size] for one, size in zip(index.flatten(0, 1), sizes, strict=True)]
+        for name, fill in (("_keys", 0), ("_values", 0), ("_positions", -1)):
+            buffer: Tensor = getattr(self, name)
+            fresh = buffer.new_empty(int(self._capacity.sum()), *buffer.shape[1:])
+            for start, to, end, chosen in zip(old, new, ends, slots, strict=True):
+                behind = to + len(chosen)
+                torch.index_select(buffer[start:], 0, chosen, out=fresh[to:behind])
+                fresh[behind:end] = fill
+            setattr(self, name, fresh)
+        for name, value in self._statistics.items():
+            parts = [
+                past(value[start : start + size], chosen[:wanted])
+                for start, size, chosen, wanted in zip(past_of, held, slots, read, strict=True)
+            ]
+            self._statistics[name] = torch.cat(parts)
+        self._statistics_lengths = self._read()
 
     def select_rows(self, rows: Tensor) -> PerHeadStore:
         """Return a new store with these rows."""
@@ -235,17 +274,15 @@ class PerHeadStore(Store):
             self._keys.new_zeros(0, self.heads, 0, self._keys.shape[-1]),
             self._values.new_zeros(0, self.heads, 0, self._values.shape[-1]),
         )
-        slots = _ragged_on_host(_starts(self._capacity)[rows], self._capacity[rows])
+        slots = ragged_on_host(starts_of(self._capacity)[rows], self._capacity[rows])
         slots = send(slots, self.device)
         chosen.rows, chosen.lengths = len(rows), self.lengths[rows]
         chosen._capacity = self._capacity[rows]
-        chosen._keys, chosen._values = _take(self._keys, slots), _take(self._values, slots)
-        chosen._positions = _take(self._positions, slots)
+        chosen._keys, chosen._values = take(self._keys, slots), take(self._values, slots)
+        chosen._positions = take(self._positions, slots)
         held = self._statistics_lengths
-        places = send(_ragged_on_host(_starts(held)[rows], held[rows]), self.device)
-        chosen._statistics = {
-            name: _take(value, places) for name, value in self._statistics.items()
-        }
+        places = send(ragged_on_host(starts_of(held)[rows], held[rows]), self.device)
+        chosen._statistics = {name: take(value, places) for name, value in self._statistics.items()}
         chosen._statistics_lengths, chosen.unread = held[rows], self.unread
         return chosen
 
@@ -255,43 +292,3 @@ class PerHeadStore(Store):
             return 1.0 / self.rows
         rooms = self._capacity.sum(1).double()
         return rooms / rooms.sum().clamp(min=1)
-
-
-def _alike(sizes: Tensor) -> int:
-    """The size that all heads have; 0 where they differ."""
-    first = int(sizes[0, 0]) if sizes.numel() else 0
-    return first if bool((sizes == first).all()) else 0
-
-
-def _starts(sizes: Tensor) -> Tensor:
-    """(row, head): where regions of `sizes` (row, head) begin that lie one after the other."""
-    return (sizes.flatten().cumsum(0) - sizes.flatten()).view_as(sizes)
-
-
-def _regions(starts: Tensor, lengths: Tensor) -> Sequence[slice]:
-    """Where each head of each row lies."""
-    pairs = zip(starts.flatten().tolist(), lengths.flatten().tolist(), strict=True)
-    return [slice(start, start + length) for start, length in pairs]
-
-
-def _ragged(starts: Tensor, lengths: Tensor, total: int) -> Tensor:
-    """Flat slots of all regions one after the other: (`total`,), the sum of the lengths."""
-    starts, lengths = starts.flatten(), lengths.flatten()
-    shift = starts - (lengths.cumsum(0) - lengths)
-    within = torch.arange(total, device=starts.device)
-    return within + shift.repeat_interleave(lengths, output_size=total)
-
-
-def _ragged_on_host(starts: Tensor, lengths: Tensor) -> Tensor:
-    return _ragged(starts, lengths, int(lengths.sum()))
-
-
-def _moved(tensor: Tensor, source: Tensor, target: Tensor, total: int, fill: float = 0) -> Tensor:
-    """A new flat buffer of `total` slots holding tensor[source] at `target`."""
-    out = tensor.new_full((total, *tensor.shape[1:]), fill)
-    return out.index_copy_(0, target, _take(tensor, source))
-
-
-def _take(tensor: Tensor, slots: Tensor) -> Tensor:
-    """``tensor[slots]``, on a CPU in a fifth of its time."""
-    return tensor.index_select(0, slots.flatten()).view(*slots.shape, *tensor.shape[1:])

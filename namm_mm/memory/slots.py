@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+CALLS = 16
+"""Heads up to which a call for each is faster than one for all."""
+
 LEAST_ROOM = 16
 """Free slots to make at a time, where so many tokens come before the next eviction."""
 
@@ -40,8 +43,20 @@ def fit_slots(tensor: Tensor, width: int) -> Tensor:
 
 
 def gather_slots(tensor: Tensor, index: Tensor, room: int = 0) -> Tensor:
-    """Take slots `index` (row, head, k) of axis 2, with `room` empty slots after them."""
-    picked = index.view(*index.shape, *[1] * (tensor.dim() - 3))
-    picked = picked.expand(*index.shape, *tensor.shape[3:])
-    kept = tensor.gather(2, picked)
-    return pad_slots(kept, room) if room else kept
+    """Take slots `index` (row, head, k) of axis 2, with `room` empty slots after them.
+
+    Few heads are taken one by one, in whole slots: ``gather`` has an index for each number, and
+    takes 3 to 10 times as long on a processor.
+    """
+    rows, heads, count = index.shape
+    if tensor.device.type != "cpu" or rows * heads > CALLS:
+        picked = index.view(*index.shape, *[1] * (tensor.dim() - 3))
+        kept = tensor.gather(2, picked.expand(*index.shape, *tensor.shape[3:]))
+        return pad_slots(kept, room) if room else kept
+    kept = tensor.new_empty(rows, heads, count + room, *tensor.shape[3:])
+    kept[:, :, count:] = 0
+    for row in range(rows):
+        for head in range(heads):
+            taken = kept[row, head, :count]
+            torch.index_select(tensor[row, head], 0, index[row, head], out=taken)
+    return kept

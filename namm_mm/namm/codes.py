@@ -28,6 +28,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from namm_mm.namm import compiled
+
 MEANS = 1023
 """The code of an infinite mean; one less is the highest that is used."""
 
@@ -86,6 +88,10 @@ class StateCodes:
 
     def pack(self, state: Opened) -> Tensor:
         """Return codes (..., slot, byte) uint8; `state` is not changed."""
+        device = state.ema.device
+        tables = (self._middles(device), _window(self.hop, device), _added(self.hop, device))
+        if (found := compiled.close_codes(state, *tables, wide=self.wide)) is not None:
+            return found
         turn = (state.turn + 1) & 15
         codes = self._mean_codes(state.ema, turn)
         weights, scale = self._weight_codes(state.recent)
@@ -97,6 +103,9 @@ class StateCodes:
 
     def unpack(self, codes: Tensor) -> Opened:
         """Return what codes (..., slot, byte) stand for."""
+        tables = self._middles(codes.device), _window(self.hop, codes.device)
+        if (found := compiled.open_codes(codes, *tables, wide=self.wide)) is not None:
+            return Opened(*found)
         codes = codes.transpose(-1, -2).contiguous()  # numbers of one kind in a row
         both = codes[..., self.hop + 1 : -2, :]
         largest = (codes[..., -1:, :].float() - ONE).div_(OCTAVE).exp2_()
@@ -107,14 +116,16 @@ class StateCodes:
 
     def means(self, codes: Tensor) -> Tensor:
         """Return the means alone: (..., slot, bin) float32."""
+        middles = self._middles(codes.device)
+        if (found := compiled.read_means(codes, middles, wide=self.wide)) is not None:
+            return found
         return self._means_of(codes.transpose(-1, -2)).transpose(-1, -2)
 
     def _mean_codes(self, ema: Tensor, turn: Tensor) -> Tensor:
         share = ema / self._middles(ema.device)
         if self.wide:
             share.sqrt_()
-        turns, places = _turns(self.hop, ema.device)
-        added = (turns[turn.long()] + places).frac_()
+        added = _added(self.hop, ema.device)[turn[..., 0, :].long()].transpose(-1, -2)
         code = share.div_(share + 1.0).mul_(MEANS).add_(added)
         return code.clamp_(max=MEANS - 1).to(torch.int16)
 
@@ -160,8 +171,8 @@ def _window(hop: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _turns(hop: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Parts of a code that are added in turn (16,), and where each bin begins: (hop + 1, 1)."""
+def _added(hop: int, device: torch.device) -> Tensor:
+    """Parts of a code that are added in each turn to each mean: (16, hop + 1)."""
     turns = (torch.tensor(TURNS, device=device) + 0.5) / len(TURNS)
-    golden = torch.arange(hop + 1, device=device)[:, None] * 0.618034  # bins differ
-    return turns, golden
+    golden = torch.arange(hop + 1, device=device) * 0.618034  # bins differ
+    return (turns[:, None] + golden).frac_()

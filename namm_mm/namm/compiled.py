@@ -9,6 +9,7 @@ memory runs in plain torch, which is the reference of every test.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import shlex
 import subprocess
@@ -28,7 +29,7 @@ FLAGS = (
     "-std=c++17 -O3 -fPIC -shared -fno-math-errno -fno-trapping-math -fassociative-math "
     "-fno-signed-zeros -freciprocal-math -ffinite-math-only -pthread"
 )
-HOP, BINS = 16, 17
+HOP, BINS, BYTES = 16, 17, 34
 """The only spectrogram that is compiled: that of the published NAMM."""
 
 _NUMBER, _POINTER = ctypes.c_int64, ctypes.c_void_p
@@ -81,7 +82,17 @@ def _load(path: Path) -> ctypes.CDLL | None:
         *(_POINTER, _NUMBER, _NUMBER, _NUMBER, _NUMBER, _NUMBER),
         *(_POINTER, _POINTER, _NUMBER, ctypes.c_float, _NUMBER),
     ]
-    found.namm_softmax.restype = found.namm_frames.restype = None
+    found.namm_read_means.argtypes = [_POINTER, _NUMBER, _NUMBER, _POINTER, _NUMBER, _POINTER, _NUMBER]
+    found.namm_open_codes.argtypes = [
+        *(_POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER, _NUMBER),
+        *(_POINTER, _POINTER, _POINTER, _NUMBER),
+    ]
+    found.namm_close_codes.argtypes = [
+        *(_POINTER, _POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER),
+        *(_POINTER, _NUMBER, _POINTER, _NUMBER),
+    ]
+    for call in ("softmax", "frames", "read_means", "open_codes", "close_codes"):
+        getattr(found, f"namm_{call}").restype = None
     return found
 
 
@@ -141,3 +152,81 @@ def fold_frames(means: Tensor, last: Tensor, signal: Tensor, fresh: float) -> bo
         *(means.data_ptr(), last.data_ptr(), means.shape[2], fresh, torch.get_num_threads()),
     )
     return True
+
+
+def read_means(codes: Tensor, middles: Tensor, *, wide: bool) -> Tensor | None:
+    """Means (..., slot, 17) float32 of codes (..., slot, 34); None where nothing is compiled."""
+    library = _library()
+    if library is None or not _is_served(codes, middles):
+        return None
+    codes = codes.contiguous()
+    means = middles.new_empty(*codes.shape[:-1], BINS)
+    library.namm_read_means(
+        *(codes.data_ptr(), _heads(codes), codes.shape[-2], middles.data_ptr(), int(wide)),
+        *(means.data_ptr(), torch.get_num_threads()),
+    )
+    return means
+
+
+def open_codes(
+    codes: Tensor, middles: Tensor, window: Tensor, *, wide: bool
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """What :class:`~namm_mm.namm.codes.StateCodes` reads in codes (..., slot, 34).
+
+    Returns
+    -------
+    tuple of Tensor or None
+        Means (..., 17, slot) and weights (..., 16, slot) float32, and turns (..., 1, slot) uint8.
+        None where nothing is compiled.
+    """
+    library = _library()
+    if library is None or not _is_served(codes, middles):
+        return None
+    codes = codes.contiguous()
+    slots, above = codes.shape[-2], codes.shape[:-2]
+    means, weights = (middles.new_empty(*above, count, slots) for count in (BINS, HOP))
+    turns = codes.new_empty(*above, 1, slots)
+    library.namm_open_codes(
+        *(codes.data_ptr(), _heads(codes), slots, middles.data_ptr(), window.data_ptr()),
+        *(int(wide), means.data_ptr(), weights.data_ptr(), turns.data_ptr()),
+        torch.get_num_threads(),
+    )
+    return means, weights, turns
+
+
+def close_codes(
+    opened: tuple[Tensor, Tensor, Tensor],
+    middles: Tensor,
+    window: Tensor,
+    added: Tensor,
+    *,
+    wide: bool,
+) -> Tensor | None:
+    """Codes (..., slot, 34) uint8 of what :func:`open_codes` gives; None as there.
+
+    Parameters
+    ----------
+    added
+        (16, 17) float32, dense: what is added to the code of each mean in each turn.
+    """
+    library = _library()
+    means, weights, turns = (part.contiguous() for part in opened)
+    if library is None or means.device.type != "cpu" or means.shape[-2] != BINS:
+        return None
+    slots = means.shape[-1]
+    codes = turns.new_empty(*means.shape[:-2], slots, BYTES)
+    library.namm_close_codes(
+        *(means.data_ptr(), weights.data_ptr(), turns.data_ptr(), _heads(means), slots),
+        *(middles.data_ptr(), window.data_ptr(), added.data_ptr(), int(wide), codes.data_ptr()),
+        torch.get_num_threads(),
+    )
+    return codes
+
+
+def _is_served(codes: Tensor, middles: Tensor) -> bool:
+    return codes.device.type == "cpu" and codes.shape[-1] == BYTES and middles.numel() == BINS
+
+
+def _heads(tensor: Tensor) -> int:
+    """Product of all axes but the last two."""
+    return math.prod(tensor.shape[:-2])

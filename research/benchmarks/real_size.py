@@ -1,9 +1,10 @@
 """A model of real size on this processor: time, peak memory and bytes of the cache, and the plan.
 
     python research/benchmarks/real_size.py --out research/results/real_size.md
+    python research/benchmarks/real_size.py --dtype float32    where a processor has no bfloat16
 
-Builds the architecture of LLaVA-OneVision-0.5B with random weights in bfloat16, lets its tower look
-at a few frames, and its language model read 32 of them, of 196 tokens each, under every policy.
+Builds the architecture of LLaVA-OneVision-0.5B with random weights, lets its tower look at a few
+frames, and its language model read 32 of them, of 196 tokens each, under every policy.
 Peak memory is that of the whole process while the language model runs; beside it stands what
 `--plan` expects of the same model and policy. `--tiny` is a model of the same kind for a test.
 """
@@ -88,6 +89,7 @@ def main() -> None:
         new=8,
         threads=1,
         tiny=False,
+        dtype="bfloat16",
         out="",
     )
     given = parser.parse_args()
@@ -103,7 +105,7 @@ def run(given: Any) -> str:
     config = configuration(tiny=given.tiny)
     facts = _facts(config)
     torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
+    torch.set_default_dtype(getattr(torch, given.dtype))
     try:
         model: Any = transformers.LlavaOnevisionForConditionalGeneration(config)
         model.eval()
@@ -174,6 +176,7 @@ def measure(model: Any, seen: Tensor, name: str, facts: ModelFacts, given: Any) 
 
 def _expected(settings: PolicySettings, facts: ModelFacts, tokens: int, given: Any) -> float:
     """MiB that a plan expects: weights, what runs around them, cache, state and activations."""
+    size: int = getattr(torch, given.dtype).itemsize
     need = planned.need(
         settings,
         facts,
@@ -181,10 +184,10 @@ def _expected(settings: PolicySettings, facts: ModelFacts, tokens: int, given: A
         context=tokens + given.new,
         prompt=tokens,
         interval=given.interval,
-        number_bytes=2,
+        number_bytes=size,
         sequences=1,
     )
-    return (facts.weights(2) + planned.RUNTIME + need.total) / MIB
+    return (facts.weights(size) + planned.RUNTIME + need.total) / MIB
 
 
 def _reset_peak() -> None:
@@ -203,7 +206,7 @@ def in_words(found: list[Found], facts: ModelFacts, given: Any, tokens: int, tow
     """Return the table."""
     lines = [
         f"LLaVA-OneVision-0.5B's architecture{' in small' if given.tiny else ''}, random weights "
-        f"({facts.parameters / 1e6:,.1f} M numbers) in bfloat16: {given.frames} frames, {tokens} "
+        f"({facts.parameters / 1e6:,.1f} M numbers) in {given.dtype}: {given.frames} frames, {tokens} "
         f"tokens, {given.new} new; {given.fraction} kept, interval {given.interval}. "
         f"{processor()}, {given.threads} thread, torch {torch.__version__}. The tower took "
         f"{tower:.1f} CPU s a frame.",

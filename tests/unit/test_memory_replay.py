@@ -10,7 +10,7 @@ from replay import replay, visible_after
 from stft import frames_reference
 
 from namm_mm.memory import attach
-from namm_mm.memory import attention as attention_module
+from namm_mm.memory import visibility as visibility_module
 from namm_mm.memory import cache as cache_module
 from namm_mm.memory.store import SharedStore
 from namm_mm.observations import Cached
@@ -141,7 +141,7 @@ MUTANTS = {
         "get_seq_length",
         _physical_length,
     ),
-    "a query sees the token after it": (attention_module, "visibility", _sees_one_ahead),
+    "a query sees the token after it": (visibility_module, "visibility", _sees_one_ahead),
     "one head loses one token more": (SharedStore, "keep", _drops_one_more),
     "keys of two heads are exchanged": (SharedStore, "keep", _mixes_heads),
 }

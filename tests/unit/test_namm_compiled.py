@@ -12,6 +12,7 @@ import torch
 from namm_mm.errors import RunError
 from namm_mm.memory import attach
 from namm_mm.namm import compiled
+from namm_mm.namm.codes import Opened, StateCodes
 from namm_mm.namm.spectrogram import Spectrogram
 from namm_mm.policies import create
 from namm_mm.testing.tiny import TINY, tiny_tokens
@@ -120,3 +121,27 @@ def test_it_can_be_switched_off_and_a_missing_compiler_is_told(
         compiled.build(tmp_path / "x.so")
     (tmp_path / "broken.so").write_text("no library")
     assert compiled._load(tmp_path / "broken.so") is None
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("slots", [5, 16, 1003])
+def test_codes_are_those_of_torch(
+    slots: int, wide: bool, library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = torch.Generator().manual_seed(slots)
+    means = 3 * torch.rand(2, 3, 17, slots, generator=draw).pow(4)
+    weights = torch.rand(2, 3, 16, slots, generator=draw).pow(6)
+    means[..., :2], weights[..., 1] = 0.0, 0.0  # nobody attended to these slots
+    turns = torch.randint(0, 16, (2, 3, 1, slots), generator=draw, dtype=torch.uint8)
+    codes = StateCodes(tuple((torch.rand(17, generator=draw) + 0.01).tolist()), wide=wide)
+    packed, opened, read = [], [], []
+    for chosen in (library, None):
+        monkeypatch.setattr(compiled, "_library", lambda chosen=chosen: chosen)
+        packed.append(codes.pack(Opened(means, weights, turns)))
+        opened.append(codes.unpack(packed[0]))
+        read.append(codes.means(packed[0]))
+    differ = (packed[0] != packed[1]).float().mean()
+    assert differ < 1e-3  # a mean at the edge of two codes
+    torch.testing.assert_close(opened[0], opened[1], atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(read[0], read[1], atol=1e-7, rtol=1e-5)
+    assert packed[0].unique().numel() > 32
