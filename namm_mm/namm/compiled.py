@@ -82,7 +82,9 @@ def _load(path: Path) -> ctypes.CDLL | None:
         *(_POINTER, _NUMBER, _NUMBER, _NUMBER, _NUMBER, _NUMBER),
         *(_POINTER, _POINTER, _NUMBER, ctypes.c_float, _NUMBER),
     ]
-    found.namm_read_means.argtypes = [_POINTER, _NUMBER, _NUMBER, _POINTER, _NUMBER, _POINTER, _NUMBER]
+    found.namm_read_means.argtypes = [
+        *(_POINTER, _NUMBER, _NUMBER, _POINTER, _NUMBER, _POINTER, _NUMBER)
+    ]
     found.namm_open_codes.argtypes = [
         *(_POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER, _NUMBER),
         *(_POINTER, _POINTER, _POINTER, _NUMBER),

@@ -207,13 +207,11 @@ def in_words(lines: Sequence[Line]) -> str:
             ]
             out.append(f"| {row} | " + " | ".join(cells) + " |")
         plain = [
-            statistics.median(
-                line["prefill"] for line in own if line["row"] == PLAIN and line["length"] == n
-            )
+            [line["prefill"] for line in own if line["row"] == PLAIN and line["length"] == n]
             for n in lengths
         ]
-        rounds = len({line["round"] for line in own})
-        spent = ", ".join(f"{seconds:.2f}" for seconds in plain)
+        rounds = ", ".join(str(len(found)) for found in plain)
+        spent = ", ".join(f"{statistics.median(found):.2f}" for found in plain)
         out += ["", f"Rounds: {rounds}. Prefill of SDPA, CPU s: {spent}", ""]
     return "\n".join(out)
 

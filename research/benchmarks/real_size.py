@@ -206,8 +206,8 @@ def in_words(found: list[Found], facts: ModelFacts, given: Any, tokens: int, tow
     """Return the table."""
     lines = [
         f"LLaVA-OneVision-0.5B's architecture{' in small' if given.tiny else ''}, random weights "
-        f"({facts.parameters / 1e6:,.1f} M numbers) in {given.dtype}: {given.frames} frames, {tokens} "
-        f"tokens, {given.new} new; {given.fraction} kept, interval {given.interval}. "
+        f"({facts.parameters / 1e6:,.1f} M numbers) in {given.dtype}: {given.frames} frames, "
+        f"{tokens} tokens, {given.new} new; {given.fraction} kept, interval {given.interval}. "
         f"{processor()}, {given.threads} thread, torch {torch.__version__}. The tower took "
         f"{tower:.1f} CPU s a frame.",
         "",

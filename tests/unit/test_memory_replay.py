@@ -10,8 +10,8 @@ from replay import replay, visible_after
 from stft import frames_reference
 
 from namm_mm.memory import attach
-from namm_mm.memory import visibility as visibility_module
 from namm_mm.memory import cache as cache_module
+from namm_mm.memory import visibility as visibility_module
 from namm_mm.memory.store import SharedStore
 from namm_mm.observations import Cached
 from namm_mm.policies import Budget, Policy, Threshold, create

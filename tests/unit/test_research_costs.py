@@ -15,9 +15,8 @@ RESETS = real_size.RESET.exists()
 
 @pytest.mark.skipif(not RESETS, reason="only Linux tells the peak of a part of a run")
 def test_a_tiny_model_of_the_real_kind_is_measured_and_planned() -> None:
-    given = Namespace(
-        frames=4, looked=2, fraction=0.25, interval=16, new=2, threads=1, tiny=True, dtype="bfloat16", out=""
-    )
+    sizes = {"frames": 4, "looked": 2, "interval": 16, "new": 2, "threads": 1}
+    given = Namespace(**sizes, fraction=0.25, tiny=True, dtype="bfloat16", out="")
     lines = real_size.run(given).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[-3:]]
     assert [row[0] for row in cells] == ["full", "h2o", "namm"]
