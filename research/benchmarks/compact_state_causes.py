@@ -107,7 +107,8 @@ class Compared(NammPolicy):
 
     def score(self, view: LayerView) -> Tensor:
         """Score both, note on how many tokens they agree."""
-        spectra = view.statistics["spectrogram"].split(17, dim=-1)
+        found = view.statistics["spectrogram"]
+        spectra = found[..., :17], found[..., 17:]
         exact, rounded = (self.network.score(s, view.age, view.lengths) for s in spectra)
         kept, other = exact >= 0, rounded >= 0
         shown = view.filled
@@ -148,7 +149,8 @@ def row(adapter: TextAdapter, ids: Tensor, exact: Kept, variant: str, noise: flo
     everywhere = _median([gaps for _, _, gaps in watched.decisions])
     name = f"noise {noise:g}" if noise else variant
     lowest = min(overlaps)
-    layers = adapter.backbone.config.num_hidden_layers
+    config: Any = adapter.backbone.config
+    layers = int(config.num_hidden_layers)
     update, layer = divmod(overlaps.index(lowest), layers) if lowest < 1 else (0, 0)
     told = f"{sum(overlaps) / len(overlaps):.4f}", f"{lowest:.4f}"
     if lowest < 1:

@@ -62,12 +62,14 @@ class Row:
     interval: int = 512
     storage: str = "shared"
     protocol: str = "streaming"
+    part: float = 1.0  # of the prompt that is read
 
 
 def rows(length: int, budget: int) -> list[Row]:
     """Return all rows for a prompt of `length`."""
     tokens, eighth = f"tokens:{budget}", "pool:0.125"
-    made = [Row(PLAIN), Row("full", create("full"))]
+    made = [Row(PLAIN), Row(f"{PLAIN}, an eighth of the prompt", part=1 / 8)]
+    made += [Row("full", create("full"))]
     made += [Row(name, create(name, budget=tokens)) for name in ("recency", "h2o", "snapkv")]
     made += [
         Row("namm", create("namm", budget=tokens)),
@@ -132,7 +134,7 @@ def run(given: Any) -> Iterator[Line]:
         measure(chosen[0], model, tokens[:, :256], 2)  # the first call is slower
         for number in range(given.rounds):
             for row in chosen:
-                found = measure(row, model, tokens[:, :length], given.new)
+                found = measure(row, model, tokens[:, : round(length * row.part)], given.new)
                 yield {**told, "length": length, "row": row.name, "round": number, **found}
 
 

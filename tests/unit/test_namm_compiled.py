@@ -144,4 +144,4 @@ def test_codes_are_those_of_torch(
     assert differ < 1e-3  # a mean at the edge of two codes
     torch.testing.assert_close(opened[0], opened[1], atol=1e-7, rtol=1e-5)
     torch.testing.assert_close(read[0], read[1], atol=1e-7, rtol=1e-5)
-    assert packed[0].unique().numel() > 32
+    assert len(set(packed[0].flatten().tolist())) > 32
