@@ -68,7 +68,7 @@ PAGES: Mapping[str, Page] = {
     ),
     "films": Page(
         "Long videos and films (protocol.md, H)",
-        "namm-mm transfer experiment=films",
+        "namm-mm transfer experiment=films 'cells=[film]' limit=4",
         lambda record: {"video_qa": "videos of 64 frames", "film_qa": "films"}[record.task],
         2,
     ),
