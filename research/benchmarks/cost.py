@@ -221,19 +221,25 @@ def in_words(lines: Sequence[Line]) -> str:
 def draw(lines: Sequence[Line], file: Path) -> None:
     """Draw the CPU time of a prompt and of a token against the length, for each policy."""
     groups = {key: own for key, own in _groups(lines).items() if key[1] == "small"}
-    figure = Figure(figsize=(9, 4 * len(groups)), layout="constrained")
+    figure = Figure(figsize=(11, 6 * len(groups)), layout="constrained")
     axes = figure.subplots(len(groups), 2, squeeze=False)
     for place, ((name, _), own) in zip(axes, groups.items(), strict=True):
         for axis, what, unit in zip(place, ("prefill", "token"), ("s", "ms"), strict=True):
-            for row in dict.fromkeys(line["row"] for line in own):
+            shown = dict.fromkeys(line["row"] for line in own if "eighth" not in line["row"])
+            for number, row in enumerate(shown):
                 lengths, spent = _medians(own, row, what)
                 scale = 1.0 if unit == "s" else 1e3
-                axis.plot(lengths, [scale * s for s in spent], marker="o", label=row)
+                axis.plot(
+                    lengths,
+                    [scale * s for s in spent],
+                    f"C{number % 7}{'o-' if number < 7 else 's--'}",
+                    label=row,
+                )
             axis.set(xlabel="prompt, tokens", ylabel=f"{what}, CPU {unit}", title=name)
             axis.set_xscale("log", base=2)
             axis.set_yscale("log")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(file, dpi=100, metadata={"Software": None})
 
 
