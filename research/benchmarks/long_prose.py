@@ -121,7 +121,7 @@ def in_words(found: Sequence[Mapping[str, Any]]) -> str:
     """Return a Markdown table: nats above the full cache."""
     full = {line["passage"]: line["nats"] for line in found if line["cell"] == FULL}
     rows = ["| cell | n | nats above the full cache | kept | CPU s |", "| --- " * 5 + "|"]
-    for cell in dict.fromkeys(line["cell"] for line in found):
+    for cell in dict.fromkeys(line["cell"] for line in found if line["cell"] != FULL):
         mine = [line for line in found if line["cell"] == cell]
         above = mean_interval([line["nats"] - full[line["passage"]] for line in mine])
         kept, spent = (sum(line[k] for line in mine) / len(mine) for k in ("kept", "cpu_seconds"))

@@ -4,7 +4,8 @@
     python research/benchmarks/orders_page.py --keep FOLDER
 
 The first prints the tables of research/results/orders.md; the second keeps
-FOLDER/orders_MODEL.jsonl before. Every order has the head sizes of a probe.
+FOLDER/orders_MODEL.jsonl and prose_MODEL.jsonl before. Every order has the head sizes of a probe.
+The last table joins the prompts of parts D and G.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from namm_mm.results.statistics import Difference, mean_interval, paired_differe
 from research.benchmarks import factorial_page
 from research.benchmarks.common import markdown
 from research.benchmarks.factorial_page import FULL, LEVEL, Lines, difference, words
+from research.benchmarks.long_prose import in_words
 from research.benchmarks.results_page import KEPT
 from research.benchmarks.targets_page import NAMES, under
 
 NEW = ("namm:two_models_0", "namm:two_models_1")
 """The NAMMs of both seeds."""
 
+PROSE = "prose_smollm2.jsonl.gz"
+SHORT = "bytes:0.2"
 OTHERS = ("namm", "attention_max", "h2o", "random")
 CELL = (FULL, FULL, FULL)
 
@@ -37,15 +41,18 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder of new lines")
     args = parser.parse_args()
     if args.keep is not None:
-        for file in sorted(args.keep.glob("orders_*.jsonl")):
+        for file in sorted([*args.keep.glob("orders_*.jsonl"), *args.keep.glob("prose_*.jsonl")]):
             lines = file.read_text(encoding="utf-8").splitlines()
             factorial_page.keep(lines, KEPT / f"{file.stem}.jsonl.gz")
-    for model, lines in kept().items():
-        print(f"\n## {title(model)}\n\n{answers(lines)}\n\n{differences(lines)}")
+    found = kept()
+    for model, lines in found.items():
+        print(f"\n## {NAMES[model]}\n\n{answers(lines)}\n\n{differences(lines)}")
+    print(f"\n## Prose\n\n{in_words(factorial_page.lines_of(KEPT / PROSE))}")
+    print(f"\n## Both sets of prompts, 20 % of the bytes\n\n{together(found)}")
 
 
 def kept() -> dict[str, Lines]:
-    """Return the kept lines of each model and split."""
+    """Return the kept lines of each model."""
     files = sorted(KEPT.glob("orders_*.jsonl.gz"))
     return {
         re.sub(r"^orders_|\.jsonl\.gz$", "", file.name): factorial_page.lines_of(file)
@@ -53,40 +60,37 @@ def kept() -> dict[str, Lines]:
     }
 
 
-def title(model: str) -> str:
-    """Return the name of a file's model, and its split."""
-    name, _, split = model.partition("_validation")
-    return NAMES[name] + (", validation" if split or model.endswith("_validation") else "")
-
-
 def budgets_of(lines: Lines) -> list[str]:
     """Return the budgets of the lines, the smallest first."""
     return sorted({line["budget"] for line in lines if line["budget"] != FULL})
 
 
-def samples_of(lines: Lines) -> set[str]:
-    """Return the samples that every cell has answered."""
-    cells = {(line["budget"], line["sizes"], line["order"]) for line in lines}
-    return set.intersection(*(set(under(lines, *cell)) for cell in cells))
+def samples_of(lines: Lines, budget: str) -> list[str]:
+    """Return the samples that every cell of a budget has answered."""
+    orders = {line["order"] for line in lines if line["budget"] == budget}
+    return sorted(set.intersection(*(set(under(lines, budget, "probed", o)) for o in orders)))
 
 
 def answers(lines: Lines) -> str:
     """Return exact match and nats to the full cache: a row for each order."""
-    shared, budgets = samples_of(lines), budgets_of(lines)
-    full = {key: under(lines, *CELL, key) for key in ("exact", "nats")}
-    exact = words(mean_interval([full["exact"][name] for name in sorted(shared)]))
-    rows = [["full cache", *[exact, ""] * len(budgets)]]
+    shared = {budget: samples_of(lines, budget) for budget in budgets_of(lines)}
+    exact, nats = (under(lines, *CELL, key) for key in ("exact", "nats"))
+    rows = [["full cache"]]
+    for names in shared.values():
+        rows[0] += [words(mean_interval([exact[name] for name in names])), ""]
     for order in dict.fromkeys(line["order"] for line in lines if line["order"] != FULL):
         row = [f"`{order}`"]
-        for budget in budgets:
+        for budget, names in shared.items():
             found = under(lines, budget, "probed", order)
-            nats = under(lines, budget, "probed", order, "nats")
-            row.append(words(mean_interval([found[name] for name in sorted(shared)])))
-            gaps = [nats[name] - full["nats"][name] for name in sorted(shared)]
+            lost = under(lines, budget, "probed", order, "nats")
+            row.append(words(mean_interval([found[name] for name in names if name in found])))
+            gaps = [lost[name] - nats[name] for name in names if name in lost]
             row.append(words(mean_interval(gaps), "+.2f"))
         rows.append(row)
-    heads = [f"{_part(b)}: {what}" for b in budgets for what in ("exact match", "nats to full")]
-    return f"n = {len(shared)}\n\n" + markdown(["order of tokens", *heads], rows)
+    heads = []
+    for budget, names in shared.items():
+        heads += [f"{_part(budget)}, n = {len(names)}: exact match", "nats to full"]
+    return markdown(["order of tokens", *heads], rows)
 
 
 def differences(lines: Lines) -> str:
@@ -110,6 +114,30 @@ def differences(lines: Lines) -> str:
         for (names, found), p in zip(made, corrected, strict=True)
     ]
     return markdown(["budget", "measure", "of", "minus that of", "difference"], rows)
+
+
+def together(found: Mapping[str, Lines]) -> str:
+    """Return differences of `namm` to the rules over the prompts of parts D and G."""
+    made: list[tuple[list[str], Difference]] = []
+    for model, lines in found.items():
+        before = factorial_page.lines_of(KEPT / f"targets_{model}.jsonl.gz")
+        for key, what in (("exact", "exact match"), ("nats", "nats")):
+            values = {
+                order: under(before, SHORT, "probed", order, key)
+                | under(lines, SHORT, "probed", order, key)
+                for order in OTHERS
+            }
+            for order in OTHERS[1:]:
+                one = paired_difference(values["namm"], values[order])
+                shared = str(len(set(values["namm"]) & set(values[order])))
+                names = [NAMES[model], what, shared, f"`{order}`"]
+                made += [(names, one)] if one is not None else []
+    corrected = holm([one.p_value for _, one in made])
+    rows = [
+        [*names, difference(one, bold=p < LEVEL)]
+        for (names, one), p in zip(made, corrected, strict=True)
+    ]
+    return markdown(["model", "measure", "n", "`namm` minus", "difference"], rows)
 
 
 def mean_of(several: list[dict[str, float]]) -> dict[str, float]:
