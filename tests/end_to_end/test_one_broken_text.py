@@ -93,11 +93,10 @@ def test_text_benchmarks(tmp_path: Path, task: str, subset: str) -> None:
 def test_every_task_is_tested_here() -> None:
     from namm_mm.tasks import TASKS
 
-    generated = {
-        "long_text",
-        "offline_rl",
-    }  # no files of samples: see test_experiment_failed_episodes.py
+    # Without files of samples; see test_experiment_failed_episodes.py.
+    generated = {"long_text", "offline_rl"}
     texts = {"longbench", "infinitebench", "choubun"}
-    videos = {"video_qa", "longvideobench", "mlvu", "video_mme"}  # test_one_broken_video.py
+    # test_one_broken_video.py, and test_video_film.py for the lines of films.
+    videos = {"video_qa", "film_qa", "longvideobench", "mlvu", "video_mme"}
     others = {"image_qa", "speech_qa"}  # test_one_broken_picture_or_sound.py
     assert set(TASKS) == texts | videos | others | generated
