@@ -10,11 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from namm_mm.memory import attach
-from namm_mm.observations.last_queries import LastQueries
+from namm_mm.memory.repetition import largest_weights
 from namm_mm.policies.base import LayerView, Policy
 
 ASKING = 24
@@ -42,29 +40,6 @@ class Oracle(Policy):
         return noted.gather(-1, view.positions.clamp_min(0))
 
 
-@dataclass(frozen=True, eq=False)
-class _Listener(Policy):
-    """Notes the largest attention that every token receives from the last queries."""
-
-    name: ClassVar[str] = "oracle_listener"
-    count: int = 1
-    found: dict[int, Tensor] = field(default_factory=dict, compare=False)
-
-    @property
-    def needs(self) -> LastQueries:
-        """The last tokens of the prompt, and the answer."""
-        return LastQueries(self.count)
-
-    def score(self, view: LayerView) -> Tensor:
-        """Return positions; what is evicted afterwards does not matter."""
-        weights = view.statistics["last_queries"]
-        rows, heads, slots = view.positions.shape
-        largest = weights.view(rows, heads, -1, slots).amax(2)
-        noted = largest.new_zeros(rows, heads, view.seen)
-        self.found[view.layer] = noted.scatter_(-1, view.positions.clamp_min(0), largest)[0]
-        return view.positions.float()
-
-
 def oracle_scores(model: Any, tokens: Tensor, answer: int) -> tuple[Tensor, ...]:
     """Return for each layer (kv_head, token) the largest attention at the end of `tokens`.
 
@@ -75,7 +50,5 @@ def oracle_scores(model: Any, tokens: Tensor, answer: int) -> tuple[Tensor, ...]
     answer
         Number of tokens of the answer.
     """
-    listener = _Listener(count=min(ASKING + answer, tokens.shape[1]))
-    with torch.no_grad(), attach(model, listener, protocol="prune_after_prefill"):
-        model(input_ids=tokens, use_cache=True)
-    return tuple(listener.found[layer] for layer in sorted(listener.found))
+    found = largest_weights(model, tokens, min(ASKING + answer, tokens.shape[1]))
+    return tuple(found[layer] for layer in sorted(found))
