@@ -21,7 +21,8 @@ def test_weights_stand_at_their_tokens_in_layers_with_and_without_a_window() -> 
         sliding_window=16,
         layer_types=["sliding_attention", "full_attention"],
     )
-    model = Gemma3ForCausalLM(config).eval()
+    model = Gemma3ForCausalLM(config)
+    model.train(False)
     tokens = torch.randint(0, 64, (1, 50))
     found = largest_weights(model, tokens, 5)
     model.set_attn_implementation("eager")
